@@ -27,7 +27,6 @@ export default {
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   setupFiles: ['reflect-metadata'],
-  globalSetup: '<rootDir>/test/helpers/global-setup.ts',
   testTimeout: 30_000,
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',

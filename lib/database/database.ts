@@ -1,0 +1,223 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
+import type { DataSource, EntityManager, EntityTarget, ObjectLiteral, QueryRunner, UpdateQueryBuilder } from 'typeorm';
+import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
+import { KeyedMutex } from './keyed-mutex.js';
+
+/** The kinds of database that differ for us. MariaDB is of the kind `mysql`. */
+export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
+
+/** What a transaction is serialised by. */
+export interface TransactionLock {
+  /** Transactions with the same name run one after the other, on all processes. */
+  name: string;
+  /** What to do while another process holds it. Default: wait. */
+  ifHeld?: 'wait' | 'give-up';
+}
+
+const KINDS: Partial<Record<string, DatabaseKind>> = {
+  postgres: 'postgres',
+  'aurora-postgres': 'postgres',
+  mysql: 'mysql',
+  mariadb: 'mysql',
+  'aurora-mysql': 'mysql',
+  'better-sqlite3': 'sqlite',
+  sqlite: 'sqlite',
+  sqljs: 'sqlite',
+};
+
+/** Milliseconds since 1970 by the database's own clock, at the instant and not at the transaction's begin. */
+const NOW: Record<DatabaseKind, string> = {
+  postgres: 'CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)',
+  mysql: 'CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)',
+  sqlite: "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
+};
+
+/** Deadlocks and serialisation failures: nothing was done, so the whole transaction can be tried again. */
+const TRY_AGAIN = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD', 'SQLITE_BUSY']);
+const TRIES = 5;
+const LOCK_WAIT_SECONDS = 10;
+const SQLITE_WAIT = 10_000;
+
+/** What a transaction throws to give up in silence: the lock is held by another process. */
+class LockHeld extends Error {}
+
+/**
+ * What differs between PostgreSQL, MySQL/MariaDB and SQLite, in one place: the time, locks that hold across processes,
+ * rows out of an update, and which faults are worth another try. Any fault of the driver leaves here as `UnavailableError`.
+ */
+export class Database {
+  readonly kind: DatabaseKind;
+  private readonly logger = new Logger('MultiSession');
+  private readonly mutex = new KeyedMutex();
+
+  /** @throws MultiSessionConfigurationError for a database that is not supported */
+  constructor(readonly dataSource: DataSource) {
+    const kind = KINDS[dataSource.options.type];
+    if (!kind) {
+      throw new MultiSessionConfigurationError([
+        `the database type «${dataSource.options.type}» is not supported; supported are ${Object.keys(KINDS).join(', ')}`,
+      ]);
+    }
+    this.kind = kind;
+  }
+
+  /** An SQL expression for `NOW` of this database. */
+  get now(): string {
+    return NOW[this.kind];
+  }
+
+  /** One statement, or several that need no transaction. */
+  async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
+    return this.guarded(() => this.exclusive(() => work(this.dataSource.manager)));
+  }
+
+  /**
+   * All of `work` or nothing of it, one after the other for the same lock on every process, tried again where the
+   * database broke a deadlock. @returns undefined where the lock is held and `ifHeld` is `'give-up'`
+   */
+  async transaction<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+    const attempt = () => this.guarded(() => this.exclusive(() => this.withRetries(lock, work)));
+    // Waiting here and not in the pool: one user's logins must not take every connection.
+    return lock ? this.mutex.run(lock.name, attempt) : attempt();
+  }
+
+  /** Runs the update and gives the row as it is after it, or null where no row met the condition. */
+  async updateReturning<E extends ObjectLiteral>(
+    manager: EntityManager,
+    query: UpdateQueryBuilder<E>,
+    entity: EntityTarget<E>,
+    id: Partial<E>,
+  ): Promise<E | null> {
+    if (this.kind === 'mysql') {
+      const { affected } = await query.execute();
+      return affected ? manager.getRepository<E>(entity).findOneBy(id) : null;
+    }
+    const [sql, parameters] = query.getQueryAndParameters();
+    const answer: unknown = await manager.query(`${sql} RETURNING *`, parameters);
+    // PostgreSQL's driver answers [rows, count] to an update, the SQLite ones the rows.
+    const rows = (this.kind === 'postgres' ? (answer as [ObjectLiteral[]])[0] : answer) as ObjectLiteral[];
+    return rows.length ? this.hydrate(entity, rows[0]) : null;
+  }
+
+  /** The id condition for a user, byte for byte whatever collation the table has: «bob» is not «Bob», nor «bob ». */
+  sameText(column: string, parameter: string): string {
+    const equal = `${column} = :${parameter}`;
+    return this.kind === 'mysql' ? `${equal} AND CAST(${column} AS BINARY) = CAST(:${parameter} AS BINARY)` : equal;
+  }
+
+  private hydrate<E extends ObjectLiteral>(entity: EntityTarget<E>, raw: ObjectLiteral): E {
+    const metadata = this.dataSource.getMetadata(entity);
+    const row = metadata.create() as E;
+    for (const column of metadata.columns) {
+      column.setEntityValue(row, this.dataSource.driver.prepareHydratedValue(raw[column.databaseName], column));
+    }
+    return row;
+  }
+
+  private async withRetries<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.once(lock, work);
+      } catch (error) {
+        if (error instanceof LockHeld) return undefined;
+        if (attempt === TRIES || !isWorthAnotherTry(error)) throw error;
+        await sleep(Math.random() * 10 * 2 ** attempt);
+      }
+    }
+  }
+
+  private async once<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T> {
+    const runner = this.dataSource.createQueryRunner('master');
+    const lockName = lock && this.nameOf(lock);
+    let held = false;
+    try {
+      // MySQL's lock is taken before the transaction begins, so that what it reads is not older than the lock.
+      if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
+      // READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones.
+      await runner.startTransaction(this.kind === 'postgres' ? 'READ COMMITTED' : undefined);
+      if (lockName && this.kind === 'postgres') await takeAdvisoryLock(runner, lockName, lock);
+      const result = await work(runner.manager);
+      await runner.commitTransaction();
+      return result;
+    } catch (error) {
+      // The first error is the one to tell; a rollback on a lost connection fails too, and the database rolls back itself.
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      throw error;
+    } finally {
+      if (held) await runner.query('SELECT RELEASE_LOCK(?)', [lockName]).catch(() => undefined);
+      if (this.kind !== 'sqlite') await runner.release();
+    }
+  }
+
+  private async takeNamedLock(runner: QueryRunner, name: string, lock: TransactionLock | undefined): Promise<boolean> {
+    const seconds = lock?.ifHeld === 'give-up' ? 0 : LOCK_WAIT_SECONDS;
+    const [{ taken }] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [name, seconds])) as [{ taken: unknown }];
+    if (Number(taken) === 1) return true;
+    throw lock?.ifHeld === 'give-up' ? new LockHeld() : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
+  }
+
+  /** A lock's name on the server: MySQL's locks are the whole server's, and at most 64 characters long. */
+  private nameOf(lock: TransactionLock): string {
+    const { database } = this.dataSource.driver;
+    const prefix = this.dataSource.options.entityPrefix ?? '';
+    return createHash('sha256').update(JSON.stringify([database, prefix, lock.name])).digest('hex').slice(0, 60);
+  }
+
+  /**
+   * SQLite has one connection in TypeORM, so all we do takes turns on it, and waits while the application itself has a
+   * transaction open: a statement of ours would become a part of it, and go with it when it is rolled back.
+   */
+  private exclusive<T>(work: () => Promise<T>): Promise<T> {
+    if (this.kind !== 'sqlite') return work();
+    return this.mutex.run('', async () => {
+      const giveUp = performance.now() + SQLITE_WAIT;
+      while (this.dataSource.createQueryRunner().isTransactionActive) {
+        if (performance.now() > giveUp) throw new UnavailableError(new Error('a transaction of the application stays open'));
+        await sleep(1);
+      }
+      return work();
+    });
+  }
+
+  /** A driver's fault is the server's: it becomes a 503, and its text goes to the log alone. */
+  private async guarded<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
+      this.logger.error(`the database failed: ${describe(error)}`);
+      throw new UnavailableError(error);
+    }
+  }
+}
+
+async function takeAdvisoryLock(runner: QueryRunner, name: string, lock: TransactionLock | undefined): Promise<void> {
+  const key = BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
+  if (lock?.ifHeld !== 'give-up') {
+    await runner.query('SELECT pg_advisory_xact_lock($1)', [key]);
+    return;
+  }
+  const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [{ taken: boolean }];
+  if (!taken) throw new LockHeld();
+}
+
+function codeOf(error: unknown): unknown {
+  const { code, driverError } = error as { code?: unknown; driverError?: { code?: unknown } };
+  return driverError?.code ?? code;
+}
+
+function isWorthAnotherTry(error: unknown): boolean {
+  return TRY_AGAIN.has(String(codeOf(error)));
+}
+
+function isProgrammingError(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+}
+
+// The statement's parameters are left out: TypeORM's error holds them, and they are ids and addresses.
+function describe(error: unknown): string {
+  const code = codeOf(error);
+  return `${code === undefined ? '' : `${String(code)} `}${error instanceof Error ? error.message.split('\n')[0].slice(0, 300) : typeof error}`;
+}

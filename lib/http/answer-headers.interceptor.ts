@@ -1,0 +1,16 @@
+import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { type Observable, tap } from 'rxjs';
+import { setErrorHeaders } from './error-headers.js';
+
+/** `Cache-Control: no-store` on every answer, since it may carry a token (RFC 6749 section 5.1), and the headers of errors. */
+@Injectable()
+export class AnswerHeadersInterceptor implements NestInterceptor {
+  constructor(private readonly adapterHost: HttpAdapterHost) {}
+
+  intercept(context: ExecutionContext, next: CallHandler): Observable<unknown> {
+    const { httpAdapter } = this.adapterHost;
+    httpAdapter.setHeader(context.switchToHttp().getResponse(), 'Cache-Control', 'no-store');
+    return next.handle().pipe(tap({ error: (error: unknown) => setErrorHeaders(httpAdapter, context, error) }));
+  }
+}

@@ -1,0 +1,34 @@
+import { createParamDecorator, type CustomDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import type { CurrentSession as CurrentSessionClaims } from '../session/session.js';
+import { credentialsCarrierOf } from './request.js';
+
+export const ACCESS_RULE = 'multi-session:access-rule';
+export const ALLOWED_TYPES = 'multi-session:allowed-types';
+
+/** How `JwtAuthGuard` treats a route that carries no decorator of these: `required`. */
+export type AccessRule = 'required' | 'optional' | 'public';
+
+/** Opens a route, or all of a controller, where `JwtAuthGuard` is bound globally. No token is looked at. */
+export const Public = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'public' satisfies AccessRule);
+
+/**
+ * Lets a request without an access token pass, with no current session. A token that is there must be valid: a client whose
+ * token has expired learns so and refreshes it, and is not taken for nobody.
+ */
+export const OptionalSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'optional' satisfies AccessRule);
+
+/** Demands an access token, where the controller is `@Public()` or `@OptionalSession()` and one of its routes is not. */
+export const RequireSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'required' satisfies AccessRule);
+
+/** Lets only sessions of these types pass, whatever their case; others get 403 `session_type_not_allowed`. */
+export const SessionTypes = (...types: string[]): CustomDecorator =>
+  SetMetadata(ALLOWED_TYPES, types.map((type) => type.trim().toUpperCase()));
+
+/**
+ * The session that asks, or one member of it: `@CurrentSession() session`, `@CurrentSession('userId') userId`. Undefined where
+ * the route is open and nobody is logged in. Works in HTTP, GraphQL and WebSocket handlers.
+ */
+export const CurrentSession = createParamDecorator((member: keyof CurrentSessionClaims | undefined, context: ExecutionContext) => {
+  const session = credentialsCarrierOf(context)?.user as CurrentSessionClaims | undefined;
+  return member === undefined ? session : session?.[member];
+});

@@ -1,0 +1,71 @@
+import { checkObject, type OptionFaults, positiveInteger, text, texts, withDefault } from '../option-check.js';
+
+/** The part of the options that is about HTTP. */
+export interface HttpOptions {
+  /**
+   * What a caller of login, refresh and logout must know, in the field `secret_key` or the header `X-Secret-Key`. One, or
+   * several so that one can be replaced; or `false`, which opens the routes: a browser or a mobile application cannot keep a
+   * secret. There is no default. The seed's `SECRET`.
+   */
+  secretKey: string | string[] | false;
+  /** The field of a login's body that names the user. Default: `'username'`. Django's `USERNAME_FIELD`. */
+  usernameField?: string;
+  /** The longest `info` that a login may send, in characters. Default: 10 000. */
+  maxInfoLength?: number;
+  /** Where the access token travels. */
+  accessTokenHeader?: {
+    /** Default: `'authorization'`. Simplejwt's `AUTH_HEADER_NAME`. */
+    name?: string;
+    /** Default: `['Bearer', 'JWT']`, whatever their case. Simplejwt's `AUTH_HEADER_TYPES`. */
+    schemes?: string | string[];
+  };
+}
+
+/** `HttpOptions`, checked and completed. */
+export interface HttpConfig {
+  readonly secretKeys: readonly string[] | false;
+  readonly usernameField: string;
+  readonly maxInfoLength: number;
+  readonly accessTokenHeader: string;
+  /** As written, and in lower case. */
+  readonly schemes: ReadonlySet<string>;
+}
+
+/** The injection token of `HttpConfig`. */
+export const HTTP_CONFIG = 'MULTI_SESSION_HTTP_CONFIG';
+
+/** The checks of `HttpOptions`, for the object that they are a part of. */
+export const HTTP_CHECKS = {
+  secretKey: readSecretKeys,
+  usernameField: withDefault('username', text),
+  maxInfoLength: withDefault(10_000, positiveInteger),
+  accessTokenHeader: (value: unknown, name: string, faults: OptionFaults) =>
+    checkObject(value ?? {}, name, faults, {
+      name: withDefault('authorization', text),
+      schemes: withDefault(['Bearer', 'JWT'], texts),
+    }),
+};
+
+function readSecretKeys(given: unknown, name: string, faults: OptionFaults): readonly string[] | false {
+  if (given === undefined) {
+    faults.add(
+      name,
+      'is missing; give a long random string, or false to say outright that login, refresh and logout are open to all',
+    );
+    return false;
+  }
+  return given === false ? false : texts(given, name, faults);
+}
+
+/** What the guards work with, from what the checks have read. */
+export function toHttpConfig(read: { [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]> }): HttpConfig {
+  const { name, schemes } = read.accessTokenHeader;
+  return {
+    secretKeys: read.secretKey,
+    usernameField: read.usernameField,
+    maxInfoLength: read.maxInfoLength,
+    accessTokenHeader: name.toLowerCase(),
+    // As written too, so that the common spelling is found without being folded.
+    schemes: new Set([...schemes, ...schemes.map((scheme) => scheme.toLowerCase())]),
+  };
+}

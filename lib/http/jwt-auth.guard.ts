@@ -1,0 +1,90 @@
+import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { HttpAdapterHost, Reflector } from '@nestjs/core';
+import { MultiSessionError, NotAuthenticatedError, SessionTypeNotAllowedError } from '../multi-session.errors.js';
+import type { CurrentSession } from '../session/session.js';
+import { SessionService } from '../session/session.service.js';
+import { accessTokenOf } from './bearer.js';
+import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES } from './decorators.js';
+import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
+import { setErrorHeaders } from './error-headers.js';
+
+/** What the decorators of one route say. */
+interface RouteRules {
+  readonly access: AccessRule;
+  readonly types?: ReadonlySet<string>;
+}
+
+/**
+ * Lets requests with a valid access token pass and puts its session on the request as `user`: see `@CurrentSession()`.
+ * For single routes with `@UseGuards(JwtAuthGuard)`, or globally with `@Public()` and `@OptionalSession()` for exceptions.
+ *
+ * The default check costs a signature and a map look-up, and asks no database. It answers without a promise where it can,
+ * since each turn of the event loop is a good part of what a guarded request costs.
+ */
+@Injectable()
+export class JwtAuthGuard implements CanActivate {
+  /** What a route's decorators say never changes, and reading it costs more than the map. */
+  private readonly rules = new WeakMap<object, WeakMap<object, RouteRules>>();
+
+  constructor(
+    private readonly sessions: SessionService,
+    private readonly reflector: Reflector,
+    private readonly adapterHost: HttpAdapterHost,
+    @Inject(HTTP_CONFIG) private readonly config: HttpConfig,
+  ) {}
+
+  canActivate(context: ExecutionContext): boolean | Promise<boolean> {
+    const rules = this.rulesOf(context);
+    if (rules.access === 'public') return true;
+    try {
+      const carrier = this.getRequest(context);
+      const token = carrier && accessTokenOf(carrier, this.config);
+      if (!carrier || token === undefined) {
+        if (rules.access === 'optional') return true;
+        throw new NotAuthenticatedError();
+      }
+      const session = this.sessions.verify(token);
+      if (!(session instanceof Promise)) return admit(session, carrier, rules);
+      return session.then((verified) => admit(verified, carrier, rules)).catch((error: unknown) => this.refuse(context, error));
+    } catch (error) {
+      return this.refuse(context, error);
+    }
+  }
+
+  /** Where the credentials of a call are. Override it for a transport that keeps them elsewhere. */
+  protected getRequest(context: ExecutionContext): CredentialsCarrier | undefined {
+    return credentialsCarrierOf(context);
+  }
+
+  private rulesOf(context: ExecutionContext): RouteRules {
+    const [handler, controller] = [context.getHandler(), context.getClass()];
+    let ofHandler = this.rules.get(handler);
+    if (!ofHandler) this.rules.set(handler, (ofHandler = new WeakMap()));
+    let rules = ofHandler.get(controller);
+    if (!rules) {
+      const targets = [handler, controller];
+      const types = this.reflector.getAllAndOverride<string[] | undefined>(ALLOWED_TYPES, targets);
+      const access = this.reflector.getAllAndOverride<AccessRule | undefined>(ACCESS_RULE, targets) ?? 'required';
+      ofHandler.set(controller, (rules = { access, types: types && new Set(types) }));
+    }
+    return rules;
+  }
+
+  /** Nest's WebSocket layer tells a client nothing but `WsException`s; the package is there where there are sockets. */
+  private refuse(context: ExecutionContext, error: unknown): never | Promise<never> {
+    if (context.getType<string>() === 'ws' && error instanceof MultiSessionError) {
+      return import('@nestjs/websockets').then(({ WsException }) => {
+        throw new WsException(error.getResponse());
+      });
+    }
+    if (context.getType() === 'http') setErrorHeaders(this.adapterHost.httpAdapter, context, error);
+    throw error;
+  }
+}
+
+function admit(session: CurrentSession, carrier: CredentialsCarrier, rules: RouteRules): boolean {
+  if (rules.types && !rules.types.has(session.sessionType.toUpperCase())) throw new SessionTypeNotAllowedError();
+  carrier.user = session;
+  return true;
+}

@@ -1,0 +1,44 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { SecretKeyInvalidError } from '../multi-session.errors.js';
+import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { type CredentialsCarrier, headerOf } from './request.js';
+
+/** The header that may carry the secret key instead of the body's `secret_key`. */
+export const SECRET_KEY_HEADER = 'x-secret-key';
+
+/**
+ * Lets callers pass who know a secret key, in the header `X-Secret-Key` or the body's `secret_key`; everybody, where the
+ * option `secretKey` is `false`. In place of the seed's AllowAny with a secret compared by `!=`.
+ */
+@Injectable()
+export class SecretKeyGuard implements CanActivate {
+  // Digests under a key of this process: all of one length, and nothing about a secret can be learnt from the time they take.
+  private readonly digestKey = randomBytes(32);
+  private readonly digests: readonly Buffer[] | false;
+
+  constructor(@Inject(HTTP_CONFIG) config: HttpConfig) {
+    this.digests = config.secretKeys && config.secretKeys.map((key) => this.digest(key));
+  }
+
+  canActivate(context: ExecutionContext): boolean {
+    if (this.digests === false) return true;
+    const request = context.switchToHttp().getRequest<CredentialsCarrier>();
+    const digest = this.digest(givenSecretKey(request) ?? '');
+    // Each key is compared, the first match or not.
+    const matches = this.digests.map((known) => timingSafeEqual(known, digest));
+    if (matches.includes(true)) return true;
+    throw new SecretKeyInvalidError();
+  }
+
+  private digest(text: string): Buffer {
+    return createHmac('sha256', this.digestKey).update(text).digest();
+  }
+}
+
+function givenSecretKey(request: CredentialsCarrier): string | undefined {
+  const fromHeader = headerOf(request, SECRET_KEY_HEADER);
+  if (fromHeader !== undefined) return fromHeader;
+  const fromBody = (request.body as { secret_key?: unknown } | null | undefined)?.secret_key;
+  return typeof fromBody === 'string' ? fromBody : undefined;
+}

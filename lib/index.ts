@@ -1,0 +1,81 @@
+export {
+  BadAuthorizationHeaderError,
+  InvalidCredentialsError,
+  InvalidSessionTypeError,
+  MultiSessionConfigurationError,
+  MultiSessionError,
+  type MultiSessionErrorCode,
+  NotAuthenticatedError,
+  SecretKeyInvalidError,
+  SessionLimitReachedError,
+  SessionNotFoundError,
+  SessionTypeNotAllowedError,
+  TokenNotValidError,
+  UnavailableError,
+  ValidationFailedError,
+} from './multi-session.errors.js';
+export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './multi-session.module.js';
+export type {
+  AuthenticatorProvider,
+  MultiSessionOptions,
+  MultiSessionStaticOptions,
+} from './multi-session.options.js';
+export type { Duration } from './option-check.js';
+
+export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';
+export type { HttpOptions } from './http/http.options.js';
+export { JwtAuthGuard } from './http/jwt-auth.guard.js';
+export { SecretKeyGuard } from './http/secret-key.guard.js';
+export { SessionsController } from './http/sessions.controller.js';
+export {
+  DestroyAllOtherDto,
+  DestroyDto,
+  type ListAnswer,
+  ListDto,
+  type ListedSession,
+  type LoginAnswer,
+  LoginDto,
+  LogoutDto,
+  type RefreshAnswer,
+  RefreshDto,
+} from './http/sessions.dto.js';
+
+export { BlacklistEntity } from './revocation/blacklist.entity.js';
+export type { RevokedSession } from './revocation/blacklist.js';
+export type { RevocationOptions } from './revocation/revocation.options.js';
+
+export { type ClientInfo, clientInfoOf } from './session/client-info.js';
+export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
+export { SessionEntity } from './session/session.entity.js';
+export {
+  type EndReason,
+  type SessionEventMap,
+  type SessionEventName,
+  SessionEvents,
+  type SupersededTokenEvent,
+} from './session/session.events.js';
+export {
+  type AccessCheck,
+  type CleanupOptions,
+  type SessionPolicyConfig,
+  type SessionPolicyOptions,
+  SHORT_AND_LONG,
+} from './session/session.options.js';
+export {
+  type CreateSessionOptions,
+  type IssuedSession,
+  type RefreshedSession,
+  type SessionList,
+  SessionService,
+} from './session/session.service.js';
+export type { CurrentSession as CurrentSessionClaims, Session } from './session/session.js';
+export {
+  InjectSessionPolicy,
+  type ReuseKind,
+  type RotationState,
+  SessionPolicyService,
+  sessionPolicyToken,
+  type Verdict,
+} from './session/session-policy.service.js';
+export { type AuthenticatedUser, type Credentials, UserAuthenticator } from './session/user-authenticator.js';
+export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, UserId } from './token/token.options.js';

@@ -1,0 +1,220 @@
+import {
+  type BeforeApplicationShutdown,
+  ConfigurableModuleBuilder,
+  type DynamicModule,
+  Inject,
+  Module,
+  type OnApplicationShutdown,
+  type OnModuleInit,
+  type Provider,
+} from '@nestjs/common';
+import { ModuleRef, RouterModule } from '@nestjs/core';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
+import { Database } from './database/database.js';
+import { HTTP_CONFIG } from './http/http.options.js';
+import { JwtAuthGuard } from './http/jwt-auth.guard.js';
+import { jwtStrategyProvider } from './http/jwt.strategy.js';
+import { SecretKeyGuard } from './http/secret-key.guard.js';
+import { SessionsController } from './http/sessions.controller.js';
+import { MultiSessionConfigurationError } from './multi-session.errors.js';
+import {
+  type MultiSessionConfig,
+  type MultiSessionOptions,
+  type MultiSessionStaticOptions,
+  readOptions,
+} from './multi-session.options.js';
+import { BlacklistEntity } from './revocation/blacklist.entity.js';
+import { Blacklist } from './revocation/blacklist.js';
+import { Clock } from './session/clock.js';
+import { ConfirmedGenerations } from './session/confirmed-generations.js';
+import { SessionCleanup } from './session/session.cleanup.js';
+import { SessionEntity } from './session/session.entity.js';
+import { SessionEvents } from './session/session.events.js';
+import { SessionPolicies } from './session/session.policies.js';
+import { SessionService } from './session/session.service.js';
+import { SessionStore } from './session/session.store.js';
+import { sessionPolicyToken } from './session/session-policy.service.js';
+import { UserAuthenticator } from './session/user-authenticator.js';
+import { AccessTokens } from './token/access-token.js';
+import { Keyring } from './token/keyring.js';
+import { RefreshTokens } from './token/refresh-token.js';
+
+/** The tables of this library, for the `entities` of a DataSource that does not load them by itself. */
+export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity] as const;
+
+const DEFAULT_PATH = 'api/session';
+const CONFIG = 'MULTI_SESSION_CONFIG';
+/** How much longer than its tokens a blacklist entry lives: what the clocks of two processes may differ by. */
+const CLOCK_MARGIN = 5000;
+
+// Every key is named, even those without a default, or it would be left in the options.
+const STATIC_DEFAULTS: MultiSessionStaticOptions = {
+  authenticator: undefined,
+  sessionTypes: undefined,
+  path: undefined,
+  controller: SessionsController,
+  dataSource: undefined,
+  passportStrategy: 'jwt',
+  isGlobal: true,
+  imports: undefined,
+};
+
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
+  new ConfigurableModuleBuilder<MultiSessionOptions>({ moduleName: 'MultiSession' })
+    .setClassMethodName('forRoot')
+    .setExtras(STATIC_DEFAULTS, assemble)
+    .build();
+
+/** Sessions for an application: import it once, with `forRoot` or `forRootAsync`. */
+@Module({})
+export class MultiSessionModule
+  extends ConfigurableModuleClass
+  implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
+{
+  @Inject(Blacklist) private readonly blacklist!: Blacklist;
+  @Inject(SessionCleanup) private readonly cleanup!: SessionCleanup;
+  @Inject(ConfirmedGenerations) private readonly confirmed!: ConfirmedGenerations;
+
+  /** With the options at hand; the session types are those of `policies`. */
+  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
+    return super.forRoot({ ...options, sessionTypes: Object.keys(options.policies ?? {}) });
+  }
+
+  /** With options from a factory or a class: what Nest must know early stands beside it, `sessionTypes` above all. */
+  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    if (!options.sessionTypes?.length) {
+      throw new MultiSessionConfigurationError([
+        "sessionTypes: is missing; name the session types beside the factory, for example sessionTypes: ['SHORT', 'LONG']",
+      ]);
+    }
+    return super.forRootAsync(options);
+  }
+
+  /** @internal */
+  async onModuleInit(): Promise<void> {
+    await this.blacklist.start();
+    this.cleanup.start();
+  }
+
+  /** @internal What was seen in use is written while the database is still there. */
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.cleanup.stop();
+    await this.confirmed.flush();
+  }
+
+  /** @internal Polls until the last request has been answered. */
+  async onApplicationShutdown(): Promise<void> {
+    await this.blacklist.stop();
+  }
+}
+
+function assemble(definition: DynamicModule, options: MultiSessionStaticOptions): DynamicModule {
+  const { authenticator, sessionTypes = [], controller, dataSource, passportStrategy, isGlobal, imports = [] } = options;
+  const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
+  const policies = sessionTypes.map((type) => ({
+    provide: sessionPolicyToken(type),
+    useFactory: (all: SessionPolicies) => all.named(type),
+    inject: [SessionPolicies],
+  }));
+  const exported = [...policies.map((policy) => policy.provide), ...EXPORTED];
+  return {
+    ...definition,
+    global: isGlobal,
+    imports: [
+      ...(definition.imports ?? []),
+      ...imports,
+      TypeOrmModule.forFeature([...MULTI_SESSION_ENTITIES], dataSource),
+      ...(controller && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
+    ],
+    controllers: controller ? [controller] : [],
+    providers: [
+      ...(definition.providers ?? []),
+      { provide: CONFIG, useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes), inject: [MODULE_OPTIONS_TOKEN] },
+      ...(authenticator ? [{ provide: UserAuthenticator, ...authenticator } as Provider] : []),
+      ...databaseProviders(dataSource),
+      ...PROVIDERS,
+      ...policies,
+      ...(passportStrategy ? [jwtStrategyProvider(passportStrategy)] : []),
+    ],
+    exports: [...(definition.exports ?? []), TypeOrmModule, ...exported],
+  };
+}
+
+function databaseProviders(dataSource: string | undefined): Provider[] {
+  const make = (source: DataSource) => new Database(source);
+  return [{ provide: Database, useFactory: make, inject: [getDataSourceToken(dataSource)] }];
+}
+
+function findAuthenticator(moduleRef: ModuleRef): UserAuthenticator {
+  const found = moduleRef.get<UserAuthenticator, UserAuthenticator | undefined>(UserAuthenticator, { strict: false });
+  return found as UserAuthenticator;
+}
+
+const PROVIDERS: Provider[] = [
+  SecretKeyGuard,
+  JwtAuthGuard,
+  SessionEvents,
+  Clock,
+  { provide: HTTP_CONFIG, useFactory: (config: MultiSessionConfig) => config.http, inject: [CONFIG] },
+  { provide: SessionPolicies, useFactory: (config: MultiSessionConfig) => new SessionPolicies(config.policies), inject: [CONFIG] },
+  { provide: Keyring, useFactory: (config: MultiSessionConfig) => new Keyring(config.tokens), inject: [CONFIG] },
+  {
+    provide: Blacklist,
+    useFactory: (config: MultiSessionConfig, database: Database, clock: Clock, events: SessionEvents) => {
+      const blacklist = new Blacklist(database, config.revocation, clock);
+      blacklist.onRevoked((revoked) => events.emit('session.revoked', revoked));
+      return blacklist;
+    },
+    inject: [CONFIG, Database, Clock, SessionEvents],
+  },
+  {
+    provide: SessionStore,
+    useFactory: (config: MultiSessionConfig, database: Database, blacklist: Blacklist, clock: Clock, policies: SessionPolicies) => {
+      const acceptedAfterEnd = policies.longestAccessTokenLifetime + config.tokens.clockTolerance + CLOCK_MARGIN;
+      return new SessionStore(database, blacklist, config.revocation, acceptedAfterEnd, () => clock.now());
+    },
+    inject: [CONFIG, Database, Blacklist, Clock, SessionPolicies],
+  },
+  {
+    provide: ConfirmedGenerations,
+    useFactory: (store: SessionStore) => new ConfirmedGenerations((batch) => store.confirm(batch)),
+    inject: [SessionStore],
+  },
+  {
+    provide: SessionService,
+    useFactory: (
+      config: MultiSessionConfig,
+      keyring: Keyring,
+      policies: SessionPolicies,
+      store: SessionStore,
+      blacklist: Blacklist,
+      confirmed: ConfirmedGenerations,
+      events: SessionEvents,
+      clock: Clock,
+      moduleRef: ModuleRef,
+    ) =>
+      new SessionService({
+        tokens: config.tokens,
+        policies,
+        store,
+        blacklist,
+        confirmed,
+        events,
+        clock,
+        accessTokens: new AccessTokens(keyring, config.tokens, () => clock.now()),
+        refreshTokens: new RefreshTokens(keyring, config.tokens),
+        authenticator: () => findAuthenticator(moduleRef),
+      }),
+    inject: [CONFIG, Keyring, SessionPolicies, SessionStore, Blacklist, ConfirmedGenerations, SessionEvents, Clock, ModuleRef],
+  },
+  {
+    provide: SessionCleanup,
+    useFactory: (config: MultiSessionConfig, store: SessionStore, service: SessionService, policies: SessionPolicies, clock: Clock) =>
+      new SessionCleanup(store, service, policies, config.cleanup, () => clock.now()),
+    inject: [CONFIG, SessionStore, SessionService, SessionPolicies, Clock],
+  },
+];
+
+/** What guards in other modules are built from, and what applications inject. */
+const EXPORTED = [HTTP_CONFIG, SessionService, SessionEvents, SessionPolicies, SessionCleanup, JwtAuthGuard, SecretKeyGuard];

@@ -1,0 +1,117 @@
+import { timingSafeEqual } from 'node:crypto';
+import type { ModuleMetadata, Type } from '@nestjs/common';
+import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
+import type { SessionsController } from './http/sessions.controller.js';
+import { MultiSessionConfigurationError } from './multi-session.errors.js';
+import { checkObject, OptionFaults, oneOf, withDefault } from './option-check.js';
+import {
+  readRevocationOptions,
+  type RevocationConfig,
+  type RevocationOptions,
+} from './revocation/revocation.options.js';
+import {
+  type CleanupConfig,
+  type CleanupOptions,
+  readCleanupOptions,
+  readPolicies,
+  type SessionPolicyConfig,
+  type SessionPolicyOptions,
+} from './session/session.options.js';
+import type { UserAuthenticator } from './session/user-authenticator.js';
+import { type JwtOptions, readTokenOptions, type TokenConfig } from './token/token.options.js';
+
+/** The values: what `forRoot` takes beside the static part, and what the factory of `forRootAsync` returns. */
+export interface MultiSessionOptions extends HttpOptions {
+  /** Keys, names of claims, and the lifetime of access tokens. */
+  jwt: JwtOptions;
+  /** A policy for each session type, by its name. */
+  policies: Record<string, SessionPolicyOptions>;
+  /** What a user's id is read back as. Default: `'string'`. */
+  userIdType?: 'string' | 'number';
+  /** How processes learn that a session has ended. */
+  revocation?: RevocationOptions;
+  /** How expired rows are deleted. Default: every ten minutes. `false`: the application calls `SessionCleanup.run()`. */
+  cleanup?: CleanupOptions | false;
+}
+
+/** How the application's authenticator is provided. It is resolved at the first login, so it may inject `SessionService`. */
+export type AuthenticatorProvider =
+  | { useClass: Type<UserAuthenticator> }
+  | { useExisting: Type<UserAuthenticator> | string | symbol }
+  | { useFactory: (...dependencies: never[]) => UserAuthenticator | Promise<UserAuthenticator>; inject?: unknown[] };
+
+/** The names that Nest must know before anything runs. */
+export interface MultiSessionStaticOptions {
+  /** Who the users are. Without it there is no login, and `SessionService.create` makes sessions. */
+  authenticator?: AuthenticatorProvider;
+  /** `forRootAsync` alone: the names of the session types, the same as the factory's `policies`. */
+  sessionTypes?: readonly string[];
+  /** The prefix of the routes. Default: `'api/session'`; none where `controller` is a class of the application. */
+  path?: string;
+  /** A subclass of `SessionsController` under its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
+  controller?: Type<SessionsController> | false;
+  /** The name of the TypeORM DataSource. Default: the default one. */
+  dataSource?: string;
+  /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */
+  passportStrategy?: string | false;
+  /** Default: true, since guards in feature modules find what they need only so. */
+  isGlobal?: boolean;
+  /** Modules whose providers the authenticator needs. */
+  imports?: ModuleMetadata['imports'];
+}
+
+/** All options, checked and completed, each room's own apart. */
+export interface MultiSessionConfig {
+  readonly tokens: TokenConfig;
+  readonly http: HttpConfig;
+  readonly policies: ReadonlyMap<string, SessionPolicyConfig>;
+  readonly revocation: RevocationConfig;
+  readonly cleanup: CleanupConfig;
+}
+
+/**
+ * Checks the options once, at start.
+ * @param sessionTypes the names that were given statically; they must be those of `policies`
+ * @throws MultiSessionConfigurationError that names every fault
+ */
+export function readOptions(given: MultiSessionOptions, sessionTypes: readonly string[]): MultiSessionConfig {
+  const faults = new OptionFaults();
+  const { jwt: tokens, policies, revocation, cleanup, ...http } = checkObject(given, 'options', faults, {
+    jwt: (value: unknown) => readTokenOptions(value ?? {}, given?.userIdType ?? 'string', faults),
+    policies: (value: unknown) => value,
+    userIdType: withDefault('string', oneOf('string', 'number')),
+    revocation: (value: unknown) => readRevocationOptions(value, faults),
+    cleanup: (value: unknown) => readCleanupOptions(value, faults),
+    ...HTTP_CHECKS,
+  });
+  const config = {
+    tokens,
+    http: toHttpConfig(http),
+    policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
+    revocation,
+    cleanup,
+  };
+  checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
+  checkSecretsDiffer(config, faults);
+  if (faults.list.length > 0) throw new MultiSessionConfigurationError(faults.list.map((fault) => fault.replace(/^options\./, '')));
+  return config;
+}
+
+function checkTypesAgree(declared: readonly string[], configured: readonly string[], faults: OptionFaults): void {
+  const missing = declared.filter((type) => !configured.includes(type));
+  const undeclared = configured.filter((type) => !declared.includes(type));
+  if (missing.length > 0) faults.add('sessionTypes', `names ${missing.join(', ')}, which policies does not`);
+  if (undeclared.length > 0) faults.add('sessionTypes', `does not name ${undeclared.join(', ')}, which policies does`);
+}
+
+/** Who knows the secret key may log in; who knows the signing secret may be anybody. */
+function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: OptionFaults): void {
+  const secrets = tokens.keys.flatMap((key) => (key.verifyingKey.type === 'secret' ? [key.verifyingKey.export()] : []));
+  for (const secretKey of http.secretKeys || []) {
+    const bytes = Buffer.from(secretKey);
+    if (secrets.some((secret) => secret.length === bytes.length && timingSafeEqual(secret, bytes))) {
+      faults.add('secretKey', 'must not be the signing secret: whoever knows it could sign tokens; give another');
+    }
+  }
+}
+

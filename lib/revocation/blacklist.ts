@@ -1,0 +1,232 @@
+import { Logger } from '@nestjs/common';
+import { DataSource, type EntityManager, LessThanOrEqual } from 'typeorm';
+import type { Database } from '../database/database.js';
+import { BlacklistEntity } from './blacklist.entity.js';
+import type { RevocationConfig } from './revocation.options.js';
+
+/** An ended session, as the blacklist tells of it. */
+export interface RevokedSession {
+  readonly sessionId: string;
+  readonly userId: string;
+  readonly reason: string;
+  /** Milliseconds: until then the entry is needed. */
+  readonly expiresAt: number;
+}
+
+/** The database's clock, as this process knows it. */
+interface DatabaseClock {
+  now(): number;
+  learn(databaseTime: number, sentAt: number, answeredAt: number): void;
+}
+
+type EntryKind = BlacklistEntity['kind'];
+type NewEntry = Pick<BlacklistEntity, 'id' | 'sessionId' | 'userId' | 'reason' | 'expiresAt'>;
+
+const POLLS_PER_FULL_LOAD = 60;
+const INSERT_CHUNK = 100;
+
+/**
+ * The sessions ended so recently that an access token of theirs may still be unexpired: stored in a table, held whole in
+ * memory, kept in step with the other processes by a poll.
+ *
+ * Invariant: an entry that was committed is known here at most one poll interval after its commit, or `isFresh()` says no.
+ * A poll looks back `overlap` beyond the begin of the last one, by the database's own time on both sides, since commits can
+ * be seen out of order; a transaction that writes entries takes less than that, and a full load now and then finds the rest.
+ */
+export class Blacklist {
+  private readonly logger = new Logger('MultiSession');
+  private readonly entries = new Map<string, number>();
+  private listener: (revoked: RevokedSession) => void = () => undefined;
+  private ownConnection?: DataSource;
+  private timer?: NodeJS.Timeout;
+  private polling?: Promise<void>;
+  private stopped = false;
+  private polls = 0;
+  private loaded = false;
+  /** The database's time at the begin of the last poll that succeeded. */
+  private seenUntil = 0;
+  private freshSince = -Infinity;
+  private freshSinceWall = -Infinity;
+
+  constructor(
+    private readonly database: Database,
+    private readonly config: RevocationConfig,
+    private readonly clock: DatabaseClock,
+  ) {}
+
+  /** How many ended sessions are held in memory. */
+  get size(): number {
+    return this.entries.size;
+  }
+
+  /** Whether the session has ended. To be relied on while `isFresh()`. */
+  has(sessionId: string): boolean {
+    return this.entries.has(sessionId);
+  }
+
+  /**
+   * Whether the last poll is recent enough to rely on `has`. Both clocks are asked: the monotonic one stands still while a
+   * virtual machine is suspended, and the wall clock can be set back.
+   */
+  isFresh(): boolean {
+    const { maxStaleness } = this.config;
+    return performance.now() - this.freshSince < maxStaleness && Date.now() - this.freshSinceWall < maxStaleness;
+  }
+
+  /** Called once for each ended session that this process learns of, by its own doing or by a poll. */
+  onRevoked(listener: (revoked: RevokedSession) => void): void {
+    this.listener = listener;
+  }
+
+  /** Loads everything, then polls. A database that is away only makes the first requests read their rows. */
+  async start(): Promise<void> {
+    await this.poll().catch((error: unknown) => this.logger.warn(`the blacklist could not be loaded: ${(error as Error).message}`));
+    this.schedule();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.polling?.catch(() => undefined);
+    await this.closeOwnConnection();
+  }
+
+  /**
+   * Writes entries within the transaction that ends their sessions, as its last statement. `createdAt` is the database's
+   * own time, so that the clock of the process that writes is of no account.
+   */
+  async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
+    for (let at = 0; at < entries.length; at += INSERT_CHUNK) {
+      const values = entries.slice(at, at + INSERT_CHUNK).map((entry) => ({ ...entry, kind, createdAt: () => this.database.now }));
+      await manager.createQueryBuilder().insert().into(BlacklistEntity).values(values).orIgnore().updateEntity(false).execute();
+    }
+  }
+
+  /** After the commit: known on this process at once. */
+  add(revoked: RevokedSession): void {
+    if (this.entries.has(revoked.sessionId)) return;
+    this.entries.set(revoked.sessionId, revoked.expiresAt);
+    this.listener(revoked);
+  }
+
+  /** One poll now; a second call while one is under way waits for that one. */
+  poll(): Promise<void> {
+    this.polling ??= this.pollOnce().finally(() => (this.polling = undefined));
+    return this.polling;
+  }
+
+  /** Deletes up to `limit` entries that refuse nothing any more. @returns how many */
+  async deleteExpired(manager: EntityManager, limit: number): Promise<number> {
+    const before = new Date(this.clock.now() - this.config.overlap);
+    const rows = await manager.find(BlacklistEntity, { select: { id: true }, where: { expiresAt: LessThanOrEqual(before) }, order: { expiresAt: 'ASC' }, take: limit });
+    if (rows.length === 0) return 0;
+    const { affected } = await manager.delete(BlacklistEntity, rows.map((row) => row.id).sort());
+    return affected ?? rows.length;
+  }
+
+  private schedule(): void {
+    if (this.stopped) return;
+    this.timer = setTimeout(() => {
+      this.poll()
+        .catch((error: unknown) => this.logger.warn(`the blacklist could not be polled: ${(error as Error).message}`))
+        .finally(() => this.schedule());
+    }, this.config.pollInterval);
+    this.timer.unref();
+  }
+
+  private async pollOnce(): Promise<void> {
+    const [startedAt, startedAtWall] = [performance.now(), Date.now()];
+    const full = !this.loaded || this.polls % POLLS_PER_FULL_LOAD === 0;
+    const since = full ? 0 : this.seenUntil - this.config.overlap;
+    const read = async (manager: EntityManager) => {
+      const databaseTime = await this.readDatabaseTime(manager);
+      return { databaseTime, entries: await this.readEntries(manager, since, databaseTime) };
+    };
+    const { databaseTime, entries } = await this.withTimeout(() => this.onReliableConnection(read));
+    this.take(entries);
+    this.polls++;
+    this.loaded = true;
+    this.seenUntil = databaseTime;
+    this.freshSince = startedAt;
+    this.freshSinceWall = startedAtWall;
+    if (full) this.forgetExpired(databaseTime);
+  }
+
+  private async readDatabaseTime(manager: EntityManager): Promise<number> {
+    const sentAt = performance.now();
+    const [{ now }] = await manager.query<[{ now: string | number }]>(`SELECT ${this.database.now} AS now`);
+    this.clock.learn(Number(now), sentAt, performance.now());
+    return Number(now);
+  }
+
+  private readEntries(manager: EntityManager, since: number, now: number): Promise<RevokedSession[]> {
+    return manager
+      .createQueryBuilder(BlacklistEntity, 'entry')
+      .select('entry.sessionId', 'sessionId')
+      .addSelect('entry.userId', 'userId')
+      .addSelect('entry.reason', 'reason')
+      .addSelect('entry.expiresAt', 'expiresAt')
+      .where("entry.kind = 'session' AND entry.createdAt >= :since AND entry.expiresAt > :now", { since, now })
+      .getRawMany<RevokedSession>();
+  }
+
+  private take(entries: readonly RevokedSession[]): void {
+    for (const entry of entries) {
+      const revoked = { ...entry, expiresAt: Number(entry.expiresAt) };
+      // What the first load finds was told of by the processes that were there.
+      if (this.loaded) this.add(revoked);
+      else this.entries.set(revoked.sessionId, revoked.expiresAt);
+    }
+  }
+
+  private forgetExpired(now: number): void {
+    for (const [sessionId, expiresAt] of this.entries) {
+      if (expiresAt < now - this.config.overlap) this.entries.delete(sessionId);
+    }
+  }
+
+  /** A server database is polled over a connection of its own, whatever the application's pool is doing. */
+  private async onReliableConnection<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
+    // SQLite has one connection: reading on it in turn, or a transaction not yet committed would be seen.
+    if (this.database.kind === 'sqlite') return this.database.run(read);
+    this.ownConnection ??= new DataSource({
+      ...this.database.dataSource.options,
+      name: undefined,
+      entities: [BlacklistEntity],
+      migrations: [],
+      subscribers: [],
+      synchronize: false,
+      migrationsRun: false,
+      dropSchema: false,
+      cache: false,
+      poolSize: 1,
+      extra: { ...(this.database.dataSource.options.extra as object), max: 1, min: 0, connectionLimit: 1 },
+    } as never);
+    if (!this.ownConnection.isInitialized) await this.ownConnection.initialize();
+    return read(this.ownConnection.manager);
+  }
+
+  /** A statement that hangs must not stop the polling: its connection is given up and the next poll makes another. */
+  private async withTimeout<T>(work: () => Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const timeout = new Promise<never>((_, reject) => {
+      const { maxStaleness } = this.config;
+      timer = setTimeout(() => reject(new Error(`no answer in ${maxStaleness} ms`)), maxStaleness);
+      timer.unref();
+    });
+    try {
+      return await Promise.race([work(), timeout]);
+    } catch (error) {
+      void this.closeOwnConnection();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  private async closeOwnConnection(): Promise<void> {
+    const connection = this.ownConnection;
+    this.ownConnection = undefined;
+    if (connection?.isInitialized) await connection.destroy().catch(() => undefined);
+  }
+}

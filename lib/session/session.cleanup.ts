@@ -1,0 +1,98 @@
+import { Logger } from '@nestjs/common';
+import type { CleanupConfig } from './session.options.js';
+import type { SessionPolicies } from './session.policies.js';
+import type { SessionService } from './session.service.js';
+import type { SessionStore } from './session.store.js';
+
+/** What one run of the cleanup took away. */
+export interface CleanupResult {
+  readonly sessions: number;
+  readonly blacklistEntries: number;
+}
+
+/** A type that an older process does not know yet must not cost the sessions that a newer one has just made. */
+const REMOVED_TYPE_UNUSED_FOR = 86_400_000;
+const REMOVED_TYPES_EVERY = 3_600_000;
+
+/**
+ * Deletes what has expired: timed, in batches of one short transaction each, so that no table is locked, and one process at
+ * a time. A process that is killed leaves whole batches behind it and nothing half-done.
+ */
+export class SessionCleanup {
+  private readonly logger = new Logger('MultiSession');
+  private timer?: NodeJS.Timeout;
+  private running?: Promise<CleanupResult>;
+  private stopped = false;
+  private removedTypesAt = performance.now();
+
+  constructor(
+    private readonly store: SessionStore,
+    private readonly service: SessionService,
+    private readonly policies: SessionPolicies,
+    private readonly config: CleanupConfig,
+    private readonly now: () => number,
+  ) {}
+
+  start(): void {
+    if (this.config.interval === 0) return;
+    // Processes that were started together would all ask at once.
+    const delay = this.config.interval * (0.75 + Math.random() / 2);
+    this.timer = setTimeout(() => void this.runTimed(), Math.min(delay, 2 ** 31 - 1)).unref();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearTimeout(this.timer);
+    await this.running?.catch(() => undefined);
+  }
+
+  /**
+   * Cleans up now, as far as no other process is at it. A run that is under way in this process is waited for.
+   * @param options.removedTypes also ends sessions whose type has gone from the options, where they were not used for so
+   * many milliseconds; timed runs do so once an hour, for those unused for a day
+   */
+  run(options: { removedTypes?: { unusedFor: number } } = {}): Promise<CleanupResult> {
+    this.running ??= this.runOnce(options.removedTypes?.unusedFor).finally(() => (this.running = undefined));
+    return this.running;
+  }
+
+  private async runTimed(): Promise<void> {
+    const due = performance.now() - this.removedTypesAt >= REMOVED_TYPES_EVERY;
+    if (due) this.removedTypesAt = performance.now();
+    try {
+      await this.run(due ? { removedTypes: { unusedFor: REMOVED_TYPE_UNUSED_FOR } } : {});
+    } catch (error) {
+      this.logger.warn(`the cleanup failed and will be tried again: ${(error as Error).message}`);
+    }
+    if (!this.stopped) this.start();
+  }
+
+  private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
+    const { batchSize } = this.config;
+    const endRemoved = () =>
+      removedTypesUnusedFor === undefined
+        ? Promise.resolve([])
+        : this.store.endOfRemovedTypes(this.policies.types, this.now() - removedTypesUnusedFor, batchSize);
+    return {
+      sessions: (await this.endAll(() => this.store.endExpired(batchSize))) + (await this.endAll(endRemoved)),
+      blacklistEntries: await this.inBatches(() => this.store.deleteExpiredEntries(batchSize)),
+    };
+  }
+
+  private endAll(batch: () => ReturnType<SessionStore['endExpired']>): Promise<number> {
+    return this.inBatches(async () => {
+      const ended = await batch();
+      return ended && this.service.announceEnded(ended);
+    });
+  }
+
+  /** Until there is nothing left, or another process is at it. @param batch does one and says how much it was */
+  private async inBatches(batch: () => Promise<number | undefined>): Promise<number> {
+    let total = 0;
+    for (;;) {
+      const done = this.stopped ? 0 : await batch();
+      if (!done) return total;
+      total += done;
+    }
+  }
+}

@@ -1,0 +1,296 @@
+import { Brackets, type EntityManager, In, LessThanOrEqual, type UpdateQueryBuilder } from 'typeorm';
+import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
+import type { Database } from '../database/database.js';
+import { UnavailableError } from '../multi-session.errors.js';
+import type { Blacklist } from '../revocation/blacklist.js';
+import type { RevocationConfig } from '../revocation/revocation.options.js';
+import type { RefreshTokenClaims } from '../token/refresh-token.js';
+import type { ConfirmedGeneration } from './confirmed-generations.js';
+import { SessionEntity } from './session.entity.js';
+import type { EndReason } from './session.events.js';
+
+/** A session that has just been ended, by this process. */
+export interface EndedSession {
+  readonly row: SessionEntity;
+  readonly reason: EndReason;
+}
+
+/** What a new generation writes. */
+export interface NextGeneration {
+  readonly jti: string;
+  readonly kid: string;
+  /** Milliseconds. */
+  readonly expiresAt: number;
+  /** Absent where the policy leaves `lastUpdate` alone. */
+  readonly lastUpdate?: number;
+}
+
+/** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
+export type ChooseEvicted = (active: SessionEntity[]) => SessionEntity[];
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/**
+ * All SQL on sessions.
+ *
+ * Invariants: a session's row and its blacklist entry change places in one transaction, so that a session is either live or
+ * refused; sessions of one user are counted, evicted and inserted under that user's lock; a generation is followed by at most
+ * one successor, by compare-and-swap on `refreshJti`.
+ */
+export class SessionStore {
+  constructor(
+    private readonly database: Database,
+    private readonly blacklist: Blacklist,
+    private readonly revocation: RevocationConfig,
+    /** For how long after its end an access token of a session can be accepted, in milliseconds. */
+    readonly acceptedAfterEnd: number,
+    private readonly now: () => number,
+  ) {}
+
+  /** Anything but a uuid as we write it is unknown before any query is sent. */
+  async find(id: string): Promise<SessionEntity | null> {
+    if (!UUID.test(id)) return null;
+    return this.database.run((manager) => manager.findOneBy(SessionEntity, { id }));
+  }
+
+  /** The user's sessions that have not expired, the earliest created first. */
+  async listActive(userId: string, types: readonly string[]): Promise<SessionEntity[]> {
+    return this.database.run((manager) => this.active(manager, userId, types, this.now()));
+  }
+
+  /**
+   * Inserts a session. With `chooseEvicted` the user's active sessions of this type are counted first and those it names are
+   * ended, all in one transaction, serialised per user. Without it, there is no limit to hold, and it is one insert.
+   */
+  async create(row: SessionEntity, chooseEvicted?: ChooseEvicted): Promise<EndedSession[]> {
+    if (!chooseEvicted) {
+      await this.database.run((manager) => manager.insert(SessionEntity, row as QueryDeepPartialEntity<SessionEntity>));
+      return [];
+    }
+    return this.asUser(row.userId, async (manager) => {
+      const evicted = chooseEvicted(await this.active(manager, row.userId, [row.type], row.createdAt.getTime()));
+      await manager.insert(SessionEntity, row as QueryDeepPartialEntity<SessionEntity>);
+      return this.endRows(manager, evicted, 'evicted');
+    });
+  }
+
+  /** `rotate`: one statement, compare-and-swap on the presented token. @returns the row after it, or null on a miss */
+  async rotate(
+    token: RefreshTokenClaims,
+    next: NextGeneration,
+    now: number,
+    condition: { grace: number; withoutBound?: boolean; blacklistParent?: boolean },
+  ): Promise<SessionEntity | null> {
+    const update = (manager: EntityManager) =>
+      this.advance(manager, { ...token, parentJti: token.jti, parentGeneration: token.generation }, next, now, (query) => {
+        query.andWhere('rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace });
+        // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
+        if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
+      });
+    if (!condition.blacklistParent) return this.database.run(update);
+    const row = await this.database.transaction(undefined, async (manager) => {
+      const rotated = await update(manager);
+      if (rotated) await this.recordRotated(manager, rotated, token);
+      return rotated;
+    });
+    return row ?? null;
+  }
+
+  /** `recover`: the lost successor dies. Its holder must not have been seen. @returns the row after it, or null on a miss */
+  async recover(row: SessionEntity, next: NextGeneration, now: number): Promise<SessionEntity | null> {
+    const from = {
+      sessionId: row.id,
+      jti: row.refreshJti,
+      generation: row.generation,
+      parentJti: row.parentJti,
+      parentGeneration: row.parentGeneration,
+    };
+    return this.database.run((manager) =>
+      this.advance(manager, from, next, now, (query) => query.andWhere('confirmedGeneration < generation')),
+    );
+  }
+
+  /** `keep`: sets `lastUpdate`, and the generation as seen in use. @returns the row, or null where the token is not current */
+  async touch(token: RefreshTokenClaims, now: number): Promise<SessionEntity | null> {
+    return this.database.run((manager) => {
+      const query = manager
+        .createQueryBuilder()
+        .update(SessionEntity)
+        .set({ lastUpdate: new Date(now), confirmedGeneration: token.generation })
+        .where('id = :id AND refreshJti = :jti AND expiresAt > :now', { id: token.sessionId, jti: token.jti, now });
+      return this.database.updateReturning(manager, query, SessionEntity, { id: token.sessionId });
+    });
+  }
+
+  /** Writes which generations were seen in use; a generation that has been superseded meanwhile is left alone. */
+  async confirm(batch: readonly ConfirmedGeneration[]): Promise<void> {
+    await this.database.run((manager) =>
+      manager
+        .createQueryBuilder()
+        .update(SessionEntity)
+        .set({ confirmedGeneration: () => 'generation' })
+        .where('confirmedGeneration < generation AND id IN (:...ids)', { ids: batch.map((entry) => entry.sessionId) })
+        .andWhere(
+          new Brackets((either) => {
+            batch.forEach(({ sessionId, generation }, at) =>
+              either.orWhere(`(id = :id${at} AND generation = :generation${at})`, { [`id${at}`]: sessionId, [`generation${at}`]: generation }),
+            );
+          }),
+        )
+        .execute(),
+    );
+  }
+
+  /**
+   * Ends one session: its row goes and its blacklist entry comes, or neither. @param condition what must still hold of the
+   * row @returns undefined where it was not there any more
+   */
+  async end(row: SessionEntity, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
+    const ended = await this.database.transaction(undefined, (manager) => this.endRows(manager, [row], reason, condition));
+    return ended?.[0];
+  }
+
+  /**
+   * Ends those of a user's sessions that `choose` names, serialised with that user's logins. `choose` may throw, and then
+   * nothing is done.
+   */
+  async endOfUser(
+    userId: string,
+    types: readonly string[],
+    reason: EndReason,
+    choose: (active: SessionEntity[]) => SessionEntity[],
+  ): Promise<EndedSession[]> {
+    return this.asUser(userId, async (manager) =>
+      this.endRows(manager, choose(await this.active(manager, userId, types, this.now())), reason),
+    );
+  }
+
+  /** Ends up to `limit` sessions that have expired. @returns undefined while another process is at it */
+  async endExpired(limit: number): Promise<EndedSession[] | undefined> {
+    return this.cleanUp(async (manager) => {
+      const now = new Date(this.now());
+      const ids = await this.idsWhere(manager, { expiresAt: LessThanOrEqual(now) }, limit);
+      return this.endRows(manager, await this.lockRows(manager, ids), 'expired', { expiredAt: now.getTime() });
+    });
+  }
+
+  /** Ends up to `limit` sessions of types that are none of these and have not been used since. @returns as `endExpired` */
+  async endOfRemovedTypes(types: readonly string[], unusedSince: number, limit: number): Promise<EndedSession[] | undefined> {
+    return this.cleanUp(async (manager) => {
+      const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id').limit(limit);
+      query.where('session.type NOT IN (:...types) AND session.lastUpdate <= :unusedSince', { types, unusedSince });
+      const rows = await query.getRawMany<{ id: string }>();
+      return this.endRows(manager, await this.lockRows(manager, rows.map((row) => row.id)), 'expired');
+    });
+  }
+
+  /** Deletes up to `limit` blacklist entries that refuse nothing any more. @returns how many; undefined as `endExpired` */
+  async deleteExpiredEntries(limit: number): Promise<number | undefined> {
+    return this.cleanUp((manager) => this.blacklist.deleteExpired(manager, limit));
+  }
+
+  private advance(
+    manager: EntityManager,
+    from: Pick<RefreshTokenClaims, 'sessionId' | 'jti' | 'generation'> & Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
+    next: NextGeneration,
+    now: number,
+    condition: (query: UpdateQueryBuilder<SessionEntity>) => unknown,
+  ): Promise<SessionEntity | null> {
+    // Values and not expressions of the old columns: MySQL would read the new ones.
+    const query = manager
+      .createQueryBuilder()
+      .update(SessionEntity)
+      .set({
+        generation: from.generation + 1,
+        refreshJti: next.jti,
+        refreshKid: next.kid,
+        parentJti: from.parentJti,
+        parentGeneration: from.parentGeneration,
+        // Presenting a token is using its generation; the parent's in `recover` is below the row's, and stays so.
+        ...(from.parentJti === from.jti && { confirmedGeneration: from.generation }),
+        rotatedAt: new Date(now),
+        expiresAt: new Date(next.expiresAt),
+        ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
+      })
+      .where('id = :id AND refreshJti = :jti AND expiresAt > :now', { id: from.sessionId, jti: from.jti, now });
+    condition(query);
+    return this.database.updateReturning(manager, query, SessionEntity, { id: from.sessionId });
+  }
+
+  private recordRotated(manager: EntityManager, row: SessionEntity, token: RefreshTokenClaims): Promise<void> {
+    const entry = { id: token.jti, sessionId: row.id, userId: row.userId, reason: 'rotated', expiresAt: new Date(token.expiresAt) };
+    return this.blacklist.record(manager, 'token', [entry]);
+  }
+
+  private active(manager: EntityManager, userId: string, types: readonly string[], now: number): Promise<SessionEntity[]> {
+    return manager
+      .createQueryBuilder(SessionEntity, 'session')
+      .where(this.database.sameText('session.userId', 'userId'), { userId })
+      .andWhere('session.type IN (:...types) AND session.expiresAt > :now', { types, now })
+      .orderBy('session.createdAt')
+      .addOrderBy('session.id')
+      .getMany();
+  }
+
+  private async asUser<T>(userId: string, work: (manager: EntityManager) => Promise<T>): Promise<T> {
+    return (await this.database.transaction({ name: `user ${userId}` }, work)) as T;
+  }
+
+  private cleanUp<T>(work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+    return this.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, work);
+  }
+
+  private async idsWhere(manager: EntityManager, where: { expiresAt: ReturnType<typeof LessThanOrEqual<Date>> }, limit: number): Promise<string[]> {
+    const rows = await manager.find(SessionEntity, { select: { id: true }, where, order: { expiresAt: 'ASC' }, take: limit });
+    return rows.map((row) => row.id);
+  }
+
+  /** The rows as they are now, locked in the order of their primary key, as every other statement locks them. */
+  private async lockRows(manager: EntityManager, ids: readonly string[]): Promise<SessionEntity[]> {
+    if (ids.length === 0) return [];
+    return manager.find(SessionEntity, {
+      where: { id: In(ids) },
+      order: { id: 'ASC' },
+      ...(this.database.kind !== 'sqlite' && { lock: { mode: 'pessimistic_write' } }),
+    });
+  }
+
+  private async endRows(
+    manager: EntityManager,
+    rows: readonly SessionEntity[],
+    reason: EndReason,
+    { jti, expiredAt }: EndCondition = {},
+  ): Promise<EndedSession[]> {
+    const startedAt = performance.now();
+    const ended: SessionEntity[] = [];
+    for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
+      const { affected } = await manager.delete(SessionEntity, {
+        id: row.id,
+        ...(jti !== undefined && { refreshJti: jti }),
+        ...(expiredAt !== undefined && { expiresAt: LessThanOrEqual(new Date(expiredAt)) }),
+      });
+      if (affected) ended.push(row);
+    }
+    // An access token never outlives its session, so what merely expired needs no entry.
+    const expiresAt = this.now() + this.acceptedAfterEnd;
+    const entries = reason === 'expired' && expiredAt !== undefined ? [] : ended;
+    await this.blacklist.record(
+      manager,
+      'session',
+      entries.map((row) => ({ id: row.id, sessionId: row.id, userId: row.userId, reason, expiresAt: new Date(expiresAt) })),
+    );
+    // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
+    if (performance.now() - startedAt > this.revocation.overlap / 2) {
+      throw new UnavailableError(new Error('the transaction took too long for its blacklist entries to be seen in time'));
+    }
+    return ended.map((row) => ({ row, reason }));
+  }
+}
+
+/** What must still hold of a row for it to be ended. */
+export interface EndCondition {
+  /** Its current refresh token is this one. */
+  jti?: string;
+  /** It has expired at this time, in milliseconds. */
+  expiredAt?: number;
+}

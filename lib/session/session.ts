@@ -1,0 +1,33 @@
+import type { AccessTokenClaims } from '../token/access-token.js';
+import { readUserId } from '../token/access-token.js';
+import type { TokenConfig, UserId } from '../token/token.options.js';
+import type { SessionEntity } from './session.entity.js';
+
+/** A session as applications see it. */
+export interface Session {
+  readonly id: string;
+  readonly userId: UserId;
+  readonly type: string;
+  readonly createdAt: Date;
+  readonly lastUpdate: Date;
+  readonly expiresAt: Date;
+  /** What the client said of itself at login. */
+  readonly info: string;
+  readonly userAgent: string | null;
+  readonly ipAddress: string | null;
+  readonly deviceName: string | null;
+  /** The application's own data. */
+  readonly data: Record<string, unknown> | null;
+  /** What the application adds to each access token. */
+  readonly claims: Record<string, unknown> | null;
+}
+
+/** Who asks, and by which session: what `JwtAuthGuard` puts on the request as `user`. */
+export type CurrentSession = AccessTokenClaims;
+
+/** The row without what only rotation needs. */
+export function toSession(row: SessionEntity, config: TokenConfig): Session {
+  const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data, claims } = row;
+  const userId = readUserId(config, row.userId) ?? row.userId;
+  return { id, userId, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data, claims };
+}

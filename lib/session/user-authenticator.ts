@@ -1,0 +1,28 @@
+import type { UserId } from '../token/token.options.js';
+
+/** What a client says to log in. */
+export interface Credentials {
+  /** The value of the field that the option `usernameField` names. */
+  username: string;
+  password: string;
+}
+
+/** A user, as far as sessions care: `id`, and whatever else the application wants to hand on. */
+export interface AuthenticatedUser {
+  id: UserId;
+}
+
+/**
+ * The port to the application's users. Extend it and name it in the options:
+ * `authenticator: { useExisting: AppUserAuthenticator }`.
+ */
+export abstract class UserAuthenticator<User extends AuthenticatedUser = AuthenticatedUser> {
+  /**
+   * The user whose credentials these are; null for an unknown user, a wrong password and an inactive user alike. Let all
+   * three take the same time: hash something even where there is no user. What it throws passes through.
+   */
+  abstract authenticate(credentials: Credentials, request: unknown): Promise<User | null>;
+
+  /** Asked at each refresh where it is there: the user if still active, null to end the session. */
+  findActive?(userId: UserId): Promise<AuthenticatedUser | null>;
+}

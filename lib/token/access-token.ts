@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import type { Claims, Keyring } from './keyring.js';
+import type { TokenConfig, UserId } from './token.options.js';
+
+/** Whom and what an access token speaks for. */
+export interface AccessTokenSubject {
+  userId: UserId;
+  sessionId: string;
+  type: string;
+  generation: number;
+  /** The application's own claims. */
+  claims?: Claims | null;
+  /** When the session ends, in milliseconds: no access token outlives it. */
+  expiresAt: number;
+  /** Milliseconds. */
+  lifetime: number;
+}
+
+/** What a verified access token says. */
+export interface AccessTokenClaims {
+  readonly userId: UserId;
+  readonly sessionId: string;
+  readonly sessionType: string;
+  readonly generation: number;
+  /** The token's own id. */
+  readonly tokenId: string;
+  /** Seconds since 1970. */
+  readonly issuedAt: number;
+  /** Seconds since 1970. */
+  readonly expiresAt: number;
+  /** All claims, the application's own among them. */
+  readonly claims: Readonly<Claims>;
+}
+
+/** Short-lived, stateless, one per refresh: says who the user is and by which session. */
+export class AccessTokens {
+  /**
+   * @param now the time that tokens go by, in milliseconds
+   */
+  constructor(
+    private readonly keyring: Keyring,
+    private readonly config: TokenConfig,
+    private readonly now: () => number,
+  ) {}
+
+  /** @param issuedAt milliseconds; taken before the statement that grants the token, so that a blacklist entry outlives it */
+  issue(subject: AccessTokenSubject, issuedAt: number): string {
+    const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
+    const iat = Math.floor(issuedAt / 1000);
+    const claims = {
+      ...subject.claims,
+      [tokenTypeClaim]: 'access',
+      exp: Math.min(iat + subject.lifetime / 1000, Math.floor(subject.expiresAt / 1000)),
+      iat,
+      [jtiClaim]: randomBytes(16).toString('hex'),
+      [userIdClaim]: userIdClaimOf(this.config, subject.userId),
+      sid: subject.sessionId,
+      gen: subject.generation,
+      session_type: subject.type,
+    };
+    return this.keyring.sign(claims, 'at+jwt');
+  }
+
+  /** @returns what the token says, or undefined where it is forged, expired, or no access token of ours */
+  verify(token: string): AccessTokenClaims | undefined {
+    const claims = this.keyring.verify(token);
+    return claims && this.read(claims);
+  }
+
+  /** The same for claims whose signature has been verified elsewhere, as passport-jwt does. */
+  read(claims: Claims): AccessTokenClaims | undefined {
+    const { tokenTypeClaim, userIdClaim, jtiClaim, clockTolerance } = this.config;
+    const { sid, gen, session_type: sessionType, exp, iat, nbf = 0 } = claims;
+    const tokenId = claims[jtiClaim];
+    const userId = readUserId(this.config, claims[userIdClaim]);
+    if (
+      claims[tokenTypeClaim] !== 'access' ||
+      typeof sid !== 'string' ||
+      typeof sessionType !== 'string' ||
+      typeof tokenId !== 'string' ||
+      typeof gen !== 'number' ||
+      typeof iat !== 'number' ||
+      typeof exp !== 'number' ||
+      typeof nbf !== 'number' ||
+      userId === undefined
+    ) {
+      return undefined;
+    }
+    const now = this.now();
+    if (now >= exp * 1000 + clockTolerance || now < nbf * 1000 - clockTolerance) return undefined;
+    return { userId, sessionId: sid, sessionType, generation: gen, tokenId, issuedAt: iat, expiresAt: exp, claims };
+  }
+}
+
+/** Under `sub` a number is written as text, as RFC 7519 section 4.1.2 has it; under any other name as it is. */
+export function userIdClaimOf(config: TokenConfig, userId: UserId): UserId {
+  return config.userIdClaim === 'sub' ? String(userId) : userId;
+}
+
+/** The id in the kind that the application uses, or undefined where the claim holds none. */
+export function readUserId(config: TokenConfig, claim: unknown): UserId | undefined {
+  if (typeof claim !== 'string' && typeof claim !== 'number') return undefined;
+  if (config.userIdType === 'string') return String(claim);
+  const id = Number(claim);
+  return Number.isSafeInteger(id) && claim !== '' ? id : undefined;
+}

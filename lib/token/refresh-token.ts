@@ -1,0 +1,80 @@
+import { randomBytes } from 'node:crypto';
+import { readUserId, userIdClaimOf } from './access-token.js';
+import type { Keyring } from './keyring.js';
+import type { TokenConfig, UserId } from './token.options.js';
+
+/** What a refresh token states. It takes the signing key and the session's row to make one; neither alone will do. */
+export interface RefreshTokenClaims {
+  readonly sessionId: string;
+  readonly userId: UserId;
+  readonly type: string;
+  readonly generation: number;
+  /** 128 random bits of this generation, in lower-case hex. */
+  readonly jti: string;
+  /** When the session ends, in milliseconds. */
+  readonly expiresAt: number;
+}
+
+/** A refresh token to write: what it states, and since when, by which key. */
+export interface RefreshTokenSource extends RefreshTokenClaims {
+  /** Milliseconds. */
+  readonly issuedAt: number;
+  /** The key that signed this generation. */
+  readonly kid: string;
+}
+
+/** A refresh token is a signed statement of (session, type, generation, `jti`, `iat`, `exp`); it is never stored. */
+export class RefreshTokens {
+  constructor(
+    private readonly keyring: Keyring,
+    private readonly config: TokenConfig,
+  ) {}
+
+  /** A fresh `jti`: 128 random bits (ASVS 11.5.1). */
+  static newJti(): string {
+    return randomBytes(16).toString('hex');
+  }
+
+  /** The key that a new generation is signed with; kept in the row. */
+  get kid(): string {
+    return this.keyring.current.kid;
+  }
+
+  /** The same source gives the same text with a deterministic algorithm, so a successor can be handed out again. */
+  write(source: RefreshTokenSource): string {
+    const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
+    const claims = {
+      [tokenTypeClaim]: 'refresh',
+      exp: Math.floor(source.expiresAt / 1000),
+      iat: Math.floor(source.issuedAt / 1000),
+      [jtiClaim]: source.jti,
+      [userIdClaim]: userIdClaimOf(this.config, source.userId),
+      sid: source.sessionId,
+      gen: source.generation,
+      session_type: source.type,
+    };
+    return this.keyring.sign(claims, 'JWT', source.kid);
+  }
+
+  /** @returns what the token states, or undefined where it is none of ours. Whether it has expired, the row decides. */
+  read(token: string): RefreshTokenClaims | undefined {
+    const claims = this.keyring.verify(token);
+    if (!claims) return undefined;
+    const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
+    const { sid, gen, session_type: type, exp } = claims;
+    const jti = claims[jtiClaim];
+    const userId = readUserId(this.config, claims[userIdClaim]);
+    if (
+      claims[tokenTypeClaim] !== 'refresh' ||
+      typeof sid !== 'string' ||
+      typeof type !== 'string' ||
+      typeof jti !== 'string' ||
+      typeof gen !== 'number' ||
+      typeof exp !== 'number' ||
+      userId === undefined
+    ) {
+      return undefined;
+    }
+    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt: exp * 1000 };
+  }
+}

@@ -1,0 +1,207 @@
+import { createPrivateKey, createPublicKey, createSecretKey, type KeyLike, type KeyObject } from 'node:crypto';
+import {
+  type Duration,
+  checkObject,
+  duration,
+  oneOf,
+  type OptionFaults,
+  optional,
+  text,
+  texts,
+  wholeSeconds,
+  withDefault,
+} from '../option-check.js';
+
+/** The algorithms that a key can be pinned to. `none` is not among them, and a token never chooses (RFC 8725 section 3.1). */
+export const ALGORITHMS = [
+  'HS256',
+  'HS384',
+  'HS512',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+] as const;
+
+export type JwtAlgorithm = (typeof ALGORITHMS)[number];
+
+/** One key. The first of `jwt.keys` signs, all of them verify, each for its one algorithm alone. */
+export interface JwtKeyOptions {
+  /** The key's name in the header of a token. Default: derived from the key, the same on every process. */
+  kid?: string;
+  /** Default: `HS256`. Simplejwt's `ALGORITHM`. */
+  algorithm?: JwtAlgorithm;
+  /** For the HS algorithms; at least 32 bytes. */
+  secret?: string | Buffer | KeyObject;
+  /** For the others, to sign with: PEM or a KeyObject. Simplejwt's `SIGNING_KEY`. */
+  privateKey?: KeyLike;
+  /** For the others, to verify with; taken from `privateKey` unless given. Simplejwt's `VERIFYING_KEY`. */
+  publicKey?: KeyLike;
+}
+
+/** The `jwt` part of the options. */
+export interface JwtOptions {
+  /** The signing secret, at least 32 bytes; short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
+  secret?: string | Buffer | KeyObject;
+  /** The algorithm of `secret`. Default: `HS256`. */
+  algorithm?: JwtAlgorithm;
+  /** An ordered list of keys, instead of `secret`. */
+  keys?: JwtKeyOptions[];
+  /** How long an access token lives, where a policy says nothing else. Default: `'5m'`. `ACCESS_TOKEN_LIFETIME`. */
+  accessTokenLifetime?: Duration;
+  /** Written to `iss` and demanded of every token. Default: none. `ISSUER`. */
+  issuer?: string;
+  /** Written to `aud`; a token must name one of them. Default: none. `AUDIENCE`. */
+  audience?: string | string[];
+  /** What `exp` may be past and `nbf` ahead by. Default: 0. `LEEWAY`. */
+  clockTolerance?: Duration;
+  /** The claim that holds the user's id. Default: `sub`. `USER_ID_CLAIM` (theirs is `user_id`). */
+  userIdClaim?: string;
+  /** The claim that says `access` or `refresh`. Default: `token_type`. `TOKEN_TYPE_CLAIM`. */
+  tokenTypeClaim?: string;
+  /** The claim that holds the token's own id. Default: `jti`. `JTI_CLAIM`. */
+  jtiClaim?: string;
+}
+
+/** A user's id as the application knows it. */
+export type UserId = string | number;
+
+/** A key, imported once, at start. */
+export interface JwtKey {
+  readonly kid?: string;
+  readonly algorithm: JwtAlgorithm;
+  /** Absent where the key only verifies. */
+  readonly signingKey?: KeyObject;
+  readonly verifyingKey: KeyObject;
+}
+
+/** `JwtOptions`, checked and completed; time spans in milliseconds. */
+export interface TokenConfig {
+  readonly keys: readonly JwtKey[];
+  readonly accessTokenLifetime: number;
+  readonly issuer?: string;
+  readonly audience?: readonly string[];
+  readonly clockTolerance: number;
+  readonly userIdClaim: string;
+  readonly tokenTypeClaim: string;
+  readonly jtiClaim: string;
+  readonly userIdType: 'string' | 'number';
+}
+
+/** The claims that the library itself writes; the names of three can be changed. */
+const FIXED_CLAIMS = ['iss', 'aud', 'exp', 'nbf', 'iat', 'sid', 'gen', 'session_type'] as const;
+
+/** The names that an application's own claims must not bear. */
+export function reservedClaims(config: TokenConfig): readonly string[] {
+  return [...FIXED_CLAIMS, 'sub', config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
+}
+
+export function readTokenOptions(
+  given: unknown,
+  userIdType: 'string' | 'number',
+  faults: OptionFaults,
+): TokenConfig {
+  const read = checkObject(given, 'jwt', faults, {
+    secret: (value) => value,
+    algorithm: optional(oneOf(...ALGORITHMS)),
+    keys: (value) => value,
+    accessTokenLifetime: withDefault(300_000, wholeSeconds),
+    issuer: optional(text),
+    audience: optional(texts),
+    clockTolerance: withDefault(0, duration('zero')),
+    userIdClaim: withDefault('sub', text),
+    tokenTypeClaim: withDefault('token_type', text),
+    jtiClaim: withDefault('jti', text),
+  });
+  const { secret, algorithm, keys, ...rest } = read;
+  const config = { ...rest, keys: readKeys({ secret, algorithm, keys }, faults), userIdType };
+  const names: string[] = [...FIXED_CLAIMS, config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
+  for (const name of new Set(names.filter((entry, at) => names.indexOf(entry) !== at))) {
+    faults.add('jwt', `two claims would be called «${name}»; choose other names`);
+  }
+  return config;
+}
+
+function readKeys(
+  given: { secret: unknown; algorithm: JwtAlgorithm | undefined; keys: unknown },
+  faults: OptionFaults,
+): JwtKey[] {
+  if (given.keys !== undefined) {
+    if (given.secret !== undefined) faults.add('jwt', 'give either secret or keys, not both');
+    if (!Array.isArray(given.keys) || given.keys.length === 0) {
+      faults.add('jwt.keys', 'must be a list of one key or more');
+      return [];
+    }
+    const keys = given.keys.flatMap((entry, at) => readKey(entry, `jwt.keys[${at}]`, faults));
+    if (keys.length === given.keys.length && !keys[0].signingKey) {
+      faults.add('jwt.keys[0]', 'must be able to sign: give its secret or its privateKey');
+    }
+    return keys;
+  }
+  if (given.secret === undefined) {
+    faults.add('jwt.secret', "is missing; give at least 32 random bytes, for example from: node -p \"crypto.randomBytes(32).toString('base64url')\"");
+    return [];
+  }
+  return readKey({ secret: given.secret, algorithm: given.algorithm }, 'jwt', faults);
+}
+
+/** The key as a list of one, or of none where it has a fault. */
+function readKey(given: unknown, name: string, faults: OptionFaults): JwtKey[] {
+  const before = faults.list.length;
+  const read = checkObject(given, name, faults, {
+    kid: optional(text),
+    algorithm: withDefault('HS256', oneOf(...ALGORITHMS)),
+    secret: (value) => value as JwtKeyOptions['secret'],
+    privateKey: (value) => value as JwtKeyOptions['privateKey'],
+    publicKey: (value) => value as JwtKeyOptions['publicKey'],
+  });
+  if (faults.list.length > before) return [];
+  try {
+    const key = read.algorithm.startsWith('HS') ? importSecret(read) : importKeyPair(read);
+    if (typeof key !== 'string') return [key];
+    faults.add(name, key);
+  } catch {
+    // The driver's own message could quote the key.
+    faults.add(name, 'could not be read as a key');
+  }
+  return [];
+}
+
+type ReadKey = Required<Pick<JwtKeyOptions, 'algorithm'>> & JwtKeyOptions;
+
+/** The key, or what is wrong with it. */
+function importSecret({ kid, algorithm, secret, privateKey, publicKey }: ReadKey): JwtKey | string {
+  if (secret === undefined || privateKey !== undefined || publicKey !== undefined) {
+    return `${algorithm} takes a secret, and neither privateKey nor publicKey`;
+  }
+  const key = typeof secret === 'string' ? createSecretKey(secret, 'utf8') : Buffer.isBuffer(secret) ? createSecretKey(secret) : secret;
+  if (key.type !== 'secret') return `${algorithm} takes a secret`;
+  if ((key.symmetricKeySize ?? 0) < 32) return 'a secret must have at least 32 bytes (RFC 7518 section 3.2)';
+  return { kid, algorithm, signingKey: key, verifyingKey: key };
+}
+
+function importKeyPair({ kid, algorithm, secret, privateKey, publicKey }: ReadKey): JwtKey | string {
+  if (secret !== undefined || (privateKey ?? publicKey) === undefined) {
+    return `${algorithm} takes a privateKey, a publicKey or both, and no secret`;
+  }
+  const signingKey = privateKey === undefined ? undefined : toKeyObject(privateKey, createPrivateKey);
+  const verifyingKey = publicKey === undefined ? createPublicKey(signingKey as KeyObject) : toKeyObject(publicKey, createPublicKey);
+  if (signingKey && !createPublicKey(signingKey).equals(verifyingKey)) return 'publicKey does not belong to privateKey';
+  const wanted = algorithm.startsWith('ES') ? ['ec'] : algorithm.startsWith('PS') ? ['rsa', 'rsa-pss'] : ['rsa'];
+  if (!wanted.includes(verifyingKey.asymmetricKeyType ?? '')) return `${algorithm} takes a key of type ${wanted.join(' or ')}`;
+  const details = verifyingKey.asymmetricKeyDetails;
+  if ((details?.modulusLength ?? 2048) < 2048) return 'an RSA key must have at least 2048 bits (RFC 7518 section 3.3)';
+  const curve = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' }[algorithm as string];
+  if (curve !== undefined && details?.namedCurve !== curve) return `${algorithm} takes a key on the curve ${curve}`;
+  return { kid, algorithm, signingKey, verifyingKey };
+}
+
+function toKeyObject(key: KeyLike, parse: (key: string | Buffer) => KeyObject): KeyObject {
+  if (typeof key !== 'string' && !Buffer.isBuffer(key)) return key as KeyObject;
+  return parse(key);
+}

@@ -1,0 +1,137 @@
+import { type INestApplication, Injectable, type ModuleMetadata, type Type } from '@nestjs/common';
+import { ExpressAdapter } from '@nestjs/platform-express';
+import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
+import { Test } from '@nestjs/testing';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import {
+  type Credentials,
+  MULTI_SESSION_ENTITIES,
+  MultiSessionModule,
+  type MultiSessionOptions,
+  type MultiSessionStaticOptions,
+  SHORT_AND_LONG,
+  UserAuthenticator,
+} from 'nestjs-multisession';
+import { type DatabaseName, createDatabase, type TestDatabase } from './databases.js';
+
+export const SIGNING_SECRET = 'a signing secret of more than thirty-two bytes';
+export const SECRET_KEY = 'the secret key of the tests';
+
+/** Users of the tests. `inactive` has a password and may not log in; `active` can be switched while a test runs. */
+@Injectable()
+export class TestUsers extends UserAuthenticator {
+  readonly users = new Map([
+    ['alice', { id: 'alice', password: 'alice-password', active: true }],
+    ['bob', { id: 'bob', password: 'bob-password', active: true }],
+    ['inactive', { id: 'inactive', password: 'inactive-password', active: false }],
+  ]);
+  /** How often `authenticate` was asked. */
+  asked = 0;
+
+  authenticate({ username, password }: Credentials) {
+    this.asked++;
+    const user = this.users.get(username);
+    return Promise.resolve(user?.active && user.password === password ? { id: user.id } : null);
+  }
+
+  override findActive(userId: string | number) {
+    const user = this.users.get(String(userId));
+    return Promise.resolve(user?.active ? { id: user.id } : null);
+  }
+}
+
+export const ADAPTERS = ['express', 'fastify'] as const;
+export type AdapterName = (typeof ADAPTERS)[number];
+
+export interface TestAppOptions {
+  adapter?: AdapterName;
+  /** A database that other applications of the test use too; otherwise one of its own. */
+  database?: TestDatabase;
+  databaseName?: DatabaseName;
+  /** Merged over the defaults. */
+  options?: Partial<MultiSessionOptions & MultiSessionStaticOptions>;
+  imports?: ModuleMetadata['imports'];
+  controllers?: Type[];
+  providers?: ModuleMetadata['providers'];
+  configure?: (app: INestApplication) => void;
+}
+
+/** An answer of the application. */
+export interface Answer {
+  status: number;
+  body: any;
+  headers: Headers;
+}
+
+/** A running application, asked over real HTTP. */
+export interface TestApp {
+  readonly app: INestApplication;
+  readonly url: string;
+  readonly users: TestUsers;
+  get<T>(token: Type<T> | string | symbol): T;
+  request(method: string, path: string, options?: { body?: unknown; headers?: Record<string, string> }): Promise<Answer>;
+  /** A POST to a session route with a JSON body. */
+  post(route: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Logs in, and fails the test where that is refused. */
+  login(more?: Record<string, unknown>): Promise<{ refresh: string; access: string; session_id: string }>;
+  close(): Promise<void>;
+}
+
+export const DEFAULT_OPTIONS: MultiSessionOptions & MultiSessionStaticOptions = {
+  jwt: { secret: SIGNING_SECRET },
+  secretKey: SECRET_KEY,
+  policies: { ...SHORT_AND_LONG },
+  authenticator: { useClass: TestUsers },
+};
+
+export const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` });
+
+export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
+  const database = given.database ?? (await createDatabase(given.databaseName ?? 'sqlite'));
+  const moduleRef = await Test.createTestingModule({
+    imports: [
+      TypeOrmModule.forRoot({ ...database.options, entities: [...MULTI_SESSION_ENTITIES], synchronize: true, retryAttempts: 0 }),
+      MultiSessionModule.forRoot({ ...DEFAULT_OPTIONS, ...given.options }),
+      ...(given.imports ?? []),
+    ],
+    controllers: given.controllers ?? [],
+    providers: given.providers ?? [],
+  }).compile();
+  const app =
+    given.adapter === 'fastify'
+      ? moduleRef.createNestApplication<NestFastifyApplication>(new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }), { logger: ['fatal'] })
+      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal'] });
+  given.configure?.(app);
+  await app.listen(0, '127.0.0.1');
+  const url = await app.getUrl();
+  const request: TestApp['request'] = async (method, path, { body, headers } = {}) => {
+    const isText = typeof body === 'string' || body === undefined;
+    const response = await fetch(url + path, {
+      method,
+      headers: { ...(!isText && { 'content-type': 'application/json' }), ...headers },
+      body: isText ? body : JSON.stringify(body),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json');
+    return { status: response.status, body: isJson ? JSON.parse(text) : text, headers: response.headers };
+  };
+  const post: TestApp['post'] = (route, body, headers) => request('POST', `/api/session/${route}`, { body, headers });
+  return {
+    app,
+    url,
+    users: moduleRef.get(UserAuthenticator, { strict: false }) as unknown as TestUsers,
+    get: (token) => app.get(token as never, { strict: false }),
+    request,
+    post,
+    login: async (more) => {
+      const body = { username: 'alice', password: 'alice-password', secret_key: SECRET_KEY, session: 'LONG', info: 'a test', ...more };
+      const { status, body: answer } = await post('login/', body);
+      if (status !== 200) throw new Error(`login: ${status} ${JSON.stringify(answer)}`);
+      return answer;
+    },
+    close: async () => {
+      await app.close();
+      if (!given.database) await database.drop();
+    },
+  };
+}

@@ -1,0 +1,12 @@
+import { ADAPTERS, type AdapterName } from './app.js';
+import { type DatabaseName, selectedDatabases } from './databases.js';
+
+/** Runs a suite on each selected database. */
+export function onEachDatabase(suite: (database: DatabaseName) => void): void {
+  describe.each(selectedDatabases())('%s', (database) => suite(database));
+}
+
+/** Runs a suite on each selected database, on Express and on Fastify. */
+export function onEachDatabaseAndAdapter(suite: (database: DatabaseName, adapter: AdapterName) => void): void {
+  describe.each(selectedDatabases().flatMap((database) => ADAPTERS.map((adapter) => [database, adapter] as const)))('%s, %s', suite);
+}
