@@ -189,8 +189,10 @@ export class Blacklist {
   private async onReliableConnection<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
     // SQLite has one connection: reading on it in turn, or a transaction not yet committed would be seen.
     if (this.database.kind === 'sqlite') return this.database.run(read);
+    const { options } = this.database.dataSource;
+    const one = this.database.kind === 'postgres' ? { max: 1, min: 0 } : { connectionLimit: 1 };
     this.ownConnection ??= new DataSource({
-      ...this.database.dataSource.options,
+      ...options,
       name: undefined,
       entities: [BlacklistEntity],
       migrations: [],
@@ -200,7 +202,7 @@ export class Blacklist {
       dropSchema: false,
       cache: false,
       poolSize: 1,
-      extra: { ...(this.database.dataSource.options.extra as object), max: 1, min: 0, connectionLimit: 1 },
+      extra: { ...(options.extra as object), ...one },
     } as never);
     if (!this.ownConnection.isInitialized) await this.ownConnection.initialize();
     return read(this.ownConnection.manager);

@@ -64,12 +64,12 @@ export class SessionStore {
    */
   async create(row: SessionEntity, chooseEvicted?: ChooseEvicted): Promise<EndedSession[]> {
     if (!chooseEvicted) {
-      await this.database.run((manager) => manager.insert(SessionEntity, row as QueryDeepPartialEntity<SessionEntity>));
+      await this.database.run((manager) => this.insert(manager, row));
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
       const evicted = chooseEvicted(await this.active(manager, row.userId, [row.type], row.createdAt.getTime()));
-      await manager.insert(SessionEntity, row as QueryDeepPartialEntity<SessionEntity>);
+      await this.insert(manager, row);
       return this.endRows(manager, evicted, 'evicted');
     });
   }
@@ -215,6 +215,12 @@ export class SessionStore {
       .where('id = :id AND refreshJti = :jti AND expiresAt > :now', { id: from.sessionId, jti: from.jti, now });
     condition(query);
     return this.database.updateReturning(manager, query, SessionEntity, { id: from.sessionId });
+  }
+
+  /** The row is complete, so nothing that the database fills in has to be read back. */
+  private async insert(manager: EntityManager, row: SessionEntity): Promise<void> {
+    const values = row as QueryDeepPartialEntity<SessionEntity>;
+    await manager.createQueryBuilder().insert().into(SessionEntity).values(values).updateEntity(false).execute();
   }
 
   private recordRotated(manager: EntityManager, row: SessionEntity, token: RefreshTokenClaims): Promise<void> {

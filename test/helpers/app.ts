@@ -99,8 +99,8 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   }).compile();
   const app =
     given.adapter === 'fastify'
-      ? moduleRef.createNestApplication<NestFastifyApplication>(new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }), { logger: ['fatal'] })
-      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal'] });
+      ? moduleRef.createNestApplication<NestFastifyApplication>(new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }), { logger: ['fatal', 'error'] })
+      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal', 'error'] });
   given.configure?.(app);
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();
