@@ -15,11 +15,7 @@ export {
   ValidationFailedError,
 } from './multi-session.errors.js';
 export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './multi-session.module.js';
-export type {
-  AuthenticatorProvider,
-  MultiSessionOptions,
-  MultiSessionStaticOptions,
-} from './multi-session.options.js';
+export type { AuthenticatorProvider, MultiSessionOptions, MultiSessionStaticOptions } from './multi-session.options.js';
 export type { Duration } from './option-check.js';
 
 export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';

@@ -20,6 +20,8 @@ import { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
 import {
   type MultiSessionConfig,
+  type MultiSessionModuleAsyncOptions,
+  type MultiSessionModuleOptions,
   type MultiSessionOptions,
   type MultiSessionStaticOptions,
   readOptions,
@@ -60,11 +62,12 @@ const STATIC_DEFAULTS: MultiSessionStaticOptions = {
   imports: undefined,
 };
 
-const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN, OPTIONS_TYPE, ASYNC_OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<MultiSessionOptions>({ moduleName: 'MultiSession' })
-    .setClassMethodName('forRoot')
-    .setExtras(STATIC_DEFAULTS, assemble)
-    .build();
+const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MultiSessionOptions>({
+  moduleName: 'MultiSession',
+})
+  .setClassMethodName('forRoot')
+  .setExtras(STATIC_DEFAULTS, assemble)
+  .build();
 
 /** Sessions for an application: import it once, with `forRoot` or `forRootAsync`. */
 @Module({})
@@ -77,12 +80,12 @@ export class MultiSessionModule
   @Inject(ConfirmedGenerations) private readonly confirmed!: ConfirmedGenerations;
 
   /** With the options at hand; the session types are those of `policies`. */
-  static override forRoot(options: typeof OPTIONS_TYPE): DynamicModule {
+  static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
     return super.forRoot({ ...options, sessionTypes: Object.keys(options.policies ?? {}) });
   }
 
   /** With options from a factory or a class: what Nest must know early stands beside it, `sessionTypes` above all. */
-  static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+  static override forRootAsync(options: MultiSessionModuleAsyncOptions): DynamicModule {
     if (!options.sessionTypes?.length) {
       throw new MultiSessionConfigurationError([
         "sessionTypes: is missing; name the session types beside the factory, for example sessionTypes: ['SHORT', 'LONG']",
@@ -110,7 +113,15 @@ export class MultiSessionModule
 }
 
 function assemble(definition: DynamicModule, options: MultiSessionStaticOptions): DynamicModule {
-  const { authenticator, sessionTypes = [], controller, dataSource, passportStrategy, isGlobal, imports = [] } = options;
+  const {
+    authenticator,
+    sessionTypes = [],
+    controller,
+    dataSource,
+    passportStrategy,
+    isGlobal,
+    imports = [],
+  } = options;
   const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
   const policies = sessionTypes.map((type) => ({
     provide: sessionPolicyToken(type),
@@ -130,7 +141,11 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     controllers: controller ? [controller] : [],
     providers: [
       ...(definition.providers ?? []),
-      { provide: CONFIG, useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes), inject: [MODULE_OPTIONS_TOKEN] },
+      {
+        provide: CONFIG,
+        useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes),
+        inject: [MODULE_OPTIONS_TOKEN],
+      },
       ...(authenticator ? [{ provide: UserAuthenticator, ...authenticator } as Provider] : []),
       ...databaseProviders(dataSource),
       ...PROVIDERS,
@@ -157,7 +172,11 @@ const PROVIDERS: Provider[] = [
   SessionEvents,
   Clock,
   { provide: HTTP_CONFIG, useFactory: (config: MultiSessionConfig) => config.http, inject: [CONFIG] },
-  { provide: SessionPolicies, useFactory: (config: MultiSessionConfig) => new SessionPolicies(config.policies), inject: [CONFIG] },
+  {
+    provide: SessionPolicies,
+    useFactory: (config: MultiSessionConfig) => new SessionPolicies(config.policies),
+    inject: [CONFIG],
+  },
   { provide: Keyring, useFactory: (config: MultiSessionConfig) => new Keyring(config.tokens), inject: [CONFIG] },
   {
     provide: Blacklist,
@@ -170,7 +189,13 @@ const PROVIDERS: Provider[] = [
   },
   {
     provide: SessionStore,
-    useFactory: (config: MultiSessionConfig, database: Database, blacklist: Blacklist, clock: Clock, policies: SessionPolicies) => {
+    useFactory: (
+      config: MultiSessionConfig,
+      database: Database,
+      blacklist: Blacklist,
+      clock: Clock,
+      policies: SessionPolicies,
+    ) => {
       const acceptedAfterEnd = policies.longestAccessTokenLifetime + config.tokens.clockTolerance + CLOCK_MARGIN;
       return new SessionStore(database, blacklist, config.revocation, acceptedAfterEnd, () => clock.now());
     },
@@ -206,15 +231,38 @@ const PROVIDERS: Provider[] = [
         refreshTokens: new RefreshTokens(keyring, config.tokens),
         authenticator: () => findAuthenticator(moduleRef),
       }),
-    inject: [CONFIG, Keyring, SessionPolicies, SessionStore, Blacklist, ConfirmedGenerations, SessionEvents, Clock, ModuleRef],
+    inject: [
+      CONFIG,
+      Keyring,
+      SessionPolicies,
+      SessionStore,
+      Blacklist,
+      ConfirmedGenerations,
+      SessionEvents,
+      Clock,
+      ModuleRef,
+    ],
   },
   {
     provide: SessionCleanup,
-    useFactory: (config: MultiSessionConfig, store: SessionStore, service: SessionService, policies: SessionPolicies, clock: Clock) =>
-      new SessionCleanup(store, service, policies, config.cleanup, () => clock.now()),
+    useFactory: (
+      config: MultiSessionConfig,
+      store: SessionStore,
+      service: SessionService,
+      policies: SessionPolicies,
+      clock: Clock,
+    ) => new SessionCleanup(store, service, policies, config.cleanup, () => clock.now()),
     inject: [CONFIG, SessionStore, SessionService, SessionPolicies, Clock],
   },
 ];
 
 /** What guards in other modules are built from, and what applications inject. */
-const EXPORTED = [HTTP_CONFIG, SessionService, SessionEvents, SessionPolicies, SessionCleanup, JwtAuthGuard, SecretKeyGuard];
+const EXPORTED = [
+  HTTP_CONFIG,
+  SessionService,
+  SessionEvents,
+  SessionPolicies,
+  SessionCleanup,
+  JwtAuthGuard,
+  SecretKeyGuard,
+];

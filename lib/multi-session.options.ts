@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import type { ModuleMetadata, Type } from '@nestjs/common';
+import type { ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
@@ -60,6 +60,13 @@ export interface MultiSessionStaticOptions {
   imports?: ModuleMetadata['imports'];
 }
 
+/** What `MultiSessionModule.forRoot` takes. */
+export type MultiSessionModuleOptions = MultiSessionOptions & Omit<MultiSessionStaticOptions, 'sessionTypes'>;
+
+/** What `MultiSessionModule.forRootAsync` takes: `useFactory`, `useClass` or `useExisting` for the values, the rest beside it. */
+export type MultiSessionModuleAsyncOptions = ConfigurableModuleAsyncOptions<MultiSessionOptions> &
+  MultiSessionStaticOptions;
+
 /** All options, checked and completed, each room's own apart. */
 export interface MultiSessionConfig {
   readonly tokens: TokenConfig;
@@ -76,7 +83,13 @@ export interface MultiSessionConfig {
  */
 export function readOptions(given: MultiSessionOptions, sessionTypes: readonly string[]): MultiSessionConfig {
   const faults = new OptionFaults();
-  const { jwt: tokens, policies, revocation, cleanup, ...http } = checkObject(given, 'options', faults, {
+  const {
+    jwt: tokens,
+    policies,
+    revocation,
+    cleanup,
+    ...http
+  } = checkObject(given, 'options', faults, {
     jwt: (value: unknown) => readTokenOptions(value ?? {}, given?.userIdType ?? 'string', faults),
     policies: (value: unknown) => value,
     userIdType: withDefault('string', oneOf('string', 'number')),
@@ -93,7 +106,8 @@ export function readOptions(given: MultiSessionOptions, sessionTypes: readonly s
   };
   checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
   checkSecretsDiffer(config, faults);
-  if (faults.list.length > 0) throw new MultiSessionConfigurationError(faults.list.map((fault) => fault.replace(/^options\./, '')));
+  if (faults.list.length > 0)
+    throw new MultiSessionConfigurationError(faults.list.map((fault) => fault.replace(/^options\./, '')));
   return config;
 }
 
@@ -114,4 +128,3 @@ function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: Option
     }
   }
 }
-

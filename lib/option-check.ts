@@ -59,7 +59,10 @@ export function duration(least: 'zero' | 'positive' = 'positive'): Check<number>
   return (value, name, faults) => {
     const span = toMilliseconds(value);
     if (span === undefined) {
-      faults.add(name, `must be a time span: a number of seconds, or a string with a unit such as '15m'; got ${show(value)}`);
+      faults.add(
+        name,
+        `must be a time span: a number of seconds, or a string with a unit such as '15m'; got ${show(value)}`,
+      );
     } else if (span < 0 || (least === 'positive' && span === 0)) {
       faults.add(name, `must be ${least === 'positive' ? 'more than 0' : '0 or more'}; got ${show(value)}`);
     } else if (span > LONGEST) {
@@ -118,5 +121,7 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Check<T
 
 // Never more than the kind of a value that could be a secret: only short, plain values are shown.
 function show(value: unknown): string {
-  return typeof value === 'number' || (typeof value === 'string' && value.length <= 30) ? JSON.stringify(value) : typeof value;
+  return typeof value === 'number' || (typeof value === 'string' && value.length <= 30)
+    ? JSON.stringify(value)
+    : typeof value;
 }

@@ -77,7 +77,10 @@ export class Database {
    * All of `work` or nothing of it, one after the other for the same lock on every process, tried again where the
    * database broke a deadlock. @returns undefined where the lock is held and `ifHeld` is `'give-up'`
    */
-  async transaction<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+  async transaction<T>(
+    lock: TransactionLock | undefined,
+    work: (manager: EntityManager) => Promise<T>,
+  ): Promise<T | undefined> {
     const attempt = () => this.guarded(() => this.exclusive(() => this.withRetries(lock, work)));
     // Waiting here and not in the pool: one user's logins must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
@@ -116,7 +119,10 @@ export class Database {
     return row;
   }
 
-  private async withRetries<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+  private async withRetries<T>(
+    lock: TransactionLock | undefined,
+    work: (manager: EntityManager) => Promise<T>,
+  ): Promise<T | undefined> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await this.once(lock, work);
@@ -155,14 +161,19 @@ export class Database {
     const seconds = lock?.ifHeld === 'give-up' ? 0 : LOCK_WAIT_SECONDS;
     const [{ taken }] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [name, seconds])) as [{ taken: unknown }];
     if (Number(taken) === 1) return true;
-    throw lock?.ifHeld === 'give-up' ? new LockHeld() : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
+    throw lock?.ifHeld === 'give-up'
+      ? new LockHeld()
+      : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
   }
 
   /** A lock's name on the server: MySQL's locks are the whole server's, and at most 64 characters long. */
   private nameOf(lock: TransactionLock): string {
     const { database } = this.dataSource.driver;
     const prefix = this.dataSource.options.entityPrefix ?? '';
-    return createHash('sha256').update(JSON.stringify([database, prefix, lock.name])).digest('hex').slice(0, 60);
+    return createHash('sha256')
+      .update(JSON.stringify([database, prefix, lock.name]))
+      .digest('hex')
+      .slice(0, 60);
   }
 
   /**
@@ -174,7 +185,8 @@ export class Database {
     return this.mutex.run('', async () => {
       const giveUp = performance.now() + SQLITE_WAIT;
       while (this.dataSource.createQueryRunner().isTransactionActive) {
-        if (performance.now() > giveUp) throw new UnavailableError(new Error('a transaction of the application stays open'));
+        if (performance.now() > giveUp)
+          throw new UnavailableError(new Error('a transaction of the application stays open'));
         await sleep(1);
       }
       return work();
@@ -199,17 +211,21 @@ async function takeAdvisoryLock(runner: QueryRunner, name: string, lock: Transac
     await runner.query('SELECT pg_advisory_xact_lock($1)', [key]);
     return;
   }
-  const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [{ taken: boolean }];
+  const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
+    { taken: boolean },
+  ];
   if (!taken) throw new LockHeld();
 }
 
-function codeOf(error: unknown): unknown {
+/** The driver's own name for the fault, where it has one. */
+function codeOf(error: unknown): string {
   const { code, driverError } = error as { code?: unknown; driverError?: { code?: unknown } };
-  return driverError?.code ?? code;
+  const found = driverError?.code ?? code;
+  return typeof found === 'string' ? found : '';
 }
 
 function isWorthAnotherTry(error: unknown): boolean {
-  return TRY_AGAIN.has(String(codeOf(error)));
+  return TRY_AGAIN.has(codeOf(error));
 }
 
 function isProgrammingError(error: unknown): boolean {
@@ -218,6 +234,6 @@ function isProgrammingError(error: unknown): boolean {
 
 // The statement's parameters are left out: TypeORM's error holds them, and they are ids and addresses.
 function describe(error: unknown): string {
-  const code = codeOf(error);
-  return `${code === undefined ? '' : `${String(code)} `}${error instanceof Error ? error.message.split('\n')[0].slice(0, 300) : typeof error}`;
+  const message = error instanceof Error ? error.message.split('\n')[0].slice(0, 300) : typeof error;
+  return `${codeOf(error)} ${message}`.trim();
 }

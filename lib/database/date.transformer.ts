@@ -3,5 +3,6 @@ import type { ValueTransformer } from 'typeorm';
 /** Instants are milliseconds since 1970 in a bigint: every portable date type lost milliseconds or shifted the zone on one of the databases. */
 export const instant: ValueTransformer = {
   to: (value: unknown) => (value instanceof Date ? value.getTime() : value),
-  from: (value: string | number | null | undefined) => (value === null || value === undefined ? value : new Date(Number(value))),
+  from: (value: string | number | null | undefined) =>
+    value === null || value === undefined ? value : new Date(Number(value)),
 };

@@ -34,7 +34,8 @@ export const AcceptsBody = (dto: Type<object>, session?: BodyRule['session']): C
 
 /** The body as `BodyGuard` has checked it: an instance of the route's DTO, without any further fields. */
 export const ValidBody = createParamDecorator(
-  (_: undefined, context: ExecutionContext) => (context.switchToHttp().getRequest<{ [VALID_BODY]?: object }>())[VALID_BODY],
+  (_: undefined, context: ExecutionContext) =>
+    context.switchToHttp().getRequest<{ [VALID_BODY]?: object }>()[VALID_BODY],
 );
 
 /**
@@ -63,7 +64,8 @@ export class BodyGuard implements CanActivate {
   private fieldsOf(body: unknown): Record<string, unknown> {
     // No body, or one of a media type that is not read, lacks every field; any other JSON value is not what was asked for.
     if (body === undefined || typeof body === 'string') return {};
-    if (body === null || typeof body !== 'object' || Array.isArray(body)) throw new BadRequestException('The body must be a JSON object');
+    if (body === null || typeof body !== 'object' || Array.isArray(body))
+      throw new BadRequestException('The body must be a JSON object');
     const fields = new Map<string, unknown>(Object.entries(body));
     const { usernameField } = this.config;
     const username = fields.get(usernameField);
@@ -74,8 +76,13 @@ export class BodyGuard implements CanActivate {
   private validate(dto: Type<object>, fields: Record<string, unknown>, request: CredentialsCarrier): object {
     const instance = plainToInstance(dto, fields, { excludeExtraneousValues: true, exposeUnsetFields: false });
     const askSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
-    const faults = validateSync(instance, { groups: askSecretKey ? [SECRET_KEY_IN_BODY] : ['none'], stopAtFirstError: true });
-    const errors = faults.map(({ property, constraints = {} }) => [this.nameOf(property), Object.values(constraints)] as const);
+    const faults = validateSync(instance, {
+      groups: askSecretKey ? [SECRET_KEY_IN_BODY] : ['none'],
+      stopAtFirstError: true,
+    });
+    const errors = faults.map(
+      ({ property, constraints = {} }) => [this.nameOf(property), Object.values(constraints)] as const,
+    );
     const { info } = instance as { info?: unknown };
     if (typeof info === 'string' && info.length > this.config.maxInfoLength) {
       errors.push(['info', [`Ensure this field has no more than ${this.config.maxInfoLength} characters.`]]);

@@ -22,13 +22,18 @@ export const RequireSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'r
 
 /** Lets only sessions of these types pass, whatever their case; others get 403 `session_type_not_allowed`. */
 export const SessionTypes = (...types: string[]): CustomDecorator =>
-  SetMetadata(ALLOWED_TYPES, types.map((type) => type.trim().toUpperCase()));
+  SetMetadata(
+    ALLOWED_TYPES,
+    types.map((type) => type.trim().toUpperCase()),
+  );
 
 /**
  * The session that asks, or one member of it: `@CurrentSession() session`, `@CurrentSession('userId') userId`. Undefined where
  * the route is open and nobody is logged in. Works in HTTP, GraphQL and WebSocket handlers.
  */
-export const CurrentSession = createParamDecorator((member: keyof CurrentSessionClaims | undefined, context: ExecutionContext) => {
-  const session = credentialsCarrierOf(context)?.user as CurrentSessionClaims | undefined;
-  return member === undefined ? session : session?.[member];
-});
+export const CurrentSession = createParamDecorator(
+  (member: keyof CurrentSessionClaims | undefined, context: ExecutionContext) => {
+    const session = credentialsCarrierOf(context)?.user as CurrentSessionClaims | undefined;
+    return member === undefined ? session : session?.[member];
+  },
+);

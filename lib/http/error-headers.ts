@@ -3,7 +3,11 @@ import type { AbstractHttpAdapter } from '@nestjs/core';
 import { MultiSessionError } from '../multi-session.errors.js';
 
 /** Sets the headers that an error asks for. Nest's own filter sends none, so they are set before the throw. */
-export function setErrorHeaders(adapter: Pick<AbstractHttpAdapter, 'setHeader'>, context: ExecutionContext, error: unknown): void {
+export function setErrorHeaders(
+  adapter: Pick<AbstractHttpAdapter, 'setHeader'>,
+  context: ExecutionContext,
+  error: unknown,
+): void {
   if (!(error instanceof MultiSessionError)) return;
   const response: unknown = context.switchToHttp().getResponse();
   for (const [name, value] of Object.entries(error.headers)) adapter.setHeader(response, name, value);

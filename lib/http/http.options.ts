@@ -58,7 +58,9 @@ function readSecretKeys(given: unknown, name: string, faults: OptionFaults): rea
 }
 
 /** What the guards work with, from what the checks have read. */
-export function toHttpConfig(read: { [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]> }): HttpConfig {
+export function toHttpConfig(read: {
+  [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]>;
+}): HttpConfig {
   const { name, schemes } = read.accessTokenHeader;
   return {
     secretKeys: read.secretKey,

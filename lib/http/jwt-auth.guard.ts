@@ -46,7 +46,9 @@ export class JwtAuthGuard implements CanActivate {
       }
       const session = this.sessions.verify(token);
       if (!(session instanceof Promise)) return admit(session, carrier, rules);
-      return session.then((verified) => admit(verified, carrier, rules)).catch((error: unknown) => this.refuse(context, error));
+      return session
+        .then((verified) => admit(verified, carrier, rules))
+        .catch((error: unknown) => this.refuse(context, error));
     } catch (error) {
       return this.refuse(context, error);
     }

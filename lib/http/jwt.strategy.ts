@@ -45,7 +45,8 @@ export function jwtStrategyProvider(name: string): Provider {
   }
   return {
     provide: `MULTI_SESSION_JWT_STRATEGY_${name}`,
-    useFactory: (keyring: Keyring, config: HttpConfig, sessions: SessionService) => new JwtStrategy(keyring, config, sessions),
+    useFactory: (keyring: Keyring, config: HttpConfig, sessions: SessionService) =>
+      new JwtStrategy(keyring, config, sessions),
     inject: [Keyring, HTTP_CONFIG, SessionService],
   };
 }
@@ -57,4 +58,3 @@ function tokenOrNull(request: CredentialsCarrier, config: HttpConfig): string | 
     return null;
   }
 }
-

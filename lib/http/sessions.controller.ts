@@ -49,7 +49,10 @@ export class SessionsController {
   @AcceptsBody(RefreshDto, 'type')
   @UseGuards(BodyGuard, SecretKeyGuard)
   async refresh(@ValidBody() body: RefreshDto, @Req() request: unknown): Promise<RefreshAnswer> {
-    const { refresh, access } = await this.sessions.refresh(body.refresh, { type: body.session, client: clientInfoOf(request) });
+    const { refresh, access } = await this.sessions.refresh(body.refresh, {
+      type: body.session,
+      client: clientInfoOf(request),
+    });
     return refresh === undefined ? { access } : { refresh, access };
   }
 
@@ -81,7 +84,10 @@ export class SessionsController {
   @RequireSession()
   @AcceptsBody(DestroyAllOtherDto, 'type-or-all')
   @UseGuards(JwtAuthGuard, BodyGuard)
-  async destroyAllOther(@ValidBody() body: DestroyAllOtherDto, @CurrentSession() current: CurrentSessionClaims): Promise<object> {
+  async destroyAllOther(
+    @ValidBody() body: DestroyAllOtherDto,
+    @CurrentSession() current: CurrentSessionClaims,
+  ): Promise<object> {
     await this.sessions.destroyOthersByToken(current, body.refresh, { type: body.session });
     return {};
   }

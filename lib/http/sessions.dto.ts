@@ -20,7 +20,10 @@ function Text(rules: TextRules = {}): PropertyDecorator {
       name: 'text',
       target: target.constructor,
       propertyName: property as string,
-      options: { ...(rules.groups ? { groups: rules.groups } : { always: true }), message: (args: ValidationArguments) => faultOf(args.value, rules) ?? '' },
+      options: {
+        ...(rules.groups ? { groups: rules.groups } : { always: true }),
+        message: (args: ValidationArguments) => faultOf(args.value, rules) ?? '',
+      },
       validator: { validate: (value) => faultOf(value, rules) === undefined },
     });
   };
@@ -33,11 +36,13 @@ function faultOf(value: unknown, { optional, name, maxLength }: TextRules): stri
   if (value.trim() === '') return 'This field may not be blank.';
   if (value.includes('\0')) return 'Null characters are not allowed.';
   if (name && (value.includes('\uFFFD') || !value.isWellFormed())) return 'Not a valid string.';
-  if (maxLength !== undefined && value.length > maxLength) return `Ensure this field has no more than ${maxLength} characters.`;
+  if (maxLength !== undefined && value.length > maxLength)
+    return `Ensure this field has no more than ${maxLength} characters.`;
   return undefined;
 }
 
-const Trim = () => Transform(({ value }: TransformFnParams) => (typeof value === 'string' ? value.trim() : (value as unknown)));
+const Trim = () =>
+  Transform(({ value }: TransformFnParams) => (typeof value === 'string' ? value.trim() : (value as unknown)));
 
 /** The body of `login/`. `username` stands for the field that the option `usernameField` names. */
 export class LoginDto {

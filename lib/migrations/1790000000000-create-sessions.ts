@@ -16,7 +16,11 @@ export class CreateSessions1790000000000 implements MigrationInterface {
       ...collation,
       ...more,
     });
-    const time = (name: string, more: Partial<TableColumnOptions> = {}): TableColumnOptions => ({ name, type: 'bigint', ...more });
+    const time = (name: string, more: Partial<TableColumnOptions> = {}): TableColumnOptions => ({
+      name,
+      type: 'bigint',
+      ...more,
+    });
 
     await this.createTable(
       runner,
@@ -66,14 +70,21 @@ export class CreateSessions1790000000000 implements MigrationInterface {
     await runner.dropTable(pathOf(runner, SESSIONS));
   }
 
-  private async createTable(runner: QueryRunner, name: string, columns: TableColumnOptions[], indices: string[][]): Promise<void> {
+  private async createTable(
+    runner: QueryRunner,
+    name: string,
+    columns: TableColumnOptions[],
+    indices: string[][],
+  ): Promise<void> {
     const path = pathOf(runner, name);
     const { namingStrategy } = runner.connection;
     const table = new Table({
       name: path,
       columns,
       // Names as `synchronize` gives them, so that it finds nothing to change.
-      indices: indices.map((columnNames) => new TableIndex({ name: namingStrategy.indexName(path, columnNames), columnNames })),
+      indices: indices.map(
+        (columnNames) => new TableIndex({ name: namingStrategy.indexName(path, columnNames), columnNames }),
+      ),
     });
     const primary = table.columns.find((column) => column.isPrimary);
     if (primary) primary.primaryKeyConstraintName = undefined;

@@ -80,7 +80,9 @@ export class Blacklist {
 
   /** Loads everything, then polls. A database that is away only makes the first requests read their rows. */
   async start(): Promise<void> {
-    await this.poll().catch((error: unknown) => this.logger.warn(`the blacklist could not be loaded: ${(error as Error).message}`));
+    await this.poll().catch((error: unknown) =>
+      this.logger.warn(`the blacklist could not be loaded: ${(error as Error).message}`),
+    );
     this.schedule();
   }
 
@@ -97,8 +99,17 @@ export class Blacklist {
    */
   async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
     for (let at = 0; at < entries.length; at += INSERT_CHUNK) {
-      const values = entries.slice(at, at + INSERT_CHUNK).map((entry) => ({ ...entry, kind, createdAt: () => this.database.now }));
-      await manager.createQueryBuilder().insert().into(BlacklistEntity).values(values).orIgnore().updateEntity(false).execute();
+      const values = entries
+        .slice(at, at + INSERT_CHUNK)
+        .map((entry) => ({ ...entry, kind, createdAt: () => this.database.now }));
+      await manager
+        .createQueryBuilder()
+        .insert()
+        .into(BlacklistEntity)
+        .values(values)
+        .orIgnore()
+        .updateEntity(false)
+        .execute();
     }
   }
 
@@ -118,7 +129,12 @@ export class Blacklist {
   /** Deletes up to `limit` entries that refuse nothing any more. @returns how many */
   async deleteExpired(manager: EntityManager, limit: number): Promise<number> {
     const before = new Date(this.clock.now() - this.config.overlap);
-    const rows = await manager.find(BlacklistEntity, { select: { id: true }, where: { expiresAt: LessThanOrEqual(before) }, order: { expiresAt: 'ASC' }, take: limit });
+    const rows = await manager.find(BlacklistEntity, {
+      select: { id: true },
+      where: { expiresAt: LessThanOrEqual(before) },
+      order: { expiresAt: 'ASC' },
+      take: limit,
+    });
     if (rows.length === 0) return 0;
     const { affected } = await manager.delete(BlacklistEntity, rows.map((row) => row.id).sort());
     return affected ?? rows.length;

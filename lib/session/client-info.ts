@@ -16,7 +16,11 @@ interface RequestLike {
 /** What a request tells of its caller, cut to what the columns hold. */
 export function clientInfoOf(request: unknown): ClientInfo {
   const { ip, headers = {} } = (request ?? {}) as RequestLike;
-  return fitClientInfo({ ipAddress: ip, userAgent: first(headers['user-agent']), deviceName: first(headers['x-device-model']) });
+  return fitClientInfo({
+    ipAddress: ip,
+    userAgent: first(headers['user-agent']),
+    deviceName: first(headers['x-device-model']),
+  });
 }
 
 /** The same, cut to what the columns hold; what is absent is null. */

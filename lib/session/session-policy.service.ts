@@ -35,7 +35,8 @@ export function sessionPolicyToken(type: string): string {
 }
 
 /** Injects the `SessionPolicyService` of a session type: `@InjectSessionPolicy('LONG') policy: SessionPolicyService`. */
-export const InjectSessionPolicy = (type: string): ParameterDecorator & PropertyDecorator => Inject(sessionPolicyToken(type));
+export const InjectSessionPolicy = (type: string): ParameterDecorator & PropertyDecorator =>
+  Inject(sessionPolicyToken(type));
 
 /** Decides for one session type, and never stores. Times are in milliseconds. */
 export class SessionPolicyService {
@@ -89,7 +90,10 @@ export class SessionPolicyService {
   }
 
   /** Whether a refresh now extends the session: less of it is left than the policy says, and it may still be moved. */
-  extensionDue({ expiresAt, absoluteExpiresAt }: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>, now: number): boolean {
+  extensionDue(
+    { expiresAt, absoluteExpiresAt }: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>,
+    now: number,
+  ): boolean {
     const remaining = expiresAt.getTime() - now;
     return remaining < this.config.extendBelow && expiresAt.getTime() < (absoluteExpiresAt?.getTime() ?? Infinity);
   }

@@ -7,15 +7,7 @@ import type { ReuseKind } from './session-policy.service.js';
 
 /** Why a session ended. */
 export type EndReason =
-  | 'logout'
-  | 'destroyed'
-  | 'evicted'
-  | 'mismatch'
-  | 'reuse'
-  | 'expired'
-  | 'user-inactive'
-  | 'reauthenticated'
-  | 'admin';
+  'logout' | 'destroyed' | 'evicted' | 'mismatch' | 'reuse' | 'expired' | 'user-inactive' | 'reauthenticated' | 'admin';
 
 /** A refresh with a token that is not the current one. */
 export interface SupersededTokenEvent {
@@ -77,7 +69,11 @@ export class SessionEvents {
     }
   }
 
-  private async call<N extends SessionEventName>(name: N, listener: Listener<N>, event: SessionEventMap[N]): Promise<void> {
+  private async call<N extends SessionEventName>(
+    name: N,
+    listener: Listener<N>,
+    event: SessionEventMap[N],
+  ): Promise<void> {
     try {
       await listener(event);
     } catch (error) {

@@ -4,7 +4,7 @@ import {
   duration,
   type Duration,
   oneOf,
-  OptionFaults,
+  type OptionFaults,
   optional,
   positiveInteger,
   required,
@@ -111,7 +111,12 @@ export function readPolicies(
   }
   const types = Object.keys(given);
   checkTypeNames(types, faults);
-  return new Map(Object.entries(given).map(([type, policy]) => [type, readPolicy(policy, `policies.${type}`, accessTokenLifetime, faults)]));
+  return new Map(
+    Object.entries(given).map(([type, policy]) => [
+      type,
+      readPolicy(policy, `policies.${type}`, accessTokenLifetime, faults),
+    ]),
+  );
 }
 
 function checkTypeNames(types: readonly string[], faults: OptionFaults): void {
@@ -120,13 +125,20 @@ function checkTypeNames(types: readonly string[], faults: OptionFaults): void {
     const folded = type.trim().toUpperCase();
     const twin = seen.get(folded);
     if (folded === 'ALL') faults.add(`policies.${type}`, 'ALL stands for every type and cannot be one');
-    if (twin !== undefined) faults.add(`policies.${type}`, `differs from ${twin} only in case; types are matched whatever their case`);
-    if (!/^[A-Za-z0-9_-]{1,64}$/.test(type)) faults.add(`policies.${type}`, 'a type is 1 to 64 letters, digits, - and _');
+    if (twin !== undefined)
+      faults.add(`policies.${type}`, `differs from ${twin} only in case; types are matched whatever their case`);
+    if (!/^[A-Za-z0-9_-]{1,64}$/.test(type))
+      faults.add(`policies.${type}`, 'a type is 1 to 64 letters, digits, - and _');
     seen.set(folded, type);
   }
 }
 
-function readPolicy(given: unknown, name: string, accessTokenLifetime: number, faults: OptionFaults): SessionPolicyConfig {
+function readPolicy(
+  given: unknown,
+  name: string,
+  accessTokenLifetime: number,
+  faults: OptionFaults,
+): SessionPolicyConfig {
   const before = faults.list.length;
   const { extendSession, ...policy } = checkObject(given, name, faults, {
     refreshTokenLifetime: required(wholeSeconds, "say how long its sessions live, for example '30d'"),
@@ -163,7 +175,8 @@ function readExtension(value: unknown, name: string, faults: OptionFaults): fals
     faults.add(name, "must be false, 'every-refresh' or { whenRemainingBelow }");
     return false;
   }
-  return checkObject(value, name, faults, { whenRemainingBelow: required(duration(), "for example '15d'") }).whenRemainingBelow;
+  return checkObject(value, name, faults, { whenRemainingBelow: required(duration(), "for example '15d'") })
+    .whenRemainingBelow;
 }
 
 export function readCleanupOptions(given: unknown, faults: OptionFaults): CleanupConfig {

@@ -9,7 +9,7 @@ import {
   UnavailableError,
 } from '../multi-session.errors.js';
 import type { Blacklist } from '../revocation/blacklist.js';
-import { type AccessTokens } from '../token/access-token.js';
+import type { AccessTokens } from '../token/access-token.js';
 import type { Claims } from '../token/keyring.js';
 import { type RefreshTokenClaims, RefreshTokens } from '../token/refresh-token.js';
 import { reservedClaims, type TokenConfig, type UserId } from '../token/token.options.js';
@@ -169,7 +169,11 @@ export class SessionService {
   }
 
   /** The one statement of a refresh that goes well. @returns undefined where the row must be read to tell */
-  private async refreshUnread(policy: SessionPolicyService, token: RefreshTokenClaims, now: number): Promise<Granted | undefined> {
+  private async refreshUnread(
+    policy: SessionPolicyService,
+    token: RefreshTokenClaims,
+    now: number,
+  ): Promise<Granted | undefined> {
     const { store } = this.parts;
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
     const row = { expiresAt: new Date(token.expiresAt), absoluteExpiresAt: null };
@@ -181,7 +185,11 @@ export class SessionService {
     const withoutBound = policy.extensionDue(row, now);
     if (withoutBound && absoluteLifetime !== undefined) return undefined;
     const next = this.nextGeneration(policy, row, now);
-    const rotated = await store.rotate(token, next, now, { grace: reuseGrace, withoutBound, blacklistParent: blacklistAfterRotation });
+    const rotated = await store.rotate(token, next, now, {
+      grace: reuseGrace,
+      withoutBound,
+      blacklistParent: blacklistAfterRotation,
+    });
     return rotated ? { row: rotated, handedOut: true, rotated: true } : undefined;
   }
 
@@ -207,7 +215,10 @@ export class SessionService {
         return { row, handedOut: true };
       case 'rotate': {
         const next = this.nextGeneration(policy, row, now);
-        const rotated = await store.rotate(token, next, now, { grace: reuseGrace, blacklistParent: blacklistAfterRotation });
+        const rotated = await store.rotate(token, next, now, {
+          grace: reuseGrace,
+          blacklistParent: blacklistAfterRotation,
+        });
         return rotated ? { row: rotated, handedOut: true, rotated: true } : undefined;
       }
       case 'replay':
@@ -269,11 +280,15 @@ export class SessionService {
     const policy = policies.get(current.sessionType);
     // A type that has gone fails closed. And no token is taken for longer than its type's lifetime is now: blacklist entries
     // are kept no longer than that, so a token from before the lifetime was shortened could outlive its entry.
-    if (!policy || clock.now() >= current.issuedAt * 1000 + policy.config.accessTokenLifetime + tokens.clockTolerance + 1000) {
+    if (
+      !policy ||
+      clock.now() >= current.issuedAt * 1000 + policy.config.accessTokenLifetime + tokens.clockTolerance + 1000
+    ) {
       throw new TokenNotValidError('access');
     }
     const { accessCheck } = policy.config;
-    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !blacklist.isFresh())) return this.admitByRow(current);
+    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !blacklist.isFresh()))
+      return this.admitByRow(current);
     if (accessCheck === 'blacklist' && blacklist.has(current.sessionId)) throw new TokenNotValidError('access');
     confirmed.note(current.sessionId, current.generation);
     return current;
@@ -296,7 +311,10 @@ export class SessionService {
    */
   async list(userId: UserId, options: { type?: string } = {}): Promise<SessionList[]> {
     const policies = this.parts.policies.namedOrAll(options.type ?? 'ALL');
-    const rows = await this.parts.store.listActive(String(userId), policies.map((policy) => policy.type));
+    const rows = await this.parts.store.listActive(
+      String(userId),
+      policies.map((policy) => policy.type),
+    );
     return policies.map((policy) => {
       const sessions = rows.filter((row) => row.type === policy.type).map((row) => toSession(row, this.parts.tokens));
       return { type: policy.type, available: policy.available(sessions.length), sessions };
@@ -357,9 +375,14 @@ export class SessionService {
    * The same as `destroyOthers`, where the one to be kept proves itself by its refresh token, of whatever generation.
    * @throws as `destroyOthers`; also TokenNotValidError where the token is not of the session that asks
    */
-  async destroyOthersByToken(current: CurrentSession, refreshToken: string, options: { type?: string } = {}): Promise<number> {
+  async destroyOthersByToken(
+    current: CurrentSession,
+    refreshToken: string,
+    options: { type?: string } = {},
+  ): Promise<number> {
     this.parts.policies.namedOrAll(options.type ?? 'ALL');
-    if (this.parts.refreshTokens.read(refreshToken)?.sessionId !== current.sessionId) throw new TokenNotValidError('refresh');
+    if (this.parts.refreshTokens.read(refreshToken)?.sessionId !== current.sessionId)
+      throw new TokenNotValidError('refresh');
     return this.destroyOthers(current.userId, current.sessionId, options);
   }
 
@@ -371,7 +394,10 @@ export class SessionService {
    * @returns how many were ended
    * @throws InvalidSessionTypeError
    */
-  async destroyAll(userId: UserId, options: { type?: string; except?: string; reason?: EndReason } = {}): Promise<number> {
+  async destroyAll(
+    userId: UserId,
+    options: { type?: string; except?: string; reason?: EndReason } = {},
+  ): Promise<number> {
     const types = this.parts.policies.namedOrAll(options.type ?? 'ALL').map((policy) => policy.type);
     const ended = await this.parts.store.endOfUser(String(userId), types, options.reason ?? 'destroyed', (active) =>
       active.filter((row) => row.id !== options.except),
@@ -380,7 +406,11 @@ export class SessionService {
   }
 
   /** @returns whether it was this process that ended it */
-  private async end(row: SessionEntity, reason: EndReason, condition?: { jti?: string; expiredAt?: number }): Promise<boolean> {
+  private async end(
+    row: SessionEntity,
+    reason: EndReason,
+    condition?: { jti?: string; expiredAt?: number },
+  ): Promise<boolean> {
     const ended = await this.parts.store.end(row, reason, condition);
     if (ended) this.announceEnded([ended]);
     return ended !== undefined;
@@ -392,7 +422,8 @@ export class SessionService {
     for (const { row, reason } of ended) {
       const session = toSession(row, tokens);
       const expiresAt = clock.now() + store.acceptedAfterEnd;
-      if (row.expiresAt.getTime() > clock.now()) blacklist.add({ sessionId: row.id, userId: row.userId, reason, expiresAt });
+      if (row.expiresAt.getTime() > clock.now())
+        blacklist.add({ sessionId: row.id, userId: row.userId, reason, expiresAt });
       events.emit('session.ended', { session, reason });
     }
     return ended.length;
@@ -400,7 +431,12 @@ export class SessionService {
 
   // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private newRow(userId: UserId, policy: SessionPolicyService, options: CreateSessionOptions, now: number): SessionEntity {
+  private newRow(
+    userId: UserId,
+    policy: SessionPolicyService,
+    options: CreateSessionOptions,
+    now: number,
+  ): SessionEntity {
     const client = fitClientInfo(options.client ?? {});
     const absolute = policy.absoluteExpiry(now);
     const row: SessionEntity = {
@@ -426,7 +462,11 @@ export class SessionService {
     return Object.assign(new SessionEntity(), row);
   }
 
-  private nextGeneration(policy: SessionPolicyService, row: Pick<SessionEntity, 'expiresAt' | 'absoluteExpiresAt'>, now: number): NextGeneration {
+  private nextGeneration(
+    policy: SessionPolicyService,
+    row: Pick<SessionEntity, 'expiresAt' | 'absoluteExpiresAt'>,
+    now: number,
+  ): NextGeneration {
     return {
       jti: RefreshTokens.newJti(),
       kid: this.parts.refreshTokens.kid,
@@ -435,7 +475,11 @@ export class SessionService {
     };
   }
 
-  private refreshed({ row, handedOut, rotated = false }: Granted, policy: SessionPolicyService, now: number): RefreshedSession {
+  private refreshed(
+    { row, handedOut, rotated = false }: Granted,
+    policy: SessionPolicyService,
+    now: number,
+  ): RefreshedSession {
     const session = toSession(row, this.parts.tokens);
     this.parts.events.emit('session.refreshed', { session, rotated });
     const access = this.issueAccess(row, policy, now);
@@ -446,7 +490,15 @@ export class SessionService {
     const { userId } = toSession(row, this.parts.tokens);
     const lifetime = policy.config.accessTokenLifetime;
     return this.parts.accessTokens.issue(
-      { userId, sessionId: row.id, type: row.type, generation: row.generation, claims: row.claims, expiresAt: row.expiresAt.getTime(), lifetime },
+      {
+        userId,
+        sessionId: row.id,
+        type: row.type,
+        generation: row.generation,
+        claims: row.claims,
+        expiresAt: row.expiresAt.getTime(),
+        lifetime,
+      },
       now,
     );
   }
@@ -466,7 +518,12 @@ export class SessionService {
     });
   }
 
-  private supersededEvent(row: SessionEntity, token: RefreshTokenClaims, now: number, client: ClientInfo): SupersededTokenEvent {
+  private supersededEvent(
+    row: SessionEntity,
+    token: RefreshTokenClaims,
+    now: number,
+    client: ClientInfo,
+  ): SupersededTokenEvent {
     return {
       session: toSession(row, this.parts.tokens),
       presentedGeneration: token.generation,
@@ -481,7 +538,11 @@ export class SessionService {
     const isValid =
       userIdType === 'number'
         ? Number.isSafeInteger(userId)
-        : typeof userId === 'string' && userId !== '' && userId.length <= 255 && !userId.includes('\0') && userId.isWellFormed();
+        : typeof userId === 'string' &&
+          userId !== '' &&
+          userId.length <= 255 &&
+          !userId.includes('\0') &&
+          userId.isWellFormed();
     if (isValid) return;
     const wanted = userIdType === 'number' ? 'a whole number' : 'a string of 1 to 255 characters';
     throw new MultiSessionConfigurationError([`a user's id must be ${wanted} (option userIdType: '${userIdType}')`]);
@@ -490,7 +551,9 @@ export class SessionService {
   private assertClaims(claims: Claims = {}): void {
     const taken = reservedClaims(this.parts.tokens).filter((name) => Object.hasOwn(claims, name));
     if (taken.length === 0) return;
-    throw new MultiSessionConfigurationError([`claims: ${taken.join(', ')} are written by the library; choose other names`]);
+    throw new MultiSessionConfigurationError([
+      `claims: ${taken.join(', ')} are written by the library; choose other names`,
+    ]);
   }
 }
 

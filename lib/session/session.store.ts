@@ -82,11 +82,17 @@ export class SessionStore {
     condition: { grace: number; withoutBound?: boolean; blacklistParent?: boolean },
   ): Promise<SessionEntity | null> {
     const update = (manager: EntityManager) =>
-      this.advance(manager, { ...token, parentJti: token.jti, parentGeneration: token.generation }, next, now, (query) => {
-        query.andWhere('rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace });
-        // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
-        if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
-      });
+      this.advance(
+        manager,
+        { ...token, parentJti: token.jti, parentGeneration: token.generation },
+        next,
+        now,
+        (query) => {
+          query.andWhere('rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace });
+          // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
+          if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
+        },
+      );
     if (!condition.blacklistParent) return this.database.run(update);
     const row = await this.database.transaction(undefined, async (manager) => {
       const rotated = await update(manager);
@@ -133,7 +139,10 @@ export class SessionStore {
         .andWhere(
           new Brackets((either) => {
             batch.forEach(({ sessionId, generation }, at) =>
-              either.orWhere(`(id = :id${at} AND generation = :generation${at})`, { [`id${at}`]: sessionId, [`generation${at}`]: generation }),
+              either.orWhere(`(id = :id${at} AND generation = :generation${at})`, {
+                [`id${at}`]: sessionId,
+                [`generation${at}`]: generation,
+              }),
             );
           }),
         )
@@ -146,7 +155,9 @@ export class SessionStore {
    * row @returns undefined where it was not there any more
    */
   async end(row: SessionEntity, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
-    const ended = await this.database.transaction(undefined, (manager) => this.endRows(manager, [row], reason, condition));
+    const ended = await this.database.transaction(undefined, (manager) =>
+      this.endRows(manager, [row], reason, condition),
+    );
     return ended?.[0];
   }
 
@@ -175,12 +186,23 @@ export class SessionStore {
   }
 
   /** Ends up to `limit` sessions of types that are none of these and have not been used since. @returns as `endExpired` */
-  async endOfRemovedTypes(types: readonly string[], unusedSince: number, limit: number): Promise<EndedSession[] | undefined> {
+  async endOfRemovedTypes(
+    types: readonly string[],
+    unusedSince: number,
+    limit: number,
+  ): Promise<EndedSession[] | undefined> {
     return this.cleanUp(async (manager) => {
       const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id').limit(limit);
       query.where('session.type NOT IN (:...types) AND session.lastUpdate <= :unusedSince', { types, unusedSince });
       const rows = await query.getRawMany<{ id: string }>();
-      return this.endRows(manager, await this.lockRows(manager, rows.map((row) => row.id)), 'expired');
+      return this.endRows(
+        manager,
+        await this.lockRows(
+          manager,
+          rows.map((row) => row.id),
+        ),
+        'expired',
+      );
     });
   }
 
@@ -191,7 +213,8 @@ export class SessionStore {
 
   private advance(
     manager: EntityManager,
-    from: Pick<RefreshTokenClaims, 'sessionId' | 'jti' | 'generation'> & Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
+    from: Pick<RefreshTokenClaims, 'sessionId' | 'jti' | 'generation'> &
+      Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
     next: NextGeneration,
     now: number,
     condition: (query: UpdateQueryBuilder<SessionEntity>) => unknown,
@@ -224,11 +247,22 @@ export class SessionStore {
   }
 
   private recordRotated(manager: EntityManager, row: SessionEntity, token: RefreshTokenClaims): Promise<void> {
-    const entry = { id: token.jti, sessionId: row.id, userId: row.userId, reason: 'rotated', expiresAt: new Date(token.expiresAt) };
+    const entry = {
+      id: token.jti,
+      sessionId: row.id,
+      userId: row.userId,
+      reason: 'rotated',
+      expiresAt: new Date(token.expiresAt),
+    };
     return this.blacklist.record(manager, 'token', [entry]);
   }
 
-  private active(manager: EntityManager, userId: string, types: readonly string[], now: number): Promise<SessionEntity[]> {
+  private active(
+    manager: EntityManager,
+    userId: string,
+    types: readonly string[],
+    now: number,
+  ): Promise<SessionEntity[]> {
     return manager
       .createQueryBuilder(SessionEntity, 'session')
       .where(this.database.sameText('session.userId', 'userId'), { userId })
@@ -246,8 +280,17 @@ export class SessionStore {
     return this.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, work);
   }
 
-  private async idsWhere(manager: EntityManager, where: { expiresAt: ReturnType<typeof LessThanOrEqual<Date>> }, limit: number): Promise<string[]> {
-    const rows = await manager.find(SessionEntity, { select: { id: true }, where, order: { expiresAt: 'ASC' }, take: limit });
+  private async idsWhere(
+    manager: EntityManager,
+    where: { expiresAt: ReturnType<typeof LessThanOrEqual<Date>> },
+    limit: number,
+  ): Promise<string[]> {
+    const rows = await manager.find(SessionEntity, {
+      select: { id: true },
+      where,
+      order: { expiresAt: 'ASC' },
+      take: limit,
+    });
     return rows.map((row) => row.id);
   }
 
@@ -283,11 +326,19 @@ export class SessionStore {
     await this.blacklist.record(
       manager,
       'session',
-      entries.map((row) => ({ id: row.id, sessionId: row.id, userId: row.userId, reason, expiresAt: new Date(expiresAt) })),
+      entries.map((row) => ({
+        id: row.id,
+        sessionId: row.id,
+        userId: row.userId,
+        reason,
+        expiresAt: new Date(expiresAt),
+      })),
     );
     // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
     if (performance.now() - startedAt > this.revocation.overlap / 2) {
-      throw new UnavailableError(new Error('the transaction took too long for its blacklist entries to be seen in time'));
+      throw new UnavailableError(
+        new Error('the transaction took too long for its blacklist entries to be seen in time'),
+      );
     }
     return ended.map((row) => ({ row, reason }));
   }

@@ -40,7 +40,11 @@ export class Keyring {
     const named = kid === undefined ? undefined : this.byKid.get(kid);
     const key = named?.signingKey ? named : this.current;
     const { issuer, audience } = this.config;
-    const payload = { ...claims, ...(issuer && { iss: issuer }), ...(audience && { aud: audience.length === 1 ? audience[0] : audience }) };
+    const payload = {
+      ...claims,
+      ...(issuer && { iss: issuer }),
+      ...(audience && { aud: audience.length === 1 ? audience[0] : audience }),
+    };
     return this.jwt.sign(payload, {
       privateKey: key.signingKey as never,
       algorithm: key.algorithm,
@@ -56,7 +60,10 @@ export class Keyring {
     const key = this.keyOf(token);
     if (!key) return undefined;
     try {
-      const claims: unknown = this.jwt.verify<Claims>(token, { publicKey: key.verifyingKey as never, ...this.verifyOptions(key) });
+      const claims: unknown = this.jwt.verify<Claims>(token, {
+        publicKey: key.verifyingKey as never,
+        ...this.verifyOptions(key),
+      });
       return claims !== null && typeof claims === 'object' ? (claims as Claims) : undefined;
     } catch {
       return undefined;
@@ -88,7 +95,8 @@ export class Keyring {
     const key = typeof kid === 'string' ? this.byKid.get(kid) : undefined;
     if (key?.algorithm !== alg || crit !== undefined) return undefined;
     const plain = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
-    if (header === plain && typeof typ === 'string' && typ.length <= 10 && this.byHeader.size < 1000) this.byHeader.set(header, key as NamedKey);
+    if (header === plain && typeof typ === 'string' && typ.length <= 10 && this.byHeader.size < 1000)
+      this.byHeader.set(header, key as NamedKey);
     return key;
   }
 }
@@ -108,6 +116,8 @@ function nameOf({ verifyingKey }: JwtKey): string {
   const digest =
     verifyingKey.type === 'secret'
       ? createHmac('sha256', verifyingKey).update('nestjs-multisession kid').digest()
-      : createHash('sha256').update(verifyingKey.export({ type: 'spki', format: 'der' })).digest();
+      : createHash('sha256')
+          .update(verifyingKey.export({ type: 'spki', format: 'der' }))
+          .digest();
   return digest.subarray(0, 9).toString('base64url');
 }

@@ -101,11 +101,7 @@ export function reservedClaims(config: TokenConfig): readonly string[] {
   return [...FIXED_CLAIMS, 'sub', config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
 }
 
-export function readTokenOptions(
-  given: unknown,
-  userIdType: 'string' | 'number',
-  faults: OptionFaults,
-): TokenConfig {
+export function readTokenOptions(given: unknown, userIdType: 'string' | 'number', faults: OptionFaults): TokenConfig {
   const read = checkObject(given, 'jwt', faults, {
     secret: (value) => value,
     algorithm: optional(oneOf(...ALGORITHMS)),
@@ -144,7 +140,10 @@ function readKeys(
     return keys;
   }
   if (given.secret === undefined) {
-    faults.add('jwt.secret', "is missing; give at least 32 random bytes, for example from: node -p \"crypto.randomBytes(32).toString('base64url')\"");
+    faults.add(
+      'jwt.secret',
+      'is missing; give at least 32 random bytes, for example from: node -p "crypto.randomBytes(32).toString(\'base64url\')"',
+    );
     return [];
   }
   return readKey({ secret: given.secret, algorithm: given.algorithm }, 'jwt', faults);
@@ -179,7 +178,12 @@ function importSecret({ kid, algorithm, secret, privateKey, publicKey }: ReadKey
   if (secret === undefined || privateKey !== undefined || publicKey !== undefined) {
     return `${algorithm} takes a secret, and neither privateKey nor publicKey`;
   }
-  const key = typeof secret === 'string' ? createSecretKey(secret, 'utf8') : Buffer.isBuffer(secret) ? createSecretKey(secret) : secret;
+  const key =
+    typeof secret === 'string'
+      ? createSecretKey(secret, 'utf8')
+      : Buffer.isBuffer(secret)
+        ? createSecretKey(secret)
+        : secret;
   if (key.type !== 'secret') return `${algorithm} takes a secret`;
   if ((key.symmetricKeySize ?? 0) < 32) return 'a secret must have at least 32 bytes (RFC 7518 section 3.2)';
   return { kid, algorithm, signingKey: key, verifyingKey: key };
@@ -190,10 +194,12 @@ function importKeyPair({ kid, algorithm, secret, privateKey, publicKey }: ReadKe
     return `${algorithm} takes a privateKey, a publicKey or both, and no secret`;
   }
   const signingKey = privateKey === undefined ? undefined : toKeyObject(privateKey, createPrivateKey);
-  const verifyingKey = publicKey === undefined ? createPublicKey(signingKey as KeyObject) : toKeyObject(publicKey, createPublicKey);
+  const verifyingKey =
+    publicKey === undefined ? createPublicKey(signingKey as KeyObject) : toKeyObject(publicKey, createPublicKey);
   if (signingKey && !createPublicKey(signingKey).equals(verifyingKey)) return 'publicKey does not belong to privateKey';
   const wanted = algorithm.startsWith('ES') ? ['ec'] : algorithm.startsWith('PS') ? ['rsa', 'rsa-pss'] : ['rsa'];
-  if (!wanted.includes(verifyingKey.asymmetricKeyType ?? '')) return `${algorithm} takes a key of type ${wanted.join(' or ')}`;
+  if (!wanted.includes(verifyingKey.asymmetricKeyType ?? ''))
+    return `${algorithm} takes a key of type ${wanted.join(' or ')}`;
   const details = verifyingKey.asymmetricKeyDetails;
   if ((details?.modulusLength ?? 2048) < 2048) return 'an RSA key must have at least 2048 bits (RFC 7518 section 3.3)';
   const curve = { ES256: 'prime256v1', ES384: 'secp384r1', ES512: 'secp521r1' }[algorithm as string];
@@ -202,6 +208,6 @@ function importKeyPair({ kid, algorithm, secret, privateKey, publicKey }: ReadKe
 }
 
 function toKeyObject(key: KeyLike, parse: (key: string | Buffer) => KeyObject): KeyObject {
-  if (typeof key !== 'string' && !Buffer.isBuffer(key)) return key as KeyObject;
+  if (typeof key !== 'string' && !Buffer.isBuffer(key)) return key;
   return parse(key);
 }

@@ -20,18 +20,31 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       const list = await app.post('list/', { session: 'ALL' }, bearer(first.access));
       expect(list.body).toMatchObject({
         Short: { 'Available Sessions': '2', Sessions: [] },
-        Long: { 'Available Sessions': '3', Sessions: [{ session_id: first.session_id }, { session_id: second.session_id }] },
+        Long: {
+          'Available Sessions': '3',
+          Sessions: [{ session_id: first.session_id }, { session_id: second.session_id }],
+        },
       });
 
-      expect(await app.post('destroy/', { session_id: second.session_id }, bearer(first.access))).toMatchObject({ status: 200, body: {} });
+      expect(await app.post('destroy/', { session_id: second.session_id }, bearer(first.access))).toMatchObject({
+        status: 200,
+        body: {},
+      });
       expect((await app.post('list/', { session: 'ALL' }, bearer(second.access))).body.code).toBe('token_not_valid');
 
       const third = await app.login();
-      expect(await app.post('destroyAllOther/', { session: 'ALL', refresh: first.refresh }, bearer(first.access))).toMatchObject({ status: 200 });
+      expect(
+        await app.post('destroyAllOther/', { session: 'ALL', refresh: first.refresh }, bearer(first.access)),
+      ).toMatchObject({ status: 200 });
       expect((await app.post('list', { session: 'LONG' }, bearer(third.access))).status).toBe(401);
 
-      expect(await app.post('logout/', { secret_key: SECRET_KEY, refresh: first.refresh })).toMatchObject({ status: 200, body: {} });
-      expect((await app.post('logout/', { secret_key: SECRET_KEY, refresh: first.refresh })).body.code).toBe('session_not_found');
+      expect(await app.post('logout/', { secret_key: SECRET_KEY, refresh: first.refresh })).toMatchObject({
+        status: 200,
+        body: {},
+      });
+      expect((await app.post('logout/', { secret_key: SECRET_KEY, refresh: first.refresh })).body.code).toBe(
+        'session_not_found',
+      );
       expect((await app.post('list/', { session: 'ALL' }, bearer(first.access))).status).toBe(401);
     });
   });

@@ -59,6 +59,7 @@ export interface TestAppOptions {
 /** An answer of the application. */
 export interface Answer {
   status: number;
+  /** JSON of whatever shape; the test says what it expects. */
   body: any;
   headers: Headers;
 }
@@ -69,7 +70,11 @@ export interface TestApp {
   readonly url: string;
   readonly users: TestUsers;
   get<T>(token: Type<T> | string | symbol): T;
-  request(method: string, path: string, options?: { body?: unknown; headers?: Record<string, string> }): Promise<Answer>;
+  request(
+    method: string,
+    path: string,
+    options?: { body?: unknown; headers?: Record<string, string> },
+  ): Promise<Answer>;
   /** A POST to a session route with a JSON body. */
   post(route: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Logs in, and fails the test where that is refused. */
@@ -90,7 +95,12 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   const database = given.database ?? (await createDatabase(given.databaseName ?? 'sqlite'));
   const moduleRef = await Test.createTestingModule({
     imports: [
-      TypeOrmModule.forRoot({ ...database.options, entities: [...MULTI_SESSION_ENTITIES], synchronize: true, retryAttempts: 0 }),
+      TypeOrmModule.forRoot({
+        ...database.options,
+        entities: [...MULTI_SESSION_ENTITIES],
+        synchronize: true,
+        retryAttempts: 0,
+      }),
       MultiSessionModule.forRoot({ ...DEFAULT_OPTIONS, ...given.options }),
       ...(given.imports ?? []),
     ],
@@ -99,7 +109,10 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   }).compile();
   const app =
     given.adapter === 'fastify'
-      ? moduleRef.createNestApplication<NestFastifyApplication>(new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }), { logger: ['fatal', 'error'] })
+      ? moduleRef.createNestApplication<NestFastifyApplication>(
+          new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }),
+          { logger: ['fatal', 'error'] },
+        )
       : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal', 'error'] });
   given.configure?.(app);
   await app.listen(0, '127.0.0.1');
@@ -120,11 +133,18 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
     app,
     url,
     users: moduleRef.get(UserAuthenticator, { strict: false }) as unknown as TestUsers,
-    get: (token) => app.get(token as never, { strict: false }),
+    get: (token) => app.get(token, { strict: false }),
     request,
     post,
     login: async (more) => {
-      const body = { username: 'alice', password: 'alice-password', secret_key: SECRET_KEY, session: 'LONG', info: 'a test', ...more };
+      const body = {
+        username: 'alice',
+        password: 'alice-password',
+        secret_key: SECRET_KEY,
+        session: 'LONG',
+        info: 'a test',
+        ...more,
+      };
       const { status, body: answer } = await post('login/', body);
       if (status !== 200) throw new Error(`login: ${status} ${JSON.stringify(answer)}`);
       return answer;

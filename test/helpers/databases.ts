@@ -30,16 +30,19 @@ export interface TestDatabase {
 
 /** Creates an empty database, without tables. @throws where the service is not there */
 export async function createDatabase(name: DatabaseName): Promise<TestDatabase> {
-  if (name === 'sqlite') return { name, options: { type: 'better-sqlite3', database: ':memory:' }, drop: async () => {} };
+  if (name === 'sqlite')
+    return { name, options: { type: 'better-sqlite3', database: ':memory:' }, drop: async () => {} };
   if (name === 'sqljs') return { name, options: { type: 'sqljs' }, drop: async () => {} };
   const database = `ms_test_${randomBytes(6).toString('hex')}`;
   const server = serverOptions(name);
-  const create = name === 'mariadb' ? `CREATE DATABASE ${database} CHARACTER SET utf8mb4` : `CREATE DATABASE ${database}`;
+  const create =
+    name === 'mariadb' ? `CREATE DATABASE ${database} CHARACTER SET utf8mb4` : `CREATE DATABASE ${database}`;
   await administer(server, create);
   return {
     name,
     options: { ...server, url: server.url.replace(/\/[^/]*$/, `/${database}`) } as DataSourceOptions,
-    drop: () => administer(server, name === 'postgres' ? `DROP DATABASE ${database} WITH (FORCE)` : `DROP DATABASE ${database}`),
+    drop: () =>
+      administer(server, name === 'postgres' ? `DROP DATABASE ${database} WITH (FORCE)` : `DROP DATABASE ${database}`),
   };
 }
 
@@ -52,7 +55,9 @@ function serverOptions(name: 'postgres' | 'mariadb') {
 async function administer(server: ReturnType<typeof serverOptions>, sql: string): Promise<void> {
   // A database that was named and is not there fails each of its suites: none is ever skipped.
   const dataSource = await new DataSource(server as DataSourceOptions).initialize().catch((cause: unknown) => {
-    throw new Error(`TEST_DATABASES names ${server.type}, and it cannot be used: ${(cause as Error).message}`, { cause });
+    throw new Error(`TEST_DATABASES names ${server.type}, and it cannot be used: ${(cause as Error).message}`, {
+      cause,
+    });
   });
   try {
     await dataSource.query(sql);

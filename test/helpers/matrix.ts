@@ -8,5 +8,8 @@ export function onEachDatabase(suite: (database: DatabaseName) => void): void {
 
 /** Runs a suite on each selected database, on Express and on Fastify. */
 export function onEachDatabaseAndAdapter(suite: (database: DatabaseName, adapter: AdapterName) => void): void {
-  describe.each(selectedDatabases().flatMap((database) => ADAPTERS.map((adapter) => [database, adapter] as const)))('%s, %s', suite);
+  describe.each(selectedDatabases().flatMap((database) => ADAPTERS.map((adapter) => [database, adapter] as const)))(
+    '%s, %s',
+    suite,
+  );
 }
