@@ -133,7 +133,7 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
     app,
     url,
     users: moduleRef.get(UserAuthenticator, { strict: false }) as unknown as TestUsers,
-    get: (token) => app.get(token, { strict: false }),
+    get: <T>(token: Type<T> | string | symbol) => app.get<T>(token, { strict: false }),
     request,
     post,
     login: async (more) => {

@@ -1,0 +1,26 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from '@jest/globals';
+import { KeyedMutex } from '../../../lib/database/keyed-mutex.js';
+
+test('one at a time for a key, in order; other keys do not wait; a failure lets the next one in', async () => {
+  const mutex = new KeyedMutex();
+  const log: string[] = [];
+  const job = (key: string, name: string, fails = false) =>
+    mutex.run(key, async () => {
+      log.push(`${name} begins`);
+      await sleep(5);
+      log.push(`${name} ends`);
+      if (fails) throw new Error(name);
+      return name;
+    });
+  const results = await Promise.allSettled([job('a', '1', true), job('a', '2'), job('b', '3')]);
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled', 'fulfilled']);
+  expect(log.filter((line) => !line.startsWith('3'))).toEqual(['1 begins', '1 ends', '2 begins', '2 ends']);
+  expect(log.indexOf('3 begins')).toBeLessThan(log.indexOf('1 ends'));
+});
+
+test('no key is kept when its last job is done', async () => {
+  const mutex = new KeyedMutex();
+  await Promise.all(Array.from({ length: 100 }, (_, at) => mutex.run(`${at % 10}`, () => sleep(1))));
+  expect((mutex as unknown as { tails: Map<string, unknown> }).tails.size).toBe(0);
+});
