@@ -1,0 +1,27 @@
+import { SessionEvents, type SessionEventMap, type SessionEventName } from 'nestjs-multisession';
+import type { TestApp } from './app.js';
+
+const NAMES: SessionEventName[] = [
+  'session.created',
+  'session.refreshed',
+  'session.ended',
+  'session.revoked',
+  'refresh.reused',
+  'refresh.replayed',
+  'refresh.recovered',
+  'login.failed',
+];
+
+/** One event, as it was delivered. */
+export interface RecordedEvent<N extends SessionEventName = SessionEventName> {
+  name: N;
+  event: SessionEventMap[N];
+}
+
+/** Records every event of an application, in order. */
+export function recordEvents(app: TestApp): RecordedEvent[] {
+  const recorded: RecordedEvent[] = [];
+  const events = app.get(SessionEvents);
+  for (const name of NAMES) events.on(name, (event) => recorded.push({ name, event }));
+  return recorded;
+}

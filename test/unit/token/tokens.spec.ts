@@ -1,0 +1,225 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import { OptionFaults } from '../../../lib/option-check.js';
+import { type AccessTokenSubject, AccessTokens } from '../../../lib/token/access-token.js';
+import { Keyring } from '../../../lib/token/keyring.js';
+import { RefreshTokens } from '../../../lib/token/refresh-token.js';
+import { type JwtOptions, readTokenOptions } from '../../../lib/token/token.options.js';
+
+const SECRET = 'a signing secret of more than thirty-two bytes';
+const NOW = Date.UTC(2026, 0, 1, 12);
+
+function tokensFor(jwt: JwtOptions, userIdType: 'string' | 'number' = 'string', now = NOW) {
+  const faults = new OptionFaults();
+  const config = readTokenOptions(jwt, userIdType, faults);
+  expect(faults.list).toEqual([]);
+  const keyring = new Keyring(config);
+  return { keyring, access: new AccessTokens(keyring, config, () => now), refresh: new RefreshTokens(keyring, config) };
+}
+
+const subject = (more: Partial<AccessTokenSubject> = {}): AccessTokenSubject => ({
+  userId: 'alice',
+  sessionId: 's1',
+  type: 'LONG',
+  generation: 2,
+  expiresAt: NOW + 86_400_000,
+  lifetime: 300_000,
+  ...more,
+});
+
+const partsOf = (token: string) =>
+  token
+    .split('.')
+    .slice(0, 2)
+    .map((part): unknown => JSON.parse(Buffer.from(part, 'base64url').toString()));
+
+describe('access tokens', () => {
+  test('say what the contract says, in its names', () => {
+    const { access, keyring } = tokensFor({ secret: SECRET });
+    const [header, claims] = partsOf(access.issue(subject({ claims: { role: 'admin' } }), NOW + 999));
+    expect(header).toEqual({ alg: 'HS256', typ: 'at+jwt', kid: keyring.current.kid });
+    expect(claims).toEqual({
+      token_type: 'access',
+      iat: NOW / 1000,
+      exp: NOW / 1000 + 300,
+      jti: expect.stringMatching(/^[0-9a-f]{32}$/),
+      sub: 'alice',
+      sid: 's1',
+      gen: 2,
+      session_type: 'LONG',
+      role: 'admin',
+    });
+  });
+
+  test('the names of three claims, issuer and audience are options', () => {
+    const { access } = tokensFor({
+      secret: SECRET,
+      userIdClaim: 'user_id',
+      tokenTypeClaim: 'kind',
+      jtiClaim: 'id',
+      issuer: 'me',
+      audience: ['a', 'b'],
+    });
+    const token = access.issue(subject(), NOW);
+    expect(partsOf(token)[1]).toMatchObject({ user_id: 'alice', kind: 'access', iss: 'me', aud: ['a', 'b'] });
+    expect(access.verify(token)).toMatchObject({
+      userId: 'alice',
+      sessionId: 's1',
+      sessionType: 'LONG',
+      generation: 2,
+    });
+    expect(
+      tokensFor({
+        secret: SECRET,
+        userIdClaim: 'user_id',
+        tokenTypeClaim: 'kind',
+        jtiClaim: 'id',
+        issuer: 'you',
+      }).access.verify(token),
+    ).toBeUndefined();
+  });
+
+  test('an application’s claims cannot take the place of ours', () => {
+    const { access } = tokensFor({ secret: SECRET });
+    const token = access.issue(subject({ claims: { sid: 'other', token_type: 'refresh', exp: 0 } }), NOW);
+    expect(access.verify(token)).toMatchObject({ sessionId: 's1' });
+  });
+
+  test('none outlives its session', () => {
+    const { access } = tokensFor({ secret: SECRET });
+    expect(partsOf(access.issue(subject({ expiresAt: NOW + 10_000 }), NOW))[1]).toMatchObject({ exp: NOW / 1000 + 10 });
+  });
+
+  test.each([
+    ['just before its end', 299_999, 0, true],
+    ['at its end', 300_000, 0, false],
+    ['within the tolerance', 309_999, 10, true],
+    ['past the tolerance', 310_000, 10, false],
+  ])('%s', (_, after, clockTolerance, isValid) => {
+    const token = tokensFor({ secret: SECRET }).access.issue(subject(), NOW);
+    const { access } = tokensFor({ secret: SECRET, clockTolerance }, 'string', NOW + after);
+    expect(access.verify(token) !== undefined).toBe(isValid);
+  });
+
+  test.each([
+    ['string', 'sub', '00123', '00123', '00123'],
+    ['string', 'sub', '{"a":1}', '{"a":1}', '{"a":1}'],
+    ['number', 'sub', 42, '42', 42],
+    ['number', 'user_id', 42, 42, 42],
+  ] as const)('a user’s id comes back as it was given: %s under %s, %p', (kind, userIdClaim, userId, inToken, back) => {
+    const { access } = tokensFor({ secret: SECRET, userIdClaim }, kind);
+    const token = access.issue(subject({ userId }), NOW);
+    expect(partsOf(token)[1]).toHaveProperty(userIdClaim, inToken);
+    expect(access.verify(token)?.userId).toBe(back);
+  });
+});
+
+describe('refresh tokens', () => {
+  const source = {
+    sessionId: 's1',
+    userId: 'alice',
+    type: 'LONG',
+    generation: 1,
+    jti: 'ab'.repeat(16),
+    issuedAt: NOW + 123,
+    expiresAt: NOW + 3_600_000,
+  };
+
+  test('the same row gives the same text, on another process too', () => {
+    const [one, other] = [tokensFor({ secret: SECRET }), tokensFor({ secret: SECRET })];
+    const text = one.refresh.write({ ...source, kid: one.refresh.kid });
+    expect(other.refresh.write({ ...source, kid: one.refresh.kid })).toBe(text);
+    expect(one.refresh.read(text)).toEqual({
+      sessionId: 's1',
+      userId: 'alice',
+      type: 'LONG',
+      generation: 1,
+      jti: source.jti,
+      expiresAt: source.expiresAt,
+    });
+  });
+
+  test('neither kind of token is the other', () => {
+    const { access, refresh } = tokensFor({ secret: SECRET });
+    expect(refresh.read(access.issue(subject(), NOW))).toBeUndefined();
+    expect(access.verify(refresh.write({ ...source, kid: refresh.kid }))).toBeUndefined();
+  });
+
+  test('a generation is written by the key that signed it, after a newer key has come', () => {
+    const [older, newer] = [randomBytes(32), randomBytes(32)];
+    const before = tokensFor({ keys: [{ kid: '1', secret: older }] });
+    const after = tokensFor({
+      keys: [
+        { kid: '2', secret: newer },
+        { kid: '1', secret: older },
+      ],
+    });
+    const text = before.refresh.write({ ...source, kid: '1' });
+    expect(after.refresh.write({ ...source, kid: '1' })).toBe(text);
+    expect(after.refresh.read(text)).toBeDefined();
+    expect(after.refresh.kid).toBe('2');
+    expect(before.refresh.read(after.refresh.write({ ...source, kid: '2' }))).toBeUndefined();
+  });
+});
+
+describe('keys', () => {
+  const pairs = {
+    RS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    PS256: () => generateKeyPairSync('rsa', { modulusLength: 2048 }),
+    ES256: () => generateKeyPairSync('ec', { namedCurve: 'P-256' }),
+    ES384: () => generateKeyPairSync('ec', { namedCurve: 'P-384' }),
+  };
+
+  test.each(Object.keys(pairs) as (keyof typeof pairs)[])(
+    '%s signs, and its public key alone verifies',
+    (algorithm) => {
+      const { privateKey, publicKey } = pairs[algorithm]();
+      const signer = tokensFor({
+        keys: [{ algorithm, privateKey: privateKey.export({ type: 'pkcs8', format: 'pem' }) }],
+      });
+      const token = signer.access.issue(subject(), NOW);
+      const verifier = tokensFor({ keys: [{ secret: SECRET }, { algorithm, publicKey }] });
+      expect(verifier.access.verify(token)).toMatchObject({ userId: 'alice' });
+    },
+  );
+
+  test.each([
+    ['neither', {}, 'jwt.secret: is missing'],
+    ['both', { secret: SECRET, keys: [{ secret: SECRET }] }, 'not both'],
+    ['a short secret', { secret: 'short' }, 'at least 32 bytes'],
+    ['a short secret in bytes', { secret: Buffer.alloc(31) }, 'at least 32 bytes'],
+    [
+      'a small RSA key',
+      { keys: [{ algorithm: 'RS256', privateKey: generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey }] },
+      '2048 bits',
+    ],
+    [
+      'a key of another kind',
+      { keys: [{ algorithm: 'ES256', privateKey: generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey }] },
+      'type ec',
+    ],
+    [
+      'a key on another curve',
+      { keys: [{ algorithm: 'ES256', privateKey: generateKeyPairSync('ec', { namedCurve: 'P-384' }).privateKey }] },
+      'prime256v1',
+    ],
+    ['a secret for RS256', { keys: [{ algorithm: 'RS256', secret: SECRET }] }, 'no secret'],
+    [
+      'a pair that does not belong together',
+      { keys: [{ algorithm: 'ES256', privateKey: pairs.ES256().privateKey, publicKey: pairs.ES256().publicKey }] },
+      'does not belong',
+    ],
+    [
+      'a first key that cannot sign',
+      { keys: [{ algorithm: 'ES256', publicKey: pairs.ES256().publicKey }] },
+      'must be able to sign',
+    ],
+    ['no PEM', { keys: [{ algorithm: 'RS256', privateKey: 'nonsense' }] }, 'could not be read'],
+    ['none', { secret: SECRET, algorithm: 'none' }, 'must be one of'],
+  ])('%s is refused at start, and the key is not quoted', (_, jwt, fault) => {
+    const faults = new OptionFaults();
+    readTokenOptions(jwt, 'string', faults);
+    expect(faults.list.join()).toContain(fault);
+    expect(faults.list.join()).not.toContain('nonsense');
+  });
+});
