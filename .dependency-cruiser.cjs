@@ -1,26 +1,109 @@
-/** The import rules of docs/architecture.md: module → http → session → {token, revocation} → errors. */
-const only = (name, from, to, comment) => ({ name, severity: 'error', comment, from: { path: from }, to: { path: '^lib/', pathNot: to } });
+/** The import rules of the library: module → http → session → {token, revocation} → database → errors. */
+
+/** The whole of what a room may import of the library; type imports count like any other. */
+const room = (name, from, mayImport) => ({
+  name,
+  severity: 'error',
+  from: { path: from },
+  to: { path: '^lib/', pathNot: mayImport },
+});
+
+/** Entries of their own: nobody who does not import them pays for what they need. */
+const ENTRIES = 'django|migrations|swagger|testing';
 
 module.exports = {
   forbidden: [
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
-    { name: 'no-orphans', severity: 'error', from: { orphan: true, path: '^lib/' }, to: {} },
-    only('errors-know-nobody', '^lib/multi-session\\.errors\\.ts$', '^$', 'The errors are the lowest room.'),
-    only('database-knows-errors', '^lib/database/', '^lib/(database/|multi-session\\.errors)'),
-    only('token-knows-errors', '^lib/token/', '^lib/(token/|option-check|multi-session\\.errors)'),
-    only('revocation-knows-database', '^lib/revocation/', '^lib/(revocation/|database/|option-check|multi-session\\.errors)'),
-    only('session-below-http', '^lib/session/', '^lib/(session/|token/|revocation/|database/|option-check|multi-session\\.errors)'),
-    only('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
-    { name: 'http-never-meets-typeorm', severity: 'error', from: { path: '^lib/http/' }, to: { path: 'typeorm' } },
-    { name: 'main-entry-loads-no-option', severity: 'error', comment: 'django, swagger, testing and migrations are entries of their own.', from: { path: '^lib/(index|multi-session|http|session|token|revocation|database)' }, to: { path: '^lib/(django|swagger|testing|migrations)/' } },
-    { name: 'library-knows-no-application', severity: 'error', from: { path: '^lib/' }, to: { path: '^(sample-app|test|bench)/' } },
-    { name: 'no-dev-dependency', severity: 'error', from: { path: '^lib/' }, to: { dependencyTypes: ['npm-dev'], dependencyTypesNot: ['npm-peer', 'type-only'] } },
+    { name: 'no-orphans', severity: 'error', from: { path: '^lib/', orphan: true }, to: {} },
+
+    room('errors-know-nobody', '^lib/multi-session\\.errors\\.ts$', '^$'),
+    room('option-check-knows-errors', '^lib/option-check\\.ts$', '^lib/multi-session\\.errors\\.ts$'),
+    room('database-below-all', '^lib/database/', '^lib/(database/|multi-session\\.errors)'),
+    room('token-knows-nobody', '^lib/token/', '^lib/(token/|option-check|multi-session\\.errors)'),
+    room(
+      'revocation-knows-nobody',
+      '^lib/revocation/',
+      '^lib/(revocation/|database/|option-check|multi-session\\.errors)',
+    ),
+    room(
+      'session-below-http',
+      '^lib/session/',
+      '^lib/(session/|token/|revocation/|database/|option-check|multi-session\\.errors)',
+    ),
+    room('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
+    {
+      name: 'http-never-meets-typeorm',
+      comment: 'Neither TypeORM itself nor what is made of it: http/ asks the services.',
+      severity: 'error',
+      from: { path: '^lib/http/' },
+      to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/session/[^/]+\\.(store|entity)\\.ts$' },
+    },
+    {
+      name: 'index-is-the-only-barrel',
+      comment: 'Barrels make circles: within the library a name is imported from the file that has it.',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { path: '^lib/index\\.ts$|^lib/[^/]+/index\\.ts$' },
+    },
+
+    {
+      name: 'main-entry-loads-no-other',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: `^lib/(${ENTRIES})/` },
+      to: { path: `^lib/(${ENTRIES})/` },
+    },
+    {
+      name: 'entries-know-no-database',
+      severity: 'error',
+      from: { path: '^lib/(django|swagger|testing)/' },
+      to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/(database|revocation)/' },
+    },
+    room('migrations-stand-alone', '^lib/migrations/', '^lib/(migrations|database)/'),
+    {
+      name: 'swagger-in-its-entry-only',
+      comment: '@nestjs/swagger is an optional peer.',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/swagger/' },
+      to: { path: '(^|/)@nestjs/swagger(/|$)' },
+    },
+    {
+      name: 'websockets-when-there-are-sockets',
+      comment: '@nestjs/websockets is an optional peer: import() it where it is needed.',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { path: '(^|/)@nestjs/websockets(/|$)', dynamic: false },
+    },
+
+    {
+      name: 'library-knows-no-application',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { path: '^(sample-app|test|bench)/' },
+    },
+    {
+      name: 'only-what-is-declared',
+      comment: 'What the library imports is a dependency or a peer dependency.',
+      severity: 'error',
+      from: { path: '^lib/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown'], dependencyTypesNot: ['npm-peer'] },
+    },
+    {
+      name: 'applications-use-the-entries',
+      severity: 'error',
+      from: { path: '^sample-app/' },
+      to: { path: '^lib/', pathNot: `^lib/((${ENTRIES})/)?index\\.ts$` },
+    },
     { name: 'not-to-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^test/package/fixtures/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
-    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'types', 'require', 'node', 'default'], extensions: ['.ts', '.js', '.mjs', '.cjs', '.json'] },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'require', 'node', 'default'],
+      extensions: ['.ts', '.js', '.mjs', '.cjs', '.json'],
+    },
   },
 };
