@@ -21,6 +21,12 @@ interface RouteRules {
  *
  * The default check costs a signature and a map look-up, and asks no database. It answers without a promise where it can,
  * since each turn of the event loop is a good part of what a guarded request costs.
+ *
+ * In a GraphQL resolver it looks at the request in the context (`req`, as every driver of Nest has it). In a WebSocket gateway
+ * it checks each message, by the handshake of Socket.IO: `io(url, { auth: { token } })`, or its headers. `ws` shows the request
+ * that opened a socket to `handleConnection(client, request)` alone, so the gateway keeps it there, with
+ * `client.request = request`; a browser cannot set its headers and sends the token in a message, which the gateway keeps with
+ * `client.auth = { token }`. Refusals are `WsException`s with the body that an HTTP answer would have.
  */
 @Injectable()
 export class JwtAuthGuard implements CanActivate {
@@ -39,12 +45,7 @@ export class JwtAuthGuard implements CanActivate {
     if (rules.access === 'public') return true;
     try {
       const carrier = this.getRequest(context);
-      const token = carrier && accessTokenOf(carrier, this.config);
-      if (!carrier || token === undefined) {
-        if (rules.access === 'optional') return true;
-        throw new NotAuthenticatedError();
-      }
-      const session = this.sessions.verify(token);
+      const session = carrier && this.sessionOf(carrier);
       if (!(session instanceof Promise)) return admit(session, carrier, rules);
       return session
         .then((verified) => admit(verified, carrier, rules))
@@ -57,6 +58,12 @@ export class JwtAuthGuard implements CanActivate {
   /** Where the credentials of a call are. Override it for a transport that keeps them elsewhere. */
   protected getRequest(context: ExecutionContext): CredentialsCarrier | undefined {
     return credentialsCarrierOf(context);
+  }
+
+  /** Who calls; undefined for nobody. @throws TokenNotValidError, BadAuthorizationHeaderError, UnavailableError */
+  protected sessionOf(carrier: CredentialsCarrier): CurrentSession | undefined | Promise<CurrentSession> {
+    const token = accessTokenOf(carrier, this.config);
+    return token === undefined ? undefined : this.sessions.verify(token);
   }
 
   private rulesOf(context: ExecutionContext): RouteRules {
@@ -85,8 +92,16 @@ export class JwtAuthGuard implements CanActivate {
   }
 }
 
-function admit(session: CurrentSession, carrier: CredentialsCarrier, rules: RouteRules): boolean {
-  if (rules.types && !rules.types.has(session.sessionType.toUpperCase())) throw new SessionTypeNotAllowedError();
+function admit(
+  session: CurrentSession | undefined,
+  carrier: CredentialsCarrier | undefined,
+  { access, types }: RouteRules,
+): boolean {
+  if (!session || !carrier) {
+    if (access === 'optional') return true;
+    throw new NotAuthenticatedError();
+  }
+  if (types && !types.has(session.sessionType.toUpperCase())) throw new SessionTypeNotAllowedError();
   carrier.user = session;
   return true;
 }

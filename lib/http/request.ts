@@ -8,7 +8,7 @@ export interface CredentialsCarrier {
   headers?: Headers;
   /** Set by `JwtAuthGuard`. */
   user?: unknown;
-  /** Socket.IO's own place for credentials: `io(url, { auth: { token } })`. */
+  /** Socket.IO's own place for credentials: `io(url, { auth: { token } })`. The header counts first, where there is one. */
   auth?: { token?: unknown };
   body?: unknown;
 }
@@ -20,10 +20,10 @@ interface GraphqlContext {
   extra?: { request?: CredentialsCarrier };
 }
 
-interface SocketClient {
+/** A Socket.IO socket has its handshake; one of `ws` has what the gateway puts on it, as `JwtAuthGuard` tells. */
+interface SocketClient extends CredentialsCarrier {
   handshake?: CredentialsCarrier;
   request?: CredentialsCarrier;
-  upgradeReq?: CredentialsCarrier;
 }
 
 /** Finds the credentials of a call, in HTTP, GraphQL and WebSocket contexts. */
@@ -36,7 +36,7 @@ export function credentialsCarrierOf(context: ExecutionContext): CredentialsCarr
     }
     case 'ws': {
       const client = context.switchToWs().getClient<SocketClient>();
-      return client.handshake ?? client.request ?? client.upgradeReq;
+      return client.handshake ?? (client.auth ? client : (client.request ?? client));
     }
     default:
       return context.switchToHttp().getRequest<CredentialsCarrier>();
