@@ -53,7 +53,7 @@ export class BodyGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const { dto, session } = this.reflector.get<BodyRule>(BODY_RULE, context.getHandler());
     const request = context.switchToHttp().getRequest<CredentialsCarrier & { [VALID_BODY]?: object }>();
-    const body = this.validate(dto, this.fieldsOf(request.body), request) as { session: string };
+    const body = this.validate(dto, this.fieldsOf(request), request) as { session: string };
     if (session === 'type') this.policies.named(body.session);
     if (session === 'type-or-all') this.policies.namedOrAll(body.session);
     request[VALID_BODY] = body;
@@ -61,12 +61,15 @@ export class BodyGuard implements CanActivate {
   }
 
   /** The body's own members, the user name under the name that the DTO has for it. */
-  private fieldsOf(body: unknown): Record<string, unknown> {
+  private fieldsOf(request: CredentialsCarrier): Record<string, unknown> {
+    const { body } = request;
+    const isJson = headerOf(request, 'content-type')?.toLowerCase().includes('json');
     // No body, or one of a media type that is not read, lacks every field; any other JSON value is not what was asked for.
-    if (body === undefined || typeof body === 'string') return {};
+    if (body === undefined || (typeof body === 'string' && !isJson)) return {};
     if (body === null || typeof body !== 'object' || Array.isArray(body))
       throw new BadRequestException('The body must be a JSON object');
-    const fields = new Map<string, unknown>(Object.entries(body));
+    // A field is a text or faulty; class-transformer would follow a deeply nested one until the stack is full.
+    const fields = new Map(Object.entries(body).map(([name, value]: [string, unknown]) => [name, flat(value)]));
     const { usernameField } = this.config;
     const username = fields.get(usernameField);
     fields.delete('username');
@@ -84,7 +87,7 @@ export class BodyGuard implements CanActivate {
       ({ property, constraints = {} }) => [this.nameOf(property), Object.values(constraints)] as const,
     );
     const { info } = instance as { info?: unknown };
-    if (typeof info === 'string' && info.length > this.config.maxInfoLength) {
+    if (typeof info === 'string' && isLongerThan(info, this.config.maxInfoLength)) {
       errors.push(['info', [`Ensure this field has no more than ${this.config.maxInfoLength} characters.`]]);
     }
     if (errors.length > 0) throw new ValidationFailedError(Object.fromEntries(errors));
@@ -94,4 +97,13 @@ export class BodyGuard implements CanActivate {
   private nameOf(property: string): string {
     return property === 'username' ? this.config.usernameField : property;
   }
+}
+
+function flat(value: unknown): unknown {
+  return typeof value === 'object' && value !== null ? {} : value;
+}
+
+/** In characters as people and databases count them: one outside the BMP is one, though a string has two code units for it. */
+function isLongerThan(text: string, most: number): boolean {
+  return text.length > most && [...text].length > most;
 }

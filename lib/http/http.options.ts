@@ -10,7 +10,7 @@ export interface HttpOptions {
   secretKey: string | string[] | false;
   /** The field of a login's body that names the user. Default: `'username'`. Django's `USERNAME_FIELD`. */
   usernameField?: string;
-  /** The longest `info` that a login may send, in characters. Default: 10 000. */
+  /** The longest `info` that a login may send, in characters; at most 16 000. Default: 10 000. */
   maxInfoLength?: number;
   /** Where the access token travels. */
   accessTokenHeader?: {
@@ -38,13 +38,20 @@ export const HTTP_CONFIG = 'MULTI_SESSION_HTTP_CONFIG';
 export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
   usernameField: withDefault('username', text),
-  maxInfoLength: withDefault(10_000, positiveInteger),
+  maxInfoLength: withDefault(10_000, readMaxInfoLength),
   accessTokenHeader: (value: unknown, name: string, faults: OptionFaults) =>
     checkObject(value ?? {}, name, faults, {
       name: withDefault('authorization', text),
       schemes: withDefault(['Bearer', 'JWT'], texts),
     }),
 };
+
+function readMaxInfoLength(given: unknown, name: string, faults: OptionFaults): number {
+  const most = positiveInteger(given, name, faults);
+  // The column is a `text`, which holds 65 535 bytes on MySQL and MariaDB, and a character takes up to four.
+  if (most > 16_000) faults.add(name, `must be at most 16000; got ${most}`);
+  return most;
+}
 
 function readSecretKeys(given: unknown, name: string, faults: OptionFaults): readonly string[] | false {
   if (given === undefined) {

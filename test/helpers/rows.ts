@@ -1,0 +1,12 @@
+import { BlacklistEntity, SessionEntity } from 'nestjs-multisession';
+import { DataSource } from 'typeorm';
+import type { TestApp } from './app.js';
+
+/** Everything that is stored, in a stable order: for showing that a request changed nothing. */
+export async function rowsOf(app: TestApp): Promise<{ sessions: SessionEntity[]; blacklist: BlacklistEntity[] }> {
+  const { manager } = app.get(DataSource);
+  return {
+    sessions: await manager.find(SessionEntity, { order: { id: 'ASC' } }),
+    blacklist: await manager.find(BlacklistEntity, { order: { id: 'ASC' } }),
+  };
+}
