@@ -22,11 +22,12 @@ interface RouteRules {
  * The default check costs a signature and a map look-up, and asks no database. It answers without a promise where it can,
  * since each turn of the event loop is a good part of what a guarded request costs.
  *
- * In a GraphQL resolver it looks at the request in the context (`req`, as every driver of Nest has it). In a WebSocket gateway
- * it checks each message, by the handshake of Socket.IO: `io(url, { auth: { token } })`, or its headers. `ws` shows the request
- * that opened a socket to `handleConnection(client, request)` alone, so the gateway keeps it there, with
- * `client.request = request`; a browser cannot set its headers and sends the token in a message, which the gateway keeps with
- * `client.auth = { token }`. Refusals are `WsException`s with the body that an HTTP answer would have.
+ * In a GraphQL resolver it looks at the request in the context (`req`, where Nest's drivers have it). In a WebSocket gateway it
+ * checks each message, by Socket.IO's handshake: `io(url, { auth: { token } })`, or the headers. `ws` shows the request that
+ * opened a socket to `handleConnection(client, request)` alone, so the gateway keeps it there: `client.request = request`. A
+ * browser cannot set its headers; it sends its token in a message to a `@Public()` handler, which keeps it, and each one after
+ * it, with `client.auth = { token }` (Socket.IO: `client.handshake.auth.token = token`). Refusals are `WsException`s with the
+ * body that an HTTP answer would have.
  */
 @Injectable()
 export class JwtAuthGuard implements CanActivate {

@@ -11,7 +11,7 @@ import {
   SessionService,
   SessionTypes,
 } from 'nestjs-multisession';
-import { DataSource, type LogLevel, type Logger as SqlLogger } from 'typeorm';
+import { DataSource, type Logger as SqlLogger } from 'typeorm';
 import { ADAPTERS, bearer, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import { createDatabase, selectedDatabases } from '../helpers/databases.js';
 import { expired, resigned } from '../helpers/tokens.js';
@@ -60,7 +60,7 @@ class StatementCounter implements SqlLogger {
   logQuerySlow() {}
   logSchemaBuild() {}
   logMigration() {}
-  log(_level: LogLevel | 'log' | 'info' | 'warn') {}
+  log() {}
 }
 
 describe.each(ADAPTERS)('on %s', (adapter) => {
