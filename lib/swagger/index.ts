@@ -1,0 +1,208 @@
+import type { Type } from '@nestjs/common';
+import { ApiOperation, ApiResponse, type ApiResponseSchemaHost, ApiTags } from '@nestjs/swagger';
+import { SessionsController } from '../http/sessions.controller.js';
+import type { MultiSessionErrorCode } from '../multi-session.errors.js';
+
+/** What the documentation has to know of the module's options. */
+export interface DocumentSessionsOptions {
+  /** As the module's option. Default: `'username'`. */
+  usernameField?: string;
+  /** `false` where the module's `secretKey` is `false`. Default: true. */
+  secretKey?: boolean;
+}
+
+type Schema = ApiResponseSchemaHost['schema'];
+type Route = 'login' | 'refresh' | 'list' | 'destroy' | 'destroyAllOther' | 'logout';
+
+/** What one route takes and answers, and with which codes it refuses. */
+interface RouteDocument {
+  readonly summary: string;
+  readonly needs: 'secret key' | 'access token';
+  readonly body: Readonly<Record<string, Schema>>;
+  readonly optional?: readonly string[];
+  readonly answer: Schema;
+  /** Beside those that every route has. */
+  readonly errors: Partial<Record<number, readonly MultiSessionErrorCode[]>>;
+}
+
+/** The name that `DocumentBuilder.addBearerAuth()` gives its scheme. */
+const BEARER = 'bearer';
+
+const text = (description: string, more: Partial<Schema> = {}): Schema => ({ type: 'string', description, ...more });
+
+const object = (properties: Record<string, Schema>, optional: readonly string[] = []): Schema => ({
+  type: 'object',
+  properties,
+  required: Object.keys(properties).filter((name) => !optional.includes(name)),
+});
+
+const SESSION = text('A session type, whatever its case', { example: 'LONG' });
+const SESSION_OR_ALL = text('A session type, whatever its case, or ALL', { example: 'ALL' });
+const SESSION_ID = text('The id of a session', { format: 'uuid' });
+const REFRESH = text('A refresh token');
+const ACCESS = text('An access token');
+const NOTHING: Schema = { type: 'object', properties: {} };
+const TIME = { format: 'date-time' };
+
+const LIST: Schema = {
+  type: 'object',
+  description: 'A part for each type asked for, named by the type with a capital first letter',
+  additionalProperties: object({
+    'Available Sessions': text('How many more there may be, or Unlimited', { example: '4' }),
+    Sessions: {
+      type: 'array',
+      items: object({
+        session_id: SESSION_ID,
+        created_at: text('In UTC', TIME),
+        last_update: text('In UTC', TIME),
+        expires_at: text('In UTC', TIME),
+        session_info: text('What the client said of itself at login'),
+      }),
+    },
+  }),
+};
+
+/** `username` stands for the field that the option `usernameField` names. */
+const ROUTES: Record<Route, RouteDocument> = {
+  login: {
+    summary: 'Opens a session for a user name and a password',
+    needs: 'secret key',
+    body: {
+      username: text('The name of the user'),
+      password: text('The password', { format: 'password' }),
+      session: SESSION,
+      info: text('What the client says of itself; kept as given. Default: X-Device-Model, else the user agent'),
+    },
+    optional: ['info'],
+    answer: object({ refresh: REFRESH, access: ACCESS, session_id: SESSION_ID }),
+    errors: {
+      400: ['validation_failed', 'invalid_session_type'],
+      401: ['secret_key_invalid', 'invalid_credentials'],
+      409: ['session_limit_reached'],
+    },
+  },
+  refresh: {
+    summary: 'Gives a new access token, and a new refresh token where the policy hands one out',
+    needs: 'secret key',
+    body: {
+      refresh: REFRESH,
+      session: text('The type of the session; with another, it is destroyed', { example: 'LONG' }),
+    },
+    answer: object({ refresh: REFRESH, access: ACCESS }, ['refresh']),
+    errors: {
+      400: ['validation_failed', 'invalid_session_type'],
+      401: ['secret_key_invalid', 'token_not_valid', 'session_not_found'],
+    },
+  },
+  list: {
+    summary: "Lists the caller's active sessions, of one type or of all",
+    needs: 'access token',
+    body: { session: SESSION_OR_ALL },
+    answer: LIST,
+    errors: { 400: ['validation_failed', 'invalid_session_type'] },
+  },
+  destroy: {
+    summary: "Ends one of the caller's sessions",
+    needs: 'access token',
+    body: { session_id: SESSION_ID },
+    answer: NOTHING,
+    errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
+  },
+  destroyAllOther: {
+    summary: "Ends the caller's other sessions, of one type or of all",
+    needs: 'access token',
+    body: { session: SESSION_OR_ALL, refresh: text("A refresh token of the caller's own session") },
+    answer: NOTHING,
+    errors: { 400: ['validation_failed', 'invalid_session_type'] },
+  },
+  logout: {
+    summary: 'Ends the session of a refresh token',
+    needs: 'secret key',
+    body: { refresh: REFRESH },
+    answer: NOTHING,
+    errors: { 400: ['validation_failed'], 401: ['secret_key_invalid', 'session_not_found'] },
+  },
+};
+
+/** What `JwtAuthGuard` refuses with. */
+const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
+  'not_authenticated',
+  'bad_authorization_header',
+  'token_not_valid',
+];
+
+const REASONS: Record<MultiSessionErrorCode, string> = {
+  bad_authorization_header: 'the authorization header has no token, or more than one word, behind its scheme',
+  invalid_credentials: 'unknown user, wrong password or inactive user',
+  invalid_session_type: 'no such session type',
+  not_authenticated: 'no access token',
+  secret_key_invalid: 'a wrong secret key',
+  session_limit_reached: 'as many active sessions of this type as its policy allows',
+  session_not_found: 'no such session of this user',
+  session_type_not_allowed: 'sessions of this type are not allowed here',
+  token_not_valid: 'the token is forged, expired or superseded, or its session has ended',
+  unavailable: 'the database cannot be reached; try again after Retry-After seconds',
+  validation_failed: 'fields are missing, blank, null or of the wrong type; errors names them',
+};
+
+const answered = new WeakSet<object>();
+
+/**
+ * Documents the six routes for Swagger UI: bodies, answers, and errors with their codes. To be called before
+ * `SwaggerModule.createDocument`, whose `DocumentBuilder` has `addBearerAuth()`. A further call replaces the bodies.
+ *
+ * @param controller a subclass of `SessionsController`, where the application has one
+ */
+export function documentSessions(
+  controller: Type<SessionsController> = SessionsController,
+  options: DocumentSessionsOptions = {},
+): void {
+  ApiTags('sessions')(controller);
+  for (const [name, route] of Object.entries(ROUTES)) documentRoute(controller, name, route, options);
+}
+
+function documentRoute(
+  { prototype }: Type<SessionsController>,
+  name: string,
+  route: RouteDocument,
+  options: DocumentSessionsOptions,
+): void {
+  const handler = (prototype as unknown as Record<string, object>)[name];
+  const apply = (decorator: MethodDecorator) => decorator(prototype as object, name, { value: handler });
+  const needsToken = route.needs === 'access token';
+  apply(
+    ApiOperation({
+      summary: route.summary,
+      requestBody: { required: true, content: { 'application/json': { schema: bodyOf(route, options) } } },
+      ...(needsToken && { security: [{ [BEARER]: [] }] }),
+    }),
+  );
+  // ApiResponse adds to what is there, so that a second call would say everything twice.
+  if (answered.has(handler)) return;
+  answered.add(handler);
+  apply(ApiResponse({ status: 200, description: 'Done', schema: route.answer }));
+  const errors = { ...route.errors, ...(needsToken && { 401: ACCESS_TOKEN_CODES }), 503: ['unavailable'] as const };
+  for (const [status, codes] of Object.entries(errors)) apply(errorResponse(Number(status), codes));
+}
+
+function bodyOf({ needs, body, optional }: RouteDocument, options: DocumentSessionsOptions): Schema {
+  const { usernameField = 'username', secretKey = true } = options;
+  const fields = Object.entries(body).map(([name, schema]) => [name === 'username' ? usernameField : name, schema]);
+  const asksSecretKey = needs === 'secret key' && secretKey;
+  const secret = { secret_key: text('The secret key; left out where the header X-Secret-Key has it') };
+  return object({ ...Object.fromEntries(fields), ...(asksSecretKey && secret) } as Record<string, Schema>, optional);
+}
+
+function errorResponse(status: number, codes: readonly MultiSessionErrorCode[]): MethodDecorator {
+  const fields = {
+    statusCode: { type: 'integer', example: status },
+    error: { type: 'string' },
+    message: { type: 'string' },
+    code: { type: 'string', enum: [...codes] },
+    errors: { type: 'object', additionalProperties: { type: 'array', items: { type: 'string' } } },
+  } satisfies Record<string, Schema>;
+  const { errors, ...always } = fields;
+  const schema = codes.includes('validation_failed') ? object({ ...always, errors }, ['errors']) : object(always);
+  const description = codes.map((code) => `\`${code}\`: ${REASONS[code]}`).join('\n\n');
+  return ApiResponse({ status, description, schema });
+}

@@ -1,0 +1,46 @@
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import { APP_FILTER, APP_GUARD } from '@nestjs/core';
+import { TerminusModule } from '@nestjs/terminus';
+import { ThrottlerModule } from '@nestjs/throttler';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { MultiSessionModule } from 'nestjs-multisession';
+import { DjangoErrorFilter } from 'nestjs-multisession/django';
+import type { DataSource } from 'typeorm';
+import { Draining } from './draining.js';
+import type { Environment } from './environment.js';
+import { HealthController } from './health.controller.js';
+import { LoginThrottlerGuard, loginThrottling } from './login-throttler.js';
+import { MeController } from './me.controller.js';
+import { UsersAuthenticator } from './users/users.authenticator.js';
+import { UsersModule } from './users/users.module.js';
+
+const DJANGO_PROVIDERS: Provider[] = [{ provide: APP_FILTER, useClass: DjangoErrorFilter }];
+
+@Module({})
+export class AppModule {
+  /** @param dataSource connected, with all tables in place */
+  static with({ sessions, djangoCompat, throttleLogins }: Environment, dataSource: DataSource): DynamicModule {
+    return {
+      module: AppModule,
+      imports: [
+        TypeOrmModule.forRootAsync({
+          useFactory: () => dataSource.options,
+          dataSourceFactory: () => Promise.resolve(dataSource),
+        }),
+        ThrottlerModule.forRoot(loginThrottling(throttleLogins)),
+        TerminusModule,
+        MultiSessionModule.forRoot({
+          ...sessions,
+          imports: [UsersModule],
+          authenticator: { useExisting: UsersAuthenticator },
+        }),
+      ],
+      controllers: [MeController, HealthController],
+      providers: [
+        Draining,
+        { provide: APP_GUARD, useClass: LoginThrottlerGuard },
+        ...(djangoCompat ? DJANGO_PROVIDERS : []),
+      ],
+    };
+  }
+}

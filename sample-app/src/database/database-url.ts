@@ -1,0 +1,31 @@
+import type { DataSourceOptions } from 'typeorm';
+
+/** How long SQLite waits for another process, in milliseconds; the process itself stands still meanwhile. */
+const SQLITE_WAIT = 10_000;
+
+/** @throws where it is neither the URL of a database that is known here nor a path */
+export function readDatabaseUrl(value: string): DataSourceOptions {
+  // A drive letter of Windows is no scheme.
+  const scheme = /^([a-z][a-z\d+.-]+):/i.exec(value)?.[1].toLowerCase();
+  switch (scheme) {
+    case undefined:
+      return { type: 'better-sqlite3', database: value, timeout: SQLITE_WAIT };
+    case 'postgres':
+    case 'postgresql':
+      return { type: 'postgres', url: checked(value) };
+    case 'mysql':
+    case 'mariadb':
+      return { type: scheme, url: checked(value), charset: 'utf8mb4' };
+    default:
+      throw new Error(
+        `must begin with postgres://, mariadb:// or mysql://, or be the path of an SQLite file; got «${scheme}:…»`,
+      );
+  }
+}
+
+// Nothing of the value is shown, since it may hold a password.
+function checked(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url?.hostname && url.pathname.length > 1) return value;
+  throw new Error('must be a URL with a host and the name of a database: scheme://user:password@host:port/database');
+}

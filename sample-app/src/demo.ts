@@ -1,0 +1,13 @@
+import type { DemoUser } from './users/demo-user.js';
+
+/*
+ * For demonstrations and nothing else: everybody can read these values here, and whoever knows the signing secret can be
+ * any user. JWT_SECRET, SESSION_SECRET_KEY and DEMO_USERS take their place.
+ */
+export const DEMO_JWT_SECRET = 'demo signing secret, which everybody knows';
+export const DEMO_SECRET_KEY = 'demo-secret-key';
+export const DEMO_USERS: readonly DemoUser[] = [
+  { username: 'alice', password: 'alice-demo-password', active: true },
+  { username: 'bob', password: 'bob-demo-password', active: true },
+  { username: 'carol', password: 'carol-demo-password', active: false },
+];

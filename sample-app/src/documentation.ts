@@ -1,0 +1,19 @@
+import type { INestApplication } from '@nestjs/common';
+import { ApiTooManyRequestsResponse, DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { SessionsController } from 'nestjs-multisession';
+import { documentSessions } from 'nestjs-multisession/swagger';
+import type { Environment } from './environment.js';
+
+/** Swagger UI at `/docs`, and the document itself at `/docs-json`. */
+export function serveDocumentation(app: INestApplication, { sessions, throttleLogins }: Environment): void {
+  const { usernameField, secretKey } = sessions;
+  documentSessions(SessionsController, { usernameField, secretKey: secretKey !== false });
+  if (throttleLogins) {
+    const { prototype } = SessionsController;
+    const login = Object.getOwnPropertyDescriptor(prototype, 'login') as PropertyDescriptor;
+    const description = '`too_many_requests`: try again after Retry-After seconds';
+    ApiTooManyRequestsResponse({ description })(prototype, 'login', login);
+  }
+  const config = new DocumentBuilder().setTitle('Sample application of nestjs-multisession').addBearerAuth().build();
+  SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, config));
+}

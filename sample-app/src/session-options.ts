@@ -1,0 +1,50 @@
+import { type MultiSessionOptions, SHORT_AND_LONG } from 'nestjs-multisession';
+import { DEMO_JWT_SECRET, DEMO_SECRET_KEY } from './demo.js';
+
+/** The module's options, and the prefix of its routes. */
+export type SessionOptions = MultiSessionOptions & { path?: string };
+
+/** What the code of this application decides, and a file cannot. */
+const OF_THE_CODE = [
+  'authenticator',
+  'controller',
+  'dataSource',
+  'imports',
+  'isGlobal',
+  'passportStrategy',
+  'sessionTypes',
+  'userIdType',
+];
+
+/**
+ * The demo's options, each replaced by the one of that name in the file; of `jwt`, each member. Whether the values are
+ * right is for the library to say.
+ * @throws where the file cannot be options at all
+ */
+export function readSessionOptions(
+  file: unknown,
+  variables: Readonly<Record<string, string | undefined>>,
+  djangoCompat: boolean,
+): SessionOptions {
+  if (!isObject(file)) throw new Error('must hold a JSON object');
+  const misplaced = OF_THE_CODE.filter((name) => Object.hasOwn(file, name));
+  if (misplaced.length > 0) throw new Error(`${misplaced.join(', ')} cannot be set in a file`);
+  if (file.path !== undefined && typeof file.path !== 'string') throw new Error('path must be a string');
+  const jwt = file.jwt ?? {};
+  const secret = variables.JWT_SECRET || DEMO_JWT_SECRET;
+  const jwtDefaults = {
+    ...(isObject(jwt) && jwt.keys === undefined && { secret }),
+    ...(djangoCompat && { userIdClaim: 'user_id' }),
+  };
+  return {
+    secretKey: variables.SESSION_SECRET_KEY || DEMO_SECRET_KEY,
+    policies: SHORT_AND_LONG,
+    ...file,
+    jwt: isObject(jwt) ? { ...jwtDefaults, ...jwt } : jwt,
+    userIdType: 'number',
+  };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return value !== null && typeof value === 'object' && !Array.isArray(value);
+}

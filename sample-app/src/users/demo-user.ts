@@ -1,0 +1,19 @@
+import { IsBoolean, IsNotEmpty, IsString, MaxLength, NotContains } from 'class-validator';
+
+/** A user who is there after the start, as `DEMO_USERS` describes one. */
+export class DemoUser {
+  @IsString()
+  @IsNotEmpty()
+  @MaxLength(150)
+  @NotContains('\0')
+  username!: string;
+
+  @IsString()
+  @IsNotEmpty()
+  @NotContains('\0')
+  password!: string;
+
+  /** Default: true. */
+  @IsBoolean()
+  active: boolean = true;
+}
