@@ -20,16 +20,16 @@ export function jwtStrategyProvider(name: string): Provider {
       config: HttpConfig,
       private readonly sessions: SessionService,
     ) {
-      const { algorithms, ignoreExpiration, ...rest } = keyring.verifyOptions();
+      const options = keyring.verifyOptions();
       super({
         jwtFromRequest: (request: CredentialsCarrier) => tokenOrNull(request, config),
         secretOrKeyProvider: (_request: unknown, token: string, done: (error: Error | null, key?: never) => void) => {
           const key = keyring.keyOf(token);
           done(key ? null : new Error('no such key'), key?.verifyingKey as never);
         },
-        algorithms,
-        ignoreExpiration,
-        jsonWebTokenOptions: rest,
+        // Said twice: passport-jwt takes issuer and audience from here alone, and ignoreNotBefore from there alone.
+        ...options,
+        jsonWebTokenOptions: options,
       });
     }
 
