@@ -13,3 +13,9 @@ export function onEachDatabaseAndAdapter(suite: (database: DatabaseName, adapter
     suite,
   );
 }
+
+/** Runs a suite on Express and on Fastify, on the first selected database: for what hardly touches the database. */
+export function onEachAdapter(suite: (database: DatabaseName, adapter: AdapterName) => void): void {
+  const [database] = selectedDatabases();
+  describe.each(ADAPTERS)(`${database}, %s`, (adapter) => suite(database, adapter));
+}
