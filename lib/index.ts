@@ -15,13 +15,21 @@ export {
   ValidationFailedError,
 } from './multi-session.errors.js';
 export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './multi-session.module.js';
-export type { AuthenticatorProvider, MultiSessionOptions, MultiSessionStaticOptions } from './multi-session.options.js';
+export type {
+  AuthenticatorProvider,
+  MultiSessionModuleAsyncOptions,
+  MultiSessionModuleOptions,
+  MultiSessionOptions,
+  MultiSessionStaticOptions,
+} from './multi-session.options.js';
 export type { Duration } from './option-check.js';
 
 export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';
 export type { HttpOptions } from './http/http.options.js';
+export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
 export { SecretKeyGuard } from './http/secret-key.guard.js';
+export { SessionRoute } from './http/session-route.js';
 export { SessionsController } from './http/sessions.controller.js';
 export {
   DestroyAllOtherDto,

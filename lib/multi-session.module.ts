@@ -50,15 +50,15 @@ const CONFIG = 'MULTI_SESSION_CONFIG';
 /** How much longer than its tokens a blacklist entry lives: what the clocks of two processes may differ by. */
 const CLOCK_MARGIN = 5000;
 
-// Every key is named, even those without a default, or it would be left in the options.
-const STATIC_DEFAULTS: MultiSessionStaticOptions = {
+// Every key is named, or it would be left in the options. The defaults are in `assemble`, for a key given as undefined too.
+const STATIC_KEYS: Required<{ [K in keyof MultiSessionStaticOptions]: undefined }> = {
   authenticator: undefined,
   sessionTypes: undefined,
   path: undefined,
-  controller: SessionsController,
+  controller: undefined,
   dataSource: undefined,
-  passportStrategy: 'jwt',
-  isGlobal: true,
+  passportStrategy: undefined,
+  isGlobal: undefined,
   imports: undefined,
 };
 
@@ -66,7 +66,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
   moduleName: 'MultiSession',
 })
   .setClassMethodName('forRoot')
-  .setExtras(STATIC_DEFAULTS, assemble)
+  .setExtras<MultiSessionStaticOptions>(STATIC_KEYS, assemble)
   .build();
 
 /** Sessions for an application: import it once, with `forRoot` or `forRootAsync`. */
@@ -116,10 +116,10 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
   const {
     authenticator,
     sessionTypes = [],
-    controller,
+    controller = SessionsController,
     dataSource,
-    passportStrategy,
-    isGlobal,
+    passportStrategy = 'jwt',
+    isGlobal = true,
     imports = [],
   } = options;
   const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
@@ -146,7 +146,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
         useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes),
         inject: [MODULE_OPTIONS_TOKEN],
       },
-      ...(authenticator ? [{ provide: UserAuthenticator, ...authenticator } as Provider] : []),
+      { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,
       ...databaseProviders(dataSource),
       ...PROVIDERS,
       ...policies,
@@ -159,11 +159,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
 function databaseProviders(dataSource: string | undefined): Provider[] {
   const make = (source: DataSource) => new Database(source);
   return [{ provide: Database, useFactory: make, inject: [getDataSourceToken(dataSource)] }];
-}
-
-function findAuthenticator(moduleRef: ModuleRef): UserAuthenticator {
-  const found = moduleRef.get<UserAuthenticator, UserAuthenticator | undefined>(UserAuthenticator, { strict: false });
-  return found as UserAuthenticator;
 }
 
 const PROVIDERS: Provider[] = [
@@ -229,7 +224,7 @@ const PROVIDERS: Provider[] = [
         clock,
         accessTokens: new AccessTokens(keyring, config.tokens, () => clock.now()),
         refreshTokens: new RefreshTokens(keyring, config.tokens),
-        authenticator: () => findAuthenticator(moduleRef),
+        authenticator: () => moduleRef.get<UserAuthenticator | null>(UserAuthenticator, { strict: true }),
       }),
     inject: [
       CONFIG,

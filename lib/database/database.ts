@@ -1,7 +1,15 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { DataSource, EntityManager, EntityTarget, ObjectLiteral, QueryRunner, UpdateQueryBuilder } from 'typeorm';
+import type {
+  DataSource,
+  EntityManager,
+  EntityTarget,
+  FindOptionsWhere,
+  ObjectLiteral,
+  QueryRunner,
+  UpdateQueryBuilder,
+} from 'typeorm';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
 import { KeyedMutex } from './keyed-mutex.js';
 
@@ -27,15 +35,23 @@ const KINDS: Partial<Record<string, DatabaseKind>> = {
   sqljs: 'sqlite',
 };
 
-/** Milliseconds since 1970 by the database's own clock, at the instant and not at the transaction's begin. */
+/** Milliseconds since 1970 by the database's own clock, at the statement and not at the transaction's begin. */
 const NOW: Record<DatabaseKind, string> = {
   postgres: 'CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)',
-  mysql: 'CAST(UNIX_TIMESTAMP(SYSDATE(3)) * 1000 AS SIGNED)',
+  // In UTC: a local time would be an hour off while a clock is set back for winter.
+  mysql: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000",
   sqlite: "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
 };
 
 /** Deadlocks and serialisation failures: nothing was done, so the whole transaction can be tried again. */
-const TRY_AGAIN = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD', 'SQLITE_BUSY']);
+const TRY_AGAIN = new Set([
+  '40001',
+  '40P01',
+  'ER_LOCK_DEADLOCK',
+  'ER_CHECKREAD',
+  'SQLITE_BUSY',
+  'SQLITE_BUSY_SNAPSHOT',
+]);
 const TRIES = 5;
 const LOCK_WAIT_SECONDS = 10;
 const SQLITE_WAIT = 10_000;
@@ -68,9 +84,10 @@ export class Database {
     return NOW[this.kind];
   }
 
-  /** One statement, or several that need no transaction. */
+  /** One statement, or several that need no transaction; tried again where the database broke a deadlock. */
   async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
-    return this.guarded(() => this.exclusive(() => work(this.dataSource.manager)));
+    const once = () => this.onPrimary((runner) => work(runner.manager));
+    return this.guarded(() => this.exclusive(() => withRetries(once)));
   }
 
   /**
@@ -81,21 +98,26 @@ export class Database {
     lock: TransactionLock | undefined,
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T | undefined> {
-    const attempt = () => this.guarded(() => this.exclusive(() => this.withRetries(lock, work)));
+    const once = () => this.onPrimary((runner) => this.transactionOn(runner, lock, work));
+    const attempt = () => this.guarded(() => this.exclusive(() => withRetries(once)));
     // Waiting here and not in the pool: one user's logins must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
   }
 
-  /** Runs the update and gives the row as it is after it, or null where no row met the condition. */
+  /**
+   * Runs the update and gives the row as it is after it, or null where no row met the condition. @param after what holds of
+   * the row if the update met it, and only then: where the database cannot answer the row, it is read by that
+   */
   async updateReturning<E extends ObjectLiteral>(
     manager: EntityManager,
     query: UpdateQueryBuilder<E>,
     entity: EntityTarget<E>,
-    id: Partial<E>,
+    after: FindOptionsWhere<E>,
   ): Promise<E | null> {
     if (this.kind === 'mysql') {
-      const { affected } = await query.execute();
-      return affected ? manager.getRepository<E>(entity).findOneBy(id) : null;
+      // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
+      await query.execute();
+      return manager.findOneBy<E>(entity, after);
     }
     const [sql, parameters] = query.getQueryAndParameters();
     const answer: unknown = await manager.query(`${sql} RETURNING *`, parameters);
@@ -107,7 +129,10 @@ export class Database {
   /** The id condition for a user, byte for byte whatever collation the table has: «bob» is not «Bob», nor «bob ». */
   sameText(column: string, parameter: string): string {
     const equal = `${column} = :${parameter}`;
-    return this.kind === 'mysql' ? `${equal} AND CAST(${column} AS BINARY) = CAST(:${parameter} AS BINARY)` : equal;
+    if (this.kind !== 'mysql') return equal;
+    // In one character set, since the table's and the connection's may be different.
+    const bytes = (text: string) => `CAST(CONVERT(${text} USING utf8mb4) AS BINARY)`;
+    return `${equal} AND ${bytes(column)} = ${bytes(`:${parameter}`)}`;
   }
 
   private hydrate<E extends ObjectLiteral>(entity: EntityTarget<E>, raw: ObjectLiteral): E {
@@ -119,23 +144,21 @@ export class Database {
     return row;
   }
 
-  private async withRetries<T>(
-    lock: TransactionLock | undefined,
-    work: (manager: EntityManager) => Promise<T>,
-  ): Promise<T | undefined> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.once(lock, work);
-      } catch (error) {
-        if (error instanceof LockHeld) return undefined;
-        if (attempt === TRIES || !isWorthAnotherTry(error)) throw error;
-        await sleep(Math.random() * 10 * 2 ** attempt);
-      }
+  /** TypeORM reads on a replica where there is one, and what was just written may not be there yet: never here. */
+  private async onPrimary<T>(work: (runner: QueryRunner) => Promise<T>): Promise<T> {
+    const runner = this.dataSource.createQueryRunner('master');
+    try {
+      return await work(runner);
+    } finally {
+      if (this.kind !== 'sqlite') await runner.release();
     }
   }
 
-  private async once<T>(lock: TransactionLock | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T> {
-    const runner = this.dataSource.createQueryRunner('master');
+  private async transactionOn<T>(
+    runner: QueryRunner,
+    lock: TransactionLock | undefined,
+    work: (manager: EntityManager) => Promise<T>,
+  ): Promise<T | undefined> {
     const lockName = lock && this.nameOf(lock);
     let held = false;
     try {
@@ -150,10 +173,10 @@ export class Database {
     } catch (error) {
       // The first error is the one to tell; a rollback on a lost connection fails too, and the database rolls back itself.
       if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      if (error instanceof LockHeld) return undefined;
       throw error;
     } finally {
       if (held) await runner.query('SELECT RELEASE_LOCK(?)', [lockName]).catch(() => undefined);
-      if (this.kind !== 'sqlite') await runner.release();
     }
   }
 
@@ -205,6 +228,17 @@ export class Database {
   }
 }
 
+async function withRetries<T>(once: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await once();
+    } catch (error) {
+      if (attempt === TRIES || !isWorthAnotherTry(error)) throw error;
+      await sleep(Math.random() * 10 * 2 ** attempt);
+    }
+  }
+}
+
 async function takeAdvisoryLock(runner: QueryRunner, name: string, lock: TransactionLock | undefined): Promise<void> {
   const key = BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
   if (lock?.ifHeld !== 'give-up') {
@@ -232,8 +266,10 @@ function isProgrammingError(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
-// The statement's parameters are left out: TypeORM's error holds them, and they are ids and addresses.
+// The statement's parameters are left out: TypeORM's error holds them, and they are ids and addresses. So is what the
+// driver's text quotes, as MySQL's «Duplicate entry '…'» does.
 function describe(error: unknown): string {
-  const message = error instanceof Error ? error.message.split('\n')[0].slice(0, 300) : typeof error;
-  return `${codeOf(error)} ${message}`.trim();
+  const code = codeOf(error);
+  const text = error instanceof Error ? error.message.replace(/(["'`])[^]*\1(?!\w)/, '…').split('\n')[0] : typeof error;
+  return `${code === undefined ? '' : `${String(code)} `}${text.slice(0, 300)}`;
 }

@@ -1,5 +1,4 @@
 import { HttpStatus } from '@nestjs/common';
-import { v7 as uuidv7 } from 'uuid';
 import {
   InvalidCredentialsError,
   MultiSessionConfigurationError,
@@ -19,6 +18,7 @@ import type { ConfirmedGenerations } from './confirmed-generations.js';
 import { type CurrentSession, type Session, toSession } from './session.js';
 import { NEVER, SessionEntity } from './session.entity.js';
 import type { EndReason, SessionEvents, SupersededTokenEvent } from './session.events.js';
+import { newSessionId } from './session-id.js';
 import type { SessionPolicies } from './session.policies.js';
 import type { EndedSession, NextGeneration, SessionStore } from './session.store.js';
 import type { SessionPolicyService, Verdict } from './session-policy.service.js';
@@ -69,8 +69,8 @@ export interface SessionServiceParts {
   readonly confirmed: ConfirmedGenerations;
   readonly events: SessionEvents;
   readonly clock: Clock;
-  /** Asked at the first login, and not at start: the application's users may themselves inject the service. */
-  readonly authenticator: () => UserAuthenticator;
+  /** Looked up at each login and not at start: the application's users may themselves inject the service. */
+  readonly authenticator: () => UserAuthenticator | null;
 }
 
 const TRIES = 5;
@@ -90,7 +90,10 @@ export class SessionService {
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
     const { type } = this.parts.policies.named(options.type);
-    const user = await this.parts.authenticator().authenticate(credentials, request);
+    const authenticator = this.parts.authenticator();
+    if (!authenticator)
+      throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
+    const user = await authenticator.authenticate(credentials, request);
     const client = fitClientInfo(options.client ?? {});
     if (!user) {
       this.parts.events.emit('login.failed', { reason: 'invalid_credentials', type, client });
@@ -159,7 +162,7 @@ export class SessionService {
     for (let attempt = 0; attempt < TRIES; attempt++) {
       now = clock.now();
       const row = await store.find(token.sessionId);
-      if (!row) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
+      if (!row || contradicts(token, row)) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
       const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
       const verdict = policy.judge(row, token, now, seen);
       const outcome = await this.carryOut(verdict, policy, row, token, now, options.client ?? {});
@@ -187,6 +190,7 @@ export class SessionService {
     const next = this.nextGeneration(policy, row, now);
     const rotated = await store.rotate(token, next, now, {
       grace: reuseGrace,
+      unread: true,
       withoutBound,
       blacklistParent: blacklistAfterRotation,
     });
@@ -249,7 +253,7 @@ export class SessionService {
 
   private async assertUserActive(token: RefreshTokenClaims): Promise<void> {
     const authenticator = this.parts.authenticator();
-    if (!authenticator.findActive || (await authenticator.findActive(token.userId))) return;
+    if (!authenticator?.findActive || (await authenticator.findActive(token.userId))) return;
     const row = await this.parts.store.find(token.sessionId);
     if (row) await this.end(row, 'user-inactive');
     throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
@@ -440,7 +444,7 @@ export class SessionService {
     const client = fitClientInfo(options.client ?? {});
     const absolute = policy.absoluteExpiry(now);
     const row: SessionEntity = {
-      id: uuidv7(),
+      id: newSessionId(now),
       userId: String(userId),
       type: policy.type,
       generation: 0,
@@ -563,6 +567,11 @@ interface Granted {
   readonly handedOut: boolean;
   /** Whether a new generation began. */
   readonly rotated?: boolean;
+}
+
+/** Who has our signing key and a token of their own could state another type or generation in it: no such token was written. */
+function contradicts(token: RefreshTokenClaims, row: SessionEntity): boolean {
+  return token.type !== row.type || (token.jti === row.refreshJti && token.generation !== row.generation);
 }
 
 function evictedBy(policy: SessionPolicyService, active: readonly SessionEntity[]): SessionEntity[] {

@@ -111,9 +111,9 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
     given.adapter === 'fastify'
       ? moduleRef.createNestApplication<NestFastifyApplication>(
           new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }),
-          { logger: ['fatal', 'error'] },
+          { logger: ['fatal'] },
         )
-      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal', 'error'] });
+      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal'] });
   given.configure?.(app);
   await app.listen(0, '127.0.0.1');
   const url = await app.getUrl();

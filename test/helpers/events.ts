@@ -18,9 +18,8 @@ export interface RecordedEvent<N extends SessionEventName = SessionEventName> {
   event: SessionEventMap[N];
 }
 
-/** Records every event of an application, in order. */
-export function recordEvents(app: TestApp): RecordedEvent[] {
-  const recorded: RecordedEvent[] = [];
+/** Records every event of an application, in order. @param recorded where, for several applications together */
+export function recordEvents(app: TestApp, recorded: RecordedEvent[] = []): RecordedEvent[] {
   const events = app.get(SessionEvents);
   for (const name of NAMES) events.on(name, (event) => recorded.push({ name, event }));
   return recorded;

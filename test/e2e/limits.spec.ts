@@ -1,0 +1,143 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { getRepositoryToken } from '@nestjs/typeorm';
+import { BlacklistEntity, SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
+import { MoreThan, type Repository } from 'typeorm';
+import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
+import { createDatabase, type TestDatabase } from '../helpers/databases.js';
+import { type RecordedEvent, recordEvents } from '../helpers/events.js';
+import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
+
+const LIMIT = 3;
+const POLICIES = {
+  EVICTING: { refreshTokenLifetime: '1h', maxActiveSessions: LIMIT },
+  REFUSING: { refreshTokenLifetime: '1h', maxActiveSessions: LIMIT, whenFull: 'refuse' },
+  OPEN: { refreshTokenLifetime: '1h' },
+} as const satisfies Record<string, SessionPolicyOptions>;
+
+onEachDatabaseAndAdapter((databaseName, adapter) => {
+  let database: TestDatabase;
+  let apps: TestApp[];
+  let rows: Repository<SessionEntity>;
+  let entries: Repository<BlacklistEntity>;
+  let events: RecordedEvent[];
+
+  beforeAll(async () => {
+    database = await createDatabase(databaseName);
+    // Two applications on one server database stand for two processes; SQLite's is embedded in one.
+    const count = databaseName.startsWith('sql') ? 1 : 2;
+    apps = [];
+    while (apps.length < count) apps.push(await startApp({ database, adapter, options: { policies: POLICIES } }));
+    rows = apps[0].get(getRepositoryToken(SessionEntity) as string);
+    entries = apps[0].get(getRepositoryToken(BlacklistEntity) as string);
+    events = [];
+    for (const app of apps) recordEvents(app, events);
+  });
+  beforeEach(async () => {
+    await rows.clear();
+    events.splice(0);
+  });
+  afterAll(async () => {
+    for (const app of apps) await app.close();
+    await database.drop();
+  });
+
+  const login = (session: string, at = 0) =>
+    apps[at % apps.length].post('login/', {
+      username: 'alice',
+      password: 'alice-password',
+      secret_key: SECRET_KEY,
+      session,
+    });
+  const active = (type: string) => rows.countBy({ type, userId: 'alice', expiresAt: MoreThan(new Date()) });
+
+  /** Looks at the number of active sessions, over and over, until `work` is done. */
+  async function mostSeenDuring(type: string, work: Promise<unknown>): Promise<number> {
+    let [most, done] = [0, false];
+    void work.finally(() => (done = true));
+    while (!done) {
+      most = Math.max(most, await active(type));
+      // SQLite answers without a turn of the event loop, which the logins need.
+      await turn();
+    }
+    return most;
+  }
+
+  describe('destroy-oldest', () => {
+    test('the least recently updated goes, with its access token and an entry, and the new one is told of', async () => {
+      const first = (await login('EVICTING')).body;
+      const second = (await login('EVICTING')).body;
+      await login('EVICTING');
+      await rows.update(first.session_id, { lastUpdate: new Date(Date.now() + 10_000) });
+      const fourth = (await login('EVICTING')).body;
+
+      expect(await rows.countBy({ id: second.session_id })).toBe(0);
+      expect((await apps[0].post('list/', { session: 'ALL' }, bearer(second.access))).status).toBe(401);
+      expect(await entries.findOneByOrFail({ id: second.session_id })).toMatchObject({ reason: 'evicted' });
+      const list = await apps[0].post('list/', { session: 'EVICTING' }, bearer(fourth.access));
+      expect(list.body.Evicting).toMatchObject({ 'Available Sessions': '0', Sessions: { length: LIMIT } });
+      const ended = events.filter(({ name }) => name === 'session.ended');
+      expect(ended).toMatchObject([{ event: { reason: 'evicted', session: { id: second.session_id } } }]);
+    });
+
+    test('as many go as needed, where the limit has been lowered', async () => {
+      const open = await Promise.all(Array.from({ length: 6 }, () => login('OPEN')));
+      await rows.update({ type: 'OPEN' }, { type: 'EVICTING' });
+      expect(open).toHaveLength(6);
+      expect((await login('EVICTING')).status).toBe(200);
+      expect(await active('EVICTING')).toBe(LIMIT);
+    });
+
+    test('logins at once on all processes: each succeeds, and there are never more than the limit', async () => {
+      const logins = Promise.all(Array.from({ length: 30 }, (_, at) => login('EVICTING', at)));
+      const most = await mostSeenDuring('EVICTING', logins);
+      expect((await logins).map(({ status }) => status)).toEqual(Array(30).fill(200));
+      expect(most).toBeLessThanOrEqual(LIMIT);
+      expect(await active('EVICTING')).toBe(LIMIT);
+      const ended = events.filter(({ name }) => name === 'session.ended').length;
+      const created = events.filter(({ name }) => name === 'session.created').length;
+      expect([created, ended]).toEqual([30, 30 - LIMIT]);
+    });
+  });
+
+  describe('refuse', () => {
+    test('a full type answers 409 and changes nothing; an expired session is not counted', async () => {
+      for (let at = 0; at < LIMIT; at++) expect((await login('REFUSING')).status).toBe(200);
+      const before = await rows.find({ order: { id: 'ASC' } });
+      expect(await login('REFUSING')).toMatchObject({
+        status: 409,
+        body: { code: 'session_limit_reached', statusCode: 409, error: 'Conflict' },
+      });
+      expect(await rows.find({ order: { id: 'ASC' } })).toEqual(before);
+      expect(events.at(-1)).toMatchObject({
+        name: 'login.failed',
+        event: { reason: 'session_limit_reached', userId: 'alice', type: 'REFUSING' },
+      });
+
+      await rows.update(before[0].id, { expiresAt: new Date(Date.now() - 1000) });
+      expect((await login('REFUSING')).status).toBe(200);
+    });
+
+    test('types and users are counted apart', async () => {
+      for (let at = 0; at < LIMIT; at++) await login('REFUSING');
+      expect((await login('EVICTING')).status).toBe(200);
+      const bob = { username: 'bob', password: 'bob-password', secret_key: SECRET_KEY, session: 'REFUSING' };
+      expect((await apps[0].post('login/', bob)).status).toBe(200);
+    });
+
+    test('logins at once on all processes: as many succeed as there is room for', async () => {
+      const logins = Promise.all(Array.from({ length: 30 }, (_, at) => login('REFUSING', at)));
+      const most = await mostSeenDuring('REFUSING', logins);
+      const statuses = (await logins).map(({ status }) => status).sort();
+      expect(statuses).toEqual([...Array(LIMIT).fill(200), ...Array(30 - LIMIT).fill(409)]);
+      expect(most).toBeLessThanOrEqual(LIMIT);
+    });
+  });
+
+  test('a type without a limit takes any number', async () => {
+    const answers = await Promise.all(Array.from({ length: 10 }, (_, at) => login('OPEN', at)));
+    expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
+    const list = await apps[0].post('list/', { session: 'OPEN' }, bearer(answers[0].body.access));
+    expect(list.body.Open).toMatchObject({ 'Available Sessions': 'Unlimited', Sessions: { length: 10 } });
+  });
+});
