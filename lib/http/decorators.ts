@@ -1,4 +1,11 @@
-import { createParamDecorator, type CustomDecorator, type ExecutionContext, SetMetadata } from '@nestjs/common';
+import {
+  createParamDecorator,
+  type CustomDecorator,
+  type ExecutionContext,
+  type PipeTransform,
+  SetMetadata,
+  type Type,
+} from '@nestjs/common';
 import type { CurrentSession as CurrentSessionClaims } from '../session/session.js';
 import { credentialsCarrierOf } from './request.js';
 
@@ -27,11 +34,14 @@ export const SessionTypes = (...types: string[]): CustomDecorator =>
     types.map((type) => type.trim().toUpperCase()),
   );
 
+// Written out, since the type that Nest 12 infers has names that Nest 11 does not know.
+type MemberOrPipe = keyof CurrentSessionClaims | Type<PipeTransform> | PipeTransform | undefined;
+
 /**
  * The session that asks, or one member of it: `@CurrentSession() session`, `@CurrentSession('userId') userId`. Undefined where
  * the route is open and nobody is logged in. Works in HTTP, GraphQL and WebSocket handlers.
  */
-export const CurrentSession = createParamDecorator(
+export const CurrentSession: (...memberOrPipes: MemberOrPipe[]) => ParameterDecorator = createParamDecorator(
   (member: keyof CurrentSessionClaims | undefined, context: ExecutionContext) => {
     const session = credentialsCarrierOf(context)?.user as CurrentSessionClaims | undefined;
     return member === undefined ? session : session?.[member];
