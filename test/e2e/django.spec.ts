@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ApolloDriver, type ApolloDriverConfig } from '@nestjs/apollo';
 import {
+  BadRequestException,
   Body,
   type CanActivate,
   Controller,
@@ -15,11 +17,13 @@ import {
   VersioningType,
 } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD, HttpAdapterHost } from '@nestjs/core';
+import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import { JwtAuthGuard, SessionService, SessionsController, SessionTypes } from 'nestjs-multisession';
 import { DJANGO_ERROR_FILTER_OPTIONS, DjangoErrorFilter } from 'nestjs-multisession/django';
 import type { DataSource } from 'typeorm';
 import { type Answer, bearer, DEFAULT_OPTIONS, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
+import { selectedDatabases } from '../helpers/databases.js';
 import { onEachAdapter } from '../helpers/matrix.js';
 
 /** Routes of the application, outside the prefix. */
@@ -54,6 +58,15 @@ class ShopController {
   @Post('refresh')
   refresh(@Body('refresh') refresh: string) {
     return this.sessions.refresh(refresh);
+  }
+}
+
+@Resolver()
+@UseGuards(JwtAuthGuard)
+class SecretResolver {
+  @Query(() => String)
+  secret(): string {
+    return 'told';
   }
 }
 
@@ -265,8 +278,11 @@ onEachAdapter((databaseName, adapter) => {
     test('an authenticator: its message is the detail, and a body of its own is left as it is', async () => {
       app.users.authenticate = () => Promise.reject(new ForbiddenException('Locked until tomorrow'));
       expectAnswer(await app.post('login/', LOGIN), 403, { detail: 'Locked until tomorrow' });
-      app.users.authenticate = () => Promise.reject(new ForbiddenException({ until: 'tomorrow' }));
-      expectAnswer(await app.post('login/', LOGIN), 403, { until: 'tomorrow' });
+      app.users.authenticate = () => Promise.reject(new BadRequestException(['Too old.', 'Too short.']));
+      expectAnswer(await app.post('login/', LOGIN), 400, { detail: 'Too old. Too short.' });
+      const body = { message: 'Locked', until: 'tomorrow' };
+      app.users.authenticate = () => Promise.reject(new ForbiddenException(body));
+      expectAnswer(await app.post('login/', LOGIN), 403, body);
       app.users.authenticate = () => Promise.resolve({ id: 'alice' });
     });
 
@@ -455,4 +471,18 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
   });
+});
+
+test('a GraphQL resolver has no HTTP answer of its own: its refusals are left to its driver', async () => {
+  const app = await startApp({
+    databaseName: selectedDatabases()[0],
+    imports: [GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true })],
+    providers: [...BOUND, SecretResolver],
+  });
+  try {
+    const { body } = await app.request('POST', '/graphql', { body: { query: '{ secret }' } });
+    expect(body.errors[0].extensions.originalError).toMatchObject({ statusCode: 401, code: 'not_authenticated' });
+  } finally {
+    await app.close();
+  }
 });
