@@ -1,4 +1,12 @@
-import { Brackets, type EntityManager, In, LessThanOrEqual, type UpdateQueryBuilder } from 'typeorm';
+import {
+  Brackets,
+  type EntityManager,
+  type FindOptionsWhere,
+  In,
+  LessThanOrEqual,
+  MoreThan,
+  type UpdateQueryBuilder,
+} from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import type { Database } from '../database/database.js';
 import { UnavailableError } from '../multi-session.errors.js';
@@ -74,12 +82,16 @@ export class SessionStore {
     });
   }
 
-  /** `rotate`: one statement, compare-and-swap on the presented token. @returns the row after it, or null on a miss */
+  /**
+   * `rotate`: one statement, compare-and-swap on the presented token. Where the row has not been read, it must be what the
+   * token states of it: else an end that was moved in the row would come back, or one forged with our key go in. @returns the
+   * row after it, or null on a miss
+   */
   async rotate(
     token: RefreshTokenClaims,
     next: NextGeneration,
     now: number,
-    condition: { grace: number; withoutBound?: boolean; blacklistParent?: boolean },
+    condition: { grace: number; unread?: boolean; withoutBound?: boolean; blacklistParent?: boolean },
   ): Promise<SessionEntity | null> {
     const update = (manager: EntityManager) =>
       this.advance(
@@ -89,6 +101,9 @@ export class SessionStore {
         now,
         (query) => {
           query.andWhere('rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace });
+          if (condition.unread) {
+            query.andWhere('type = :type AND expiresAt = :statedEnd', { type: token.type, statedEnd: token.expiresAt });
+          }
           // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
           if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
         },
@@ -118,13 +133,18 @@ export class SessionStore {
 
   /** `keep`: sets `lastUpdate`, and the generation as seen in use. @returns the row, or null where the token is not current */
   async touch(token: RefreshTokenClaims, now: number): Promise<SessionEntity | null> {
+    const { sessionId: id, jti: refreshJti, generation, type } = token;
+    const current: FindOptionsWhere<SessionEntity> = {
+      id,
+      refreshJti,
+      generation,
+      type,
+      expiresAt: MoreThan(new Date(now)),
+    };
     return this.database.run((manager) => {
-      const query = manager
-        .createQueryBuilder()
-        .update(SessionEntity)
-        .set({ lastUpdate: new Date(now), confirmedGeneration: token.generation })
-        .where('id = :id AND refreshJti = :jti AND expiresAt > :now', { id: token.sessionId, jti: token.jti, now });
-      return this.database.updateReturning(manager, query, SessionEntity, { id: token.sessionId });
+      const set = { lastUpdate: new Date(now), confirmedGeneration: generation };
+      const query = manager.createQueryBuilder().update(SessionEntity).set(set).where(current);
+      return this.database.updateReturning(manager, query, SessionEntity, current);
     });
   }
 
@@ -235,9 +255,14 @@ export class SessionStore {
         expiresAt: new Date(next.expiresAt),
         ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
       })
-      .where('id = :id AND refreshJti = :jti AND expiresAt > :now', { id: from.sessionId, jti: from.jti, now });
+      .where('id = :id AND refreshJti = :jti AND generation = :from AND expiresAt > :now', {
+        id: from.sessionId,
+        jti: from.jti,
+        from: from.generation,
+        now,
+      });
     condition(query);
-    return this.database.updateReturning(manager, query, SessionEntity, { id: from.sessionId });
+    return this.database.updateReturning(manager, query, SessionEntity, { id: from.sessionId, refreshJti: next.jti });
   }
 
   /** The row is complete, so nothing that the database fills in has to be read back. */

@@ -78,10 +78,10 @@ export class AccessTokens {
       typeof sid !== 'string' ||
       typeof sessionType !== 'string' ||
       typeof tokenId !== 'string' ||
-      typeof gen !== 'number' ||
-      typeof iat !== 'number' ||
-      typeof exp !== 'number' ||
-      typeof nbf !== 'number' ||
+      !isGeneration(gen) ||
+      !isInstant(iat) ||
+      !isInstant(exp) ||
+      !isInstant(nbf) ||
       userId === undefined
     ) {
       return undefined;
@@ -90,6 +90,16 @@ export class AccessTokens {
     if (now >= exp * 1000 + clockTolerance || now < nbf * 1000 - clockTolerance) return undefined;
     return { userId, sessionId: sid, sessionType, generation: gen, tokenId, issuedAt: iat, expiresAt: exp, claims };
   }
+}
+
+/** What the column of a generation holds. */
+export function isGeneration(claim: unknown): claim is number {
+  return Number.isInteger(claim) && (claim as number) >= 0 && (claim as number) < 2 ** 31;
+}
+
+/** RFC 7519 allows fractions; JSON allows 1e999, which would never be past. */
+function isInstant(claim: unknown): claim is number {
+  return Number.isFinite(claim);
 }
 
 /** Under `sub` a number is written as text, as RFC 7519 section 4.1.2 has it; under any other name as it is. */

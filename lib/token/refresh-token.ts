@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readUserId, userIdClaimOf } from './access-token.js';
+import { isGeneration, readUserId, userIdClaimOf } from './access-token.js';
 import type { Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './token.options.js';
 
@@ -22,6 +22,9 @@ export interface RefreshTokenSource extends RefreshTokenClaims {
   /** The key that signed this generation. */
   readonly kid: string;
 }
+
+const SESSION_ID = /^[0-9a-f-]{36}$/;
+const JTI = /^[0-9a-f]{32}$/;
 
 /** A refresh token is a signed statement of (session, type, generation, `jti`, `iat`, `exp`); it is never stored. */
 export class RefreshTokens {
@@ -69,12 +72,14 @@ export class RefreshTokens {
       typeof sid !== 'string' ||
       typeof type !== 'string' ||
       typeof jti !== 'string' ||
-      typeof gen !== 'number' ||
-      typeof exp !== 'number' ||
+      !SESSION_ID.test(sid) ||
+      !JTI.test(jti) ||
+      !isGeneration(gen) ||
+      !Number.isSafeInteger(exp) ||
       userId === undefined
     ) {
       return undefined;
     }
-    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt: exp * 1000 };
+    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt: (exp as number) * 1000 };
   }
 }

@@ -19,7 +19,7 @@ function tokensFor(jwt: JwtOptions, userIdType: 'string' | 'number' = 'string', 
 
 const subject = (more: Partial<AccessTokenSubject> = {}): AccessTokenSubject => ({
   userId: 'alice',
-  sessionId: 's1',
+  sessionId: '0190b8a4-0000-7000-8000-000000000001',
   type: 'LONG',
   generation: 2,
   expiresAt: NOW + 86_400_000,
@@ -44,7 +44,7 @@ describe('access tokens', () => {
       exp: NOW / 1000 + 300,
       jti: expect.stringMatching(/^[0-9a-f]{32}$/),
       sub: 'alice',
-      sid: 's1',
+      sid: '0190b8a4-0000-7000-8000-000000000001',
       gen: 2,
       session_type: 'LONG',
       role: 'admin',
@@ -64,7 +64,7 @@ describe('access tokens', () => {
     expect(partsOf(token)[1]).toMatchObject({ user_id: 'alice', kind: 'access', iss: 'me', aud: ['a', 'b'] });
     expect(access.verify(token)).toMatchObject({
       userId: 'alice',
-      sessionId: 's1',
+      sessionId: '0190b8a4-0000-7000-8000-000000000001',
       sessionType: 'LONG',
       generation: 2,
     });
@@ -82,7 +82,7 @@ describe('access tokens', () => {
   test('an application’s claims cannot take the place of ours', () => {
     const { access } = tokensFor({ secret: SECRET });
     const token = access.issue(subject({ claims: { sid: 'other', token_type: 'refresh', exp: 0 } }), NOW);
-    expect(access.verify(token)).toMatchObject({ sessionId: 's1' });
+    expect(access.verify(token)).toMatchObject({ sessionId: '0190b8a4-0000-7000-8000-000000000001' });
   });
 
   test('none outlives its session', () => {
@@ -116,7 +116,7 @@ describe('access tokens', () => {
 
 describe('refresh tokens', () => {
   const source = {
-    sessionId: 's1',
+    sessionId: '0190b8a4-0000-7000-8000-000000000001',
     userId: 'alice',
     type: 'LONG',
     generation: 1,
@@ -130,7 +130,7 @@ describe('refresh tokens', () => {
     const text = one.refresh.write({ ...source, kid: one.refresh.kid });
     expect(other.refresh.write({ ...source, kid: one.refresh.kid })).toBe(text);
     expect(one.refresh.read(text)).toEqual({
-      sessionId: 's1',
+      sessionId: '0190b8a4-0000-7000-8000-000000000001',
       userId: 'alice',
       type: 'LONG',
       generation: 1,
