@@ -1,0 +1,137 @@
+import { randomBytes } from 'node:crypto';
+import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
+import { Database } from '../../lib/database/database.js';
+import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
+import { Blacklist } from '../../lib/revocation/blacklist.js';
+import type { RevocationConfig } from '../../lib/revocation/revocation.options.js';
+import { Clock } from '../../lib/session/clock.js';
+import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
+import { newSessionId } from '../../lib/session/session-id.js';
+import { SessionStore } from '../../lib/session/session.store.js';
+import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
+import type { TestDatabase } from '../helpers/databases.js';
+
+/** Every statement that a DataSource has sent. */
+export class StatementLog implements Logger {
+  readonly statements: string[] = [];
+
+  logQuery(query: string): void {
+    this.statements.push(query);
+  }
+  logQueryError(): void {}
+  logQuerySlow(): void {}
+  logSchemaBuild(): void {}
+  logMigration(): void {}
+  log(): void {}
+
+  /** What `work` has sent, and what it gave. */
+  async during<T>(work: () => Promise<T>): Promise<{ statements: string[]; result: T }> {
+    this.statements.length = 0;
+    const result = await work();
+    return { statements: [...this.statements], result };
+  }
+}
+
+/** What one process of an application has of this library, below Nest. */
+export interface TestProcess {
+  readonly dataSource: DataSource;
+  readonly database: Database;
+  readonly clock: Clock;
+  readonly blacklist: Blacklist;
+  readonly store: SessionStore;
+  readonly log: StatementLog;
+  close(): Promise<void>;
+}
+
+export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000 };
+export const ACCEPTED_AFTER_END = 310_000;
+
+/** Opens a DataSource on the database, with the tables of this library. */
+export async function openDataSource(
+  database: TestDatabase,
+  more: Partial<DataSourceOptions> = {},
+): Promise<DataSource> {
+  const options = { ...database.options, entities: [SessionEntity, BlacklistEntity], poolSize: 5, ...more };
+  return new DataSource(options as DataSourceOptions).initialize();
+}
+
+/** A process on the database, which makes no tables unless told to `synchronize`. */
+export async function startProcess(
+  database: TestDatabase,
+  { revocation = REVOCATION, ...more }: Partial<DataSourceOptions> & { revocation?: RevocationConfig } = {},
+): Promise<TestProcess> {
+  const log = new StatementLog();
+  const dataSource = await openDataSource(database, { logging: true, logger: log, ...more });
+  return onDataSource(dataSource, log, revocation);
+}
+
+/** Several processes on one database: with a DataSource each on a server, and on the one connection of embedded SQLite. */
+export async function startProcesses(database: TestDatabase, count: number): Promise<TestProcess[]> {
+  const first = await startProcess(database, { synchronize: true });
+  const another = async () =>
+    isEmbedded(database)
+      ? onDataSource(first.dataSource, first.log, REVOCATION, first.database)
+      : startProcess(database);
+  const others = await Promise.all(Array.from({ length: count - 1 }, another));
+  return [first, ...others];
+}
+
+export const isEmbedded = ({ name }: Pick<TestDatabase, 'name'>): boolean => name === 'sqlite' || name === 'sqljs';
+
+function onDataSource(
+  dataSource: DataSource,
+  log: StatementLog,
+  revocation: RevocationConfig,
+  database = new Database(dataSource),
+): TestProcess {
+  const clock = new Clock();
+  const blacklist = new Blacklist(database, revocation, clock);
+  const store = new SessionStore(database, blacklist, revocation, ACCEPTED_AFTER_END, () => clock.now());
+  const close = async () => {
+    await blacklist.stop();
+    if (dataSource.isInitialized) await dataSource.destroy();
+  };
+  return { dataSource, database, clock, blacklist, store, log, close };
+}
+
+export const newJti = (): string => randomBytes(16).toString('hex');
+
+/** A session that has just begun and lasts an hour. */
+export function newRow(userId: string, more: Partial<SessionEntity> = {}): SessionEntity {
+  const now = Date.now();
+  return Object.assign(new SessionEntity(), {
+    id: newSessionId(now),
+    userId,
+    type: 'LONG',
+    generation: 0,
+    parentGeneration: null,
+    refreshJti: newJti(),
+    parentJti: null,
+    refreshKid: 'a-key',
+    confirmedGeneration: 0,
+    createdAt: new Date(now),
+    lastUpdate: new Date(now),
+    rotatedAt: NEVER,
+    expiresAt: new Date(Math.floor(now / 1000) * 1000 + 3_600_000),
+    absoluteExpiresAt: null,
+    info: 'a test',
+    userAgent: null,
+    ipAddress: null,
+    deviceName: null,
+    data: null,
+    claims: null,
+    ...more,
+  });
+}
+
+/** What the current refresh token of a session states. */
+export function tokenOf(row: SessionEntity): RefreshTokenClaims {
+  return {
+    sessionId: row.id,
+    userId: row.userId,
+    type: row.type,
+    generation: row.generation,
+    jti: row.refreshJti,
+    expiresAt: row.expiresAt.getTime(),
+  };
+}
