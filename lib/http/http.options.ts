@@ -5,7 +5,7 @@ export interface HttpOptions {
   /**
    * What a caller of login, refresh and logout must know, in the field `secret_key` or the header `X-Secret-Key`. One, or
    * several so that one can be replaced; or `false`, which opens the routes: a browser or a mobile application cannot keep a
-   * secret. There is no default. The seed's `SECRET`.
+   * secret. There is no default. `SECRET` in simplejwt_multisessions.
    */
   secretKey: string | string[] | false;
   /** The field of a login's body that names the user. Default: `'username'`. Django's `USERNAME_FIELD`. */

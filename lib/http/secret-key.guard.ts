@@ -9,7 +9,7 @@ export const SECRET_KEY_HEADER = 'x-secret-key';
 
 /**
  * Lets callers pass who know a secret key, in the header `X-Secret-Key` or the body's `secret_key`; everybody, where the
- * option `secretKey` is `false`. In place of the seed's AllowAny with a secret compared by `!=`.
+ * option `secretKey` is `false`.
  */
 @Injectable()
 export class SecretKeyGuard implements CanActivate {

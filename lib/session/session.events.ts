@@ -46,6 +46,7 @@ export interface SessionEventMap {
   };
 }
 
+/** The name of an event. */
 export type SessionEventName = keyof SessionEventMap;
 
 type Listener<N extends SessionEventName> = (event: SessionEventMap[N]) => unknown;

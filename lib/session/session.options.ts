@@ -15,9 +15,12 @@ import {
 /** What a request to a guarded route is checked against, beyond the token's signature. */
 export type AccessCheck = 'signature' | 'blacklist' | 'session';
 
-/** The policy of one session type. Time spans: a number is seconds, a string such as `'30d'` has its unit. */
+/**
+ * The policy of one session type. Time spans: a number is seconds, a string such as `'30d'` has its unit. The names in capitals
+ * are those of simplejwt_multisessions.
+ */
 export interface SessionPolicyOptions {
-  /** How long a session lives. Required. The seed's `REFRESH_TOKEN_LIFETIME`. */
+  /** How long a session lives. Required. `REFRESH_TOKEN_LIFETIME`. */
   refreshTokenLifetime: Duration;
   /** How long an access token lives. Default: `jwt.accessTokenLifetime`. `ACCESS_TOKEN_LIFETIME`. */
   accessTokenLifetime?: Duration;
@@ -77,7 +80,7 @@ export interface CleanupConfig {
   readonly batchSize: number;
 }
 
-/** The session types of the seed's README, with its values. */
+/** The session types of simplejwt_multisessions' README, with its values. */
 export const SHORT_AND_LONG = {
   SHORT: {
     refreshTokenLifetime: '1d',

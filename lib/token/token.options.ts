@@ -28,6 +28,7 @@ export const ALGORITHMS = [
   'ES512',
 ] as const;
 
+/** The name of a signing algorithm, as it stands in a token's header. */
 export type JwtAlgorithm = (typeof ALGORITHMS)[number];
 
 /** One key. The first of `jwt.keys` signs, all of them verify, each for its one algorithm alone. */
