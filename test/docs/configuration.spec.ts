@@ -1,0 +1,113 @@
+import { createSecretKey } from 'node:crypto';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import ts from 'typescript';
+import { MultiSessionModule, type MultiSessionModuleOptions, SessionsController } from 'nestjs-multisession';
+import { readOptions } from '../../lib/multi-session.options.js';
+import { ROOT, tableRows } from './documents.js';
+import { libraryProgram } from './program.js';
+
+const DOCUMENT = 'docs/configuration.md';
+
+/** The interfaces of the options, and the heading under which a table explains each. */
+const SECTIONS = [
+  ['lib/multi-session.options.ts', 'MultiSessionStaticOptions', '## Static options'],
+  ['lib/multi-session.options.ts', 'MultiSessionOptions', '## Values'],
+  ['lib/token/token.options.ts', 'JwtOptions', '## `jwt`'],
+  ['lib/token/token.options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
+  ['lib/session/session.options.ts', 'SessionPolicyOptions', '## `policies`'],
+  ['lib/revocation/revocation.options.ts', 'RevocationOptions', '## `revocation`'],
+  ['lib/session/session.options.ts', 'CleanupOptions', '## `cleanup`'],
+] as const;
+
+const program = libraryProgram([join(ROOT, 'lib/multi-session.options.ts')]);
+const checker = program.getTypeChecker();
+
+describe('docs/configuration.md', () => {
+  test.each(SECTIONS)('explains the options of %s: %s', (path, name, heading) => {
+    const documented = tableRows(DOCUMENT, heading).map((row) => unquoted(row.Option));
+    expect(documented.toSorted()).toEqual(optionNames(path, name).toSorted());
+  });
+
+  test.each(literalDefaults('## Values'))('Values: the default of %s is %s', (name, value) => {
+    expect(read(nested(name, value))).toEqual(read());
+  });
+
+  test.each(literalDefaults('## `jwt`'))('jwt: the default of %s is %s', (name, value) => {
+    expect(read({ jwt: { ...MINIMAL.jwt, [name]: value } })).toEqual(read());
+  });
+
+  test.each(literalDefaults('### `jwt.keys`'))('jwt.keys: the default of %s is %s', (name, value) => {
+    const key = { secret: MINIMAL.jwt.secret };
+    expect(read({ jwt: { keys: [{ ...key, [name]: value }] } })).toEqual(read({ jwt: { keys: [key] } }));
+  });
+
+  test.each(literalDefaults('## `policies`'))('policies: the default of %s is %s', (name, value) => {
+    expect(read({ policies: { LONG: { ...MINIMAL.policies.LONG, [name]: value } } })).toEqual(read());
+  });
+
+  test.each(literalDefaults('## `revocation`'))('revocation: the default of %s is %s', (name, value) => {
+    expect(read({ revocation: { [name]: value } })).toEqual(read());
+  });
+
+  test.each(literalDefaults('## `cleanup`'))('cleanup: the default of %s is %s', (name, value) => {
+    expect(read({ cleanup: { [name]: value } })).toEqual(read());
+  });
+
+  test.each(literalDefaults('## Static options'))('Static options: the default of %s is %s', (name, value) => {
+    expect(definition({ [name]: value })).toBe(definition());
+  });
+});
+
+const MINIMAL = {
+  jwt: { secret: createSecretKey('a signing secret of more than thirty-two bytes', 'utf8') },
+  secretKey: false,
+  policies: { LONG: { refreshTokenLifetime: '30d' } },
+} as const;
+
+function read(options: Partial<MultiSessionModuleOptions> = {}): unknown {
+  return readOptions({ ...MINIMAL, ...options }, ['LONG']);
+}
+
+/** What `forRoot` hands to Nest, functions by their text. */
+function definition(options: Partial<MultiSessionModuleOptions> = {}): string {
+  const module = MultiSessionModule.forRoot({ ...MINIMAL, ...options });
+  return JSON.stringify(module, (_, value: unknown) => (typeof value === 'function' ? String(value) : value));
+}
+
+/** `accessTokenHeader.name` is the member of a member. */
+function nested(name: string, value: unknown): Partial<MultiSessionModuleOptions> {
+  const [outer, inner] = name.split('.');
+  return { [outer]: inner === undefined ? value : { [inner]: value } };
+}
+
+/** The defaults of a table that are written as code: those can be given outright, and must then change nothing. */
+function literalDefaults(heading: string): [name: string, value: unknown][] {
+  const rows = tableRows(DOCUMENT, heading).filter((row) => row.Default.startsWith('`'));
+  return rows.map((row) => [unquoted(row.Option), literal(unquoted(row.Default))]);
+}
+
+function literal(text: string): unknown {
+  if (text === 'SessionsController') return SessionsController;
+  return JSON.parse(text.replaceAll("'", '"').replaceAll('_', ''));
+}
+
+function unquoted(cell: string): string {
+  return cell.replaceAll('`', '');
+}
+
+/** The names of an interface's members; of a member that is itself an object without a name, those of its members. */
+function optionNames(path: string, name: string): string[] {
+  const source = program.getSourceFile(join(ROOT, path));
+  const declaration = source?.statements.find(
+    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
+  );
+  if (!declaration) throw new Error(`${path} has no interface ${name}`);
+  return checker.getTypeAtLocation(declaration).getProperties().flatMap(namesOf);
+}
+
+function namesOf(member: ts.Symbol): string[] {
+  const declaration = member.valueDeclaration as ts.PropertySignature;
+  if (!declaration.type || !ts.isTypeLiteralNode(declaration.type)) return [member.name];
+  return declaration.type.members.map((inner) => `${member.name}.${inner.name?.getText()}`);
+}

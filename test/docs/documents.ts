@@ -1,0 +1,70 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export const ROOT = join(import.meta.dirname, '../..');
+
+/** A fenced code block of a document. */
+export interface CodeBlock {
+  readonly document: string;
+  /** The line of the opening fence, from 1. */
+  readonly line: number;
+  /** What stands behind the opening fence. */
+  readonly language: string;
+  readonly text: string;
+}
+
+/** The documents whose code must be true, by their paths from the root. */
+export const DOCUMENTS: readonly string[] = [
+  'README.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+
+export function readDocument(document: string): string {
+  return readFileSync(join(ROOT, document), 'utf8');
+}
+
+/** All fenced code blocks of one document, or of every one. @throws for a fence that is not closed */
+export function codeBlocks(documents: readonly string[] = DOCUMENTS): CodeBlock[] {
+  return documents.flatMap((document) => blocksOf(document, readDocument(document)));
+}
+
+export function placeOf({ document, line }: CodeBlock): string {
+  return `${document}:${line}`;
+}
+
+function blocksOf(document: string, text: string): CodeBlock[] {
+  const blocks: CodeBlock[] = [];
+  let open: { line: number; indent: number; language: string; lines: string[] } | undefined;
+  for (const [at, line] of text.split('\n').entries()) {
+    const fence = /^( *)```(.*)$/.exec(line);
+    if (open && fence && fence[2].trim() === '') {
+      blocks.push({ document, line: open.line, language: open.language, text: `${open.lines.join('\n')}\n` });
+      open = undefined;
+    } else if (open) {
+      open.lines.push(line.slice(open.indent));
+    } else if (fence) {
+      open = { line: at + 1, indent: fence[1].length, language: fence[2].trim(), lines: [] };
+    }
+  }
+  if (open) throw new Error(`${document}:${open.line}: the code block is not closed`);
+  return blocks;
+}
+
+/** The rows of the tables under a heading, down to the next heading, each by the names of its columns. */
+export function tableRows(document: string, heading: string): Record<string, string>[] {
+  const lines = readDocument(document).split('\n');
+  const start = lines.indexOf(heading);
+  if (start === -1) throw new Error(`${document} has no heading «${heading}»`);
+  const end = lines.findIndex((line, at) => at > start && line.startsWith('#'));
+  const rows = lines.slice(start, end === -1 ? undefined : end).filter((line) => line.startsWith('|'));
+  const [names, , ...cells] = rows.map((row) =>
+    row
+      .slice(1, -1)
+      .split(/(?<!\\)\|/)
+      .map((cell) => cell.trim()),
+  );
+  return cells.map((row) => Object.fromEntries(row.map((cell, at) => [names[at], cell])));
+}

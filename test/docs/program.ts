@@ -1,0 +1,65 @@
+import { dirname, join, relative } from 'node:path';
+import ts from 'typescript';
+import { ROOT } from './documents.js';
+
+/** The compiler options of the repository: strict, and with the library under its package name. */
+export function compilerOptions(): ts.CompilerOptions {
+  const file = ts.readConfigFile(join(ROOT, 'tsconfig.json'), (path) => ts.sys.readFile(path));
+  const { options } = ts.parseJsonConfigFileContent(file.config, ts.sys, ROOT);
+  return { ...options, noEmit: true, types: ['node'] };
+}
+
+/** The library's own files alone, for what stands in them: no package is read, and no type that comes from one is known. */
+export function libraryProgram(paths: readonly string[]): ts.Program {
+  const options: ts.CompilerOptions = { ...compilerOptions(), noLib: true, types: [] };
+  const host = ts.createCompilerHost(options);
+  const fileExists = host.fileExists.bind(host);
+  host.fileExists = (path) => !path.includes('/node_modules/') && fileExists(path);
+  return ts.createProgram(paths, options, host);
+}
+
+/**
+ * Type-checks modules that are not on disk, all in one program.
+ * @param modules texts by path
+ * @returns the errors, each with its path and line
+ */
+export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
+  const options = { ...compilerOptions(), moduleDetection: ts.ModuleDetectionKind.Force };
+  const program = ts.createProgram([...modules.keys()], options, hostWith(modules, options));
+  const diagnostics = [
+    ...program.getOptionsDiagnostics(),
+    ...program.getGlobalDiagnostics(),
+    ...[...modules.keys()].flatMap((path) => {
+      const source = program.getSourceFile(path);
+      return [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
+    }),
+  ];
+  return diagnostics.map(describeDiagnostic);
+}
+
+function hostWith(modules: ReadonlyMap<string, string>, options: ts.CompilerOptions): ts.CompilerHost {
+  const host = ts.createCompilerHost(options);
+  const folders = new Set([...modules.keys()].flatMap(foldersOf));
+  const onDisk = { fileExists: host.fileExists, readFile: host.readFile, directoryExists: host.directoryExists };
+  host.fileExists = (path) => modules.has(path) || onDisk.fileExists(path);
+  host.readFile = (path) => modules.get(path) ?? onDisk.readFile(path);
+  host.directoryExists = (path) => folders.has(path) || (onDisk.directoryExists?.(path) ?? false);
+  const getSourceFile = host.getSourceFile.bind(host);
+  host.getSourceFile = (path, version, ...rest) => {
+    const text = modules.get(path);
+    return text === undefined ? getSourceFile(path, version, ...rest) : ts.createSourceFile(path, text, version, true);
+  };
+  return host;
+}
+
+function foldersOf(path: string): string[] {
+  const folder = dirname(path);
+  return folder === ROOT ? [] : [folder, ...foldersOf(folder)];
+}
+
+function describeDiagnostic({ file, start = 0, messageText }: ts.Diagnostic): string {
+  const text = ts.flattenDiagnosticMessageText(messageText, '\n');
+  if (!file) return text;
+  const { line } = file.getLineAndCharacterOfPosition(start);
+  return `${relative(ROOT, file.fileName)}:${line + 1}: ${text}`;
+}

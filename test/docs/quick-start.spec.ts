@@ -1,0 +1,147 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { createServer, type AddressInfo } from 'node:net';
+import { dirname, join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { transformFileSync, transformSync, type Options } from '@swc/core';
+import { codeBlocks, ROOT } from './documents.js';
+
+const SWC: Options = {
+  swcrc: false,
+  jsc: {
+    target: 'es2022',
+    parser: { syntax: 'typescript', decorators: true },
+    transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
+  },
+};
+
+const blocks = codeBlocks(['README.md']);
+const requests = blocks.filter((block) => block.language === 'sh').flatMap((block) => curlLines(block.text));
+
+describe('the quick start of the README', () => {
+  let folder: string;
+  let application: ChildProcess;
+  let output = '';
+  let port: number;
+
+  beforeAll(async () => {
+    // Below node_modules, so that the peers are found, and the library itself by its package name.
+    const cache = join(ROOT, 'node_modules/.cache');
+    mkdirSync(cache, { recursive: true });
+    folder = mkdtempSync(join(cache, 'quick-start-'));
+    writeLibrary(join(folder, 'node_modules/nestjs-multisession'));
+    writeApplication(folder);
+    port = await freePort();
+    application = spawn(process.execPath, ['src/main.js'], {
+      cwd: folder,
+      env: { ...process.env, PORT: String(port), JWT_SECRET: 'a signing secret of more than thirty-two bytes' },
+    });
+    application.stdout?.on('data', (text) => (output += text));
+    application.stderr?.on('data', (text) => (output += text));
+    await listening();
+  });
+
+  afterAll(async () => {
+    if (application?.exitCode === null && application.kill()) await once(application, 'exit');
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  test('answers 200 to each of its curl lines', async () => {
+    expect(requests.length).toBeGreaterThanOrEqual(4);
+    const variables = new Map<string, string>();
+    for (const line of requests) {
+      const { url, ...request } = readCurl(line, variables);
+      const response = await fetch(url.replace(/localhost:\d+/, `127.0.0.1:${port}`), request);
+      const body = await response.text();
+      expect({ line, status: response.status, body }).toEqual({ line, status: 200, body });
+      const { access, refresh } = JSON.parse(body) as { access?: string; refresh?: string };
+      if (access) variables.set('ACCESS', access);
+      if (refresh) variables.set('REFRESH', refresh);
+    }
+  });
+
+  async function listening(): Promise<void> {
+    const giveUp = performance.now() + 20_000;
+    for (;;) {
+      if (application.exitCode !== null || performance.now() > giveUp) throw new Error(`it did not start:\n${output}`);
+      const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
+      if (answer) return;
+      await sleep(50);
+    }
+  }
+});
+
+function writeLibrary(folder: string): void {
+  const lib = join(ROOT, 'lib');
+  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+  for (const file of files) write(folder, file, transformFileSync(join(lib, file), SWC).code);
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module", "exports": { ".": "./index.js" } }');
+}
+
+function writeApplication(folder: string): void {
+  for (const { language, text } of blocks) {
+    const file = /^\/\/ (src\/[\w./-]+\.ts)\n/.exec(text)?.[1];
+    if (language === 'ts' && file) write(folder, file, transformSync(text, { ...SWC, filename: file }).code);
+  }
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
+}
+
+function write(folder: string, file: string, code: string): void {
+  const path = join(folder, file.replace(/\.ts$/, '.js'));
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, code);
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** The curl commands of a block, each on one line. */
+function curlLines(text: string): string[] {
+  const lines = text.replaceAll(/\\\n\s*/g, '').split('\n');
+  return lines.filter((line) => line.startsWith('curl '));
+}
+
+/**
+ * What a curl line asks for. `$ACCESS` and `$REFRESH` are of the last answer that had them.
+ * @throws for anything but a URL, -X, -H and -d, since that would go unchecked
+ */
+function readCurl(line: string, variables: ReadonlyMap<string, string>) {
+  const words = [...line.matchAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
+    ([, single, double, bare]) => single ?? substitute(double?.replaceAll('\\"', '"') ?? bare, variables),
+  );
+  const request = {
+    url: '',
+    method: 'GET',
+    headers: {} as Record<string, string>,
+    body: undefined as string | undefined,
+  };
+  for (let at = 1; at < words.length; at++) {
+    if (words[at] === '-X') request.method = words[++at];
+    else if (words[at] === '-H') addHeader(request.headers, words[++at]);
+    else if (words[at] === '-d') [request.method, request.body] = ['POST', words[++at]];
+    else if (/^(http:\/\/)?localhost:/.test(words[at])) request.url = words[at].replace(/^(http:\/\/)?/, 'http://');
+    else throw new Error(`not understood: ${words[at]} in ${line}`);
+  }
+  return request;
+}
+
+function addHeader(headers: Record<string, string>, line: string): void {
+  const colon = line.indexOf(':');
+  headers[line.slice(0, colon)] = line.slice(colon + 1).trim();
+}
+
+function substitute(text: string, variables: ReadonlyMap<string, string>): string {
+  return text.replaceAll(/\$([A-Z]+)/g, (_, name: string) => {
+    const value = variables.get(name);
+    if (value === undefined) throw new Error(`no answer has given $${name} yet`);
+    return value;
+  });
+}
