@@ -51,7 +51,7 @@ const CONFIG = 'MULTI_SESSION_CONFIG';
 const CLOCK_MARGIN = 5000;
 
 // Every key is named, or it would be left in the options. The defaults are in `assemble`, for a key given as undefined too.
-const STATIC_KEYS: Required<{ [K in keyof MultiSessionStaticOptions]: undefined }> = {
+const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   authenticator: undefined,
   sessionTypes: undefined,
   path: undefined,
@@ -61,6 +61,9 @@ const STATIC_KEYS: Required<{ [K in keyof MultiSessionStaticOptions]: undefined 
   isGlobal: undefined,
   imports: undefined,
 };
+
+/** What `forRootAsync` of Nest itself takes, beside `imports`. */
+const FACTORY_KEYS = ['useFactory', 'useClass', 'useExisting', 'inject', 'provideInjectionTokensFrom'];
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MultiSessionOptions>({
   moduleName: 'MultiSession',
@@ -86,11 +89,16 @@ export class MultiSessionModule
 
   /** With options from a factory or a class: what Nest must know early stands beside it, `sessionTypes` above all. */
   static override forRootAsync(options: MultiSessionModuleAsyncOptions): DynamicModule {
+    const known = [...Object.keys(STATIC_KEYS), ...FACTORY_KEYS];
+    const faults = Object.keys(options)
+      .filter((key) => !known.includes(key))
+      .map((key) => `${key}: does not stand beside the factory; what does is ${known.join(', ')}`);
     if (!options.sessionTypes?.length) {
-      throw new MultiSessionConfigurationError([
+      faults.push(
         "sessionTypes: is missing; name the session types beside the factory, for example sessionTypes: ['SHORT', 'LONG']",
-      ]);
+      );
     }
+    if (faults.length > 0) throw new MultiSessionConfigurationError(faults);
     return super.forRootAsync(options);
   }
 

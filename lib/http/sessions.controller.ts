@@ -1,12 +1,11 @@
-import { Controller, HttpCode, Inject, Post, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { Controller, Inject, Req, UseInterceptors } from '@nestjs/common';
 import { clientInfoOf } from '../session/client-info.js';
 import type { CurrentSession as CurrentSessionClaims, Session } from '../session/session.js';
 import { type SessionList, SessionService } from '../session/session.service.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
-import { AcceptsBody, BodyGuard, ValidBody } from './body.guard.js';
-import { CurrentSession, Public, RequireSession } from './decorators.js';
-import { JwtAuthGuard } from './jwt-auth.guard.js';
-import { SecretKeyGuard } from './secret-key.guard.js';
+import { ValidBody } from './body.guard.js';
+import { CurrentSession } from './decorators.js';
+import { SessionRoute } from './session-route.js';
 import {
   DestroyAllOtherDto,
   DestroyDto,
@@ -21,8 +20,8 @@ import {
 } from './sessions.dto.js';
 
 /**
- * The six routes of the HTTP contract. The order of the guards is the order of the checks: access token, fields and session
- * type, secret key. Subclass it under your own `@Controller()` to change a path or a route.
+ * The six routes of the HTTP contract. Subclass it under your own `@Controller()` to change the path or, with
+ * `@SessionRoute()`, a route.
  */
 @Controller()
 @UseInterceptors(AnswerHeadersInterceptor)
@@ -30,11 +29,7 @@ export class SessionsController {
   @Inject(SessionService) protected readonly sessions!: SessionService;
 
   /** Opens a session for a user name and a password. */
-  @Post('login')
-  @HttpCode(200)
-  @Public()
-  @AcceptsBody(LoginDto, 'type')
-  @UseGuards(BodyGuard, SecretKeyGuard)
+  @SessionRoute('login')
   async login(@ValidBody() body: LoginDto, @Req() request: unknown): Promise<LoginAnswer> {
     const { username, password, session: type, info } = body;
     const options = { type, info, client: clientInfoOf(request) };
@@ -43,11 +38,7 @@ export class SessionsController {
   }
 
   /** Gives a new access token, and a new refresh token where the policy hands one out. */
-  @Post('refresh')
-  @HttpCode(200)
-  @Public()
-  @AcceptsBody(RefreshDto, 'type')
-  @UseGuards(BodyGuard, SecretKeyGuard)
+  @SessionRoute('refresh')
   async refresh(@ValidBody() body: RefreshDto, @Req() request: unknown): Promise<RefreshAnswer> {
     const { refresh, access } = await this.sessions.refresh(body.refresh, {
       type: body.session,
@@ -57,33 +48,21 @@ export class SessionsController {
   }
 
   /** The caller's active sessions, of one type or of all. */
-  @Post('list')
-  @HttpCode(200)
-  @RequireSession()
-  @AcceptsBody(ListDto, 'type-or-all')
-  @UseGuards(JwtAuthGuard, BodyGuard)
+  @SessionRoute('list')
   async list(@ValidBody() body: ListDto, @CurrentSession() current: CurrentSessionClaims): Promise<ListAnswer> {
     const lists = await this.sessions.list(current.userId, { type: body.session });
     return Object.fromEntries(lists.map((list) => [capitalized(list.type), listed(list)]));
   }
 
   /** Ends one of the caller's sessions. */
-  @Post('destroy')
-  @HttpCode(200)
-  @RequireSession()
-  @AcceptsBody(DestroyDto)
-  @UseGuards(JwtAuthGuard, BodyGuard)
+  @SessionRoute('destroy')
   async destroy(@ValidBody() body: DestroyDto, @CurrentSession() current: CurrentSessionClaims): Promise<object> {
     await this.sessions.destroy(body.session_id, { userId: current.userId });
     return {};
   }
 
   /** Ends the caller's other sessions, of one type or of all. */
-  @Post('destroyAllOther')
-  @HttpCode(200)
-  @RequireSession()
-  @AcceptsBody(DestroyAllOtherDto, 'type-or-all')
-  @UseGuards(JwtAuthGuard, BodyGuard)
+  @SessionRoute('destroyAllOther')
   async destroyAllOther(
     @ValidBody() body: DestroyAllOtherDto,
     @CurrentSession() current: CurrentSessionClaims,
@@ -93,11 +72,7 @@ export class SessionsController {
   }
 
   /** Ends the session of a refresh token. */
-  @Post('logout')
-  @HttpCode(200)
-  @Public()
-  @AcceptsBody(LogoutDto)
-  @UseGuards(BodyGuard, SecretKeyGuard)
+  @SessionRoute('logout')
   async logout(@ValidBody() body: LogoutDto): Promise<object> {
     await this.sessions.logout(body.refresh);
     return {};
