@@ -247,7 +247,7 @@ export class SessionService {
   private async refuseOtherType(token: RefreshTokenClaims): Promise<never> {
     const row = await this.parts.store.find(token.sessionId);
     if (!row) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
-    if (row.refreshJti === token.jti) await this.end(row, 'mismatch', { jti: token.jti });
+    await this.end(row, 'mismatch', { jti: token.jti });
     throw new TokenNotValidError('refresh');
   }
 
