@@ -25,7 +25,7 @@ describe('the code blocks of the documents', () => {
       modules.set(path, block.text);
     }
     expect(typeErrors(modules)).toEqual([]);
-  });
+  }, 120_000);
 
   test('in JSON are JSON', () => {
     const broken = written('json').filter((block) => !isJson(block.text));

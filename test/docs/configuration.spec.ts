@@ -2,7 +2,12 @@ import { createSecretKey } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import ts from 'typescript';
-import { MultiSessionModule, type MultiSessionModuleOptions, SessionsController } from 'nestjs-multisession';
+import {
+  MultiSessionModule,
+  type MultiSessionModuleOptions,
+  SessionsController,
+  SHORT_AND_LONG,
+} from 'nestjs-multisession';
 import { readOptions } from '../../lib/multi-session.options.js';
 import { ROOT, tableRows } from './documents.js';
 import { libraryProgram } from './program.js';
@@ -29,32 +34,38 @@ describe('docs/configuration.md', () => {
     expect(documented.toSorted()).toEqual(optionNames(path, name).toSorted());
   });
 
-  test.each(literalDefaults('## Values'))('Values: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('## Values'))('Values: the default of %s is %s', (name, _, value) => {
     expect(read(nested(name, value))).toEqual(read());
   });
 
-  test.each(literalDefaults('## `jwt`'))('jwt: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('## `jwt`'))('jwt: the default of %s is %s', (name, _, value) => {
     expect(read({ jwt: { ...MINIMAL.jwt, [name]: value } })).toEqual(read());
   });
 
-  test.each(literalDefaults('### `jwt.keys`'))('jwt.keys: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('### `jwt.keys`'))('jwt.keys: the default of %s is %s', (name, _, value) => {
     const key = { secret: MINIMAL.jwt.secret };
     expect(read({ jwt: { keys: [{ ...key, [name]: value }] } })).toEqual(read({ jwt: { keys: [key] } }));
   });
 
-  test.each(literalDefaults('## `policies`'))('policies: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('## `policies`'))('policies: the default of %s is %s', (name, _, value) => {
     expect(read({ policies: { LONG: { ...MINIMAL.policies.LONG, [name]: value } } })).toEqual(read());
   });
 
-  test.each(literalDefaults('## `revocation`'))('revocation: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('## `revocation`'))('revocation: the default of %s is %s', (name, _, value) => {
     expect(read({ revocation: { [name]: value } })).toEqual(read());
   });
 
-  test.each(literalDefaults('## `cleanup`'))('cleanup: the default of %s is %s', (name, value) => {
+  test.each(literalDefaults('## `cleanup`'))('cleanup: the default of %s is %s', (name, _, value) => {
     expect(read({ cleanup: { [name]: value } })).toEqual(read());
   });
 
-  test.each(literalDefaults('## Static options'))('Static options: the default of %s is %s', (name, value) => {
+  test.each(['SHORT', 'LONG'] as const)('shows the preset for %s as it is', (type) => {
+    const rows = tableRows(DOCUMENT, '### The preset');
+    const shown = rows.map((row) => [unquoted(row['']), literal(unquoted(row[`\`${type}\``]))]);
+    expect(Object.fromEntries(shown)).toEqual(SHORT_AND_LONG[type]);
+  });
+
+  test.each(literalDefaults('## Static options'))('Static options: the default of %s is %s', (name, _, value) => {
     expect(definition({ [name]: value })).toBe(definition());
   });
 });
@@ -82,14 +93,19 @@ function nested(name: string, value: unknown): Partial<MultiSessionModuleOptions
 }
 
 /** The defaults of a table that are written as code: those can be given outright, and must then change nothing. */
-function literalDefaults(heading: string): [name: string, value: unknown][] {
+function literalDefaults(heading: string): [name: string, text: string, value: unknown][] {
   const rows = tableRows(DOCUMENT, heading).filter((row) => row.Default.startsWith('`'));
-  return rows.map((row) => [unquoted(row.Option), literal(unquoted(row.Default))]);
+  return rows.map((row) => [unquoted(row.Option), row.Default, literal(unquoted(row.Default))]);
 }
 
 function literal(text: string): unknown {
   if (text === 'SessionsController') return SessionsController;
-  return JSON.parse(text.replaceAll("'", '"').replaceAll('_', ''));
+  return JSON.parse(
+    text
+      .replaceAll("'", '"')
+      .replaceAll(/(\w+):/g, '"$1":')
+      .replaceAll(/(?<=\d)_(?=\d)/g, ''),
+  );
 }
 
 function unquoted(cell: string): string {
