@@ -33,7 +33,7 @@ export const AcceptsBody = (dto: Type<object>, session?: BodyRule['session']): C
   SetMetadata(BODY_RULE, { dto, session } satisfies BodyRule);
 
 /** The body as `BodyGuard` has checked it: an instance of the route's DTO, without any further fields. */
-export const ValidBody = createParamDecorator(
+export const ValidBody: () => ParameterDecorator = createParamDecorator(
   (_: undefined, context: ExecutionContext) =>
     context.switchToHttp().getRequest<{ [VALID_BODY]?: object }>()[VALID_BODY],
 );
