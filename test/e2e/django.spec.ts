@@ -19,7 +19,17 @@ import {
 import { APP_FILTER, APP_GUARD, HttpAdapterHost } from '@nestjs/core';
 import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { getDataSourceToken } from '@nestjs/typeorm';
-import { JwtAuthGuard, SessionService, SessionsController, SessionTypes } from 'nestjs-multisession';
+import {
+  CurrentSession,
+  type CurrentSessionClaims,
+  DestroyAllOtherDto,
+  JwtAuthGuard,
+  SessionRoute,
+  SessionsController,
+  SessionService,
+  SessionTypes,
+  ValidBody,
+} from 'nestjs-multisession';
 import { DJANGO_ERROR_FILTER_OPTIONS, DjangoErrorFilter } from 'nestjs-multisession/django';
 import type { DataSource } from 'typeorm';
 import { type Answer, bearer, DEFAULT_OPTIONS, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
@@ -355,6 +365,11 @@ onEachAdapter((databaseName, adapter) => {
       who(): never {
         throw new NotFoundException('No such page');
       }
+
+      @SessionRoute('destroyAllOther', 'others')
+      override destroyAllOther(@ValidBody() body: DestroyAllOtherDto, @CurrentSession() current: CurrentSessionClaims) {
+        return super.destroyAllOther(body, current);
+      }
     }
 
     @Controller()
@@ -447,6 +462,11 @@ onEachAdapter((databaseName, adapter) => {
         expectAnswer(await app.request('GET', '/auth/who'), 404, { detail: 'No such page' });
         expectAnswer(await app.request('POST', '/auth/login', { body: { ...LOGIN, email: '' } }), 400, {
           email: BLANK,
+        });
+        const { access, refresh } = await app.get(SessionService).create('alice', { type: 'LONG' });
+        const others = { body: { session: 'x', refresh }, headers: bearer(access) };
+        expectAnswer(await app.request('POST', '/auth/others', others), 400, {
+          non_field_errors: ['Invalid Session Type'],
         });
       } finally {
         await app.close();
