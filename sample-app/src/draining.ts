@@ -1,6 +1,6 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 
@@ -39,13 +39,25 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
     this.draining = true;
     for (const response of this.unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
     await sleep(GRACE);
+    await arrived();
     this.server.close();
     const giveUp = performance.now() + LIMIT;
-    while (this.unanswered.size > 0 && performance.now() < giveUp) await sleep(10);
+    do {
+      await sleep(10);
+      await arrived();
+    } while (this.unanswered.size > 0 && performance.now() < giveUp);
     for (const connection of this.connections) connection.end(() => connection.destroy());
   }
 
   private get server(): Server {
     return this.adapterHost.httpAdapter.getHttpServer() as Server;
   }
+}
+
+/**
+ * Settles when what has arrived at this process by now has been read. A process that was not running for a while wakes with
+ * its timers, and reads its sockets only after them: first new connections, then, a turn later, what was sent on these.
+ */
+async function arrived(): Promise<void> {
+  for (let turns = 0; turns < 3; turns++) await turn();
 }

@@ -1,0 +1,75 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+
+const MAIN = 'dist-app/main.js';
+
+/** What a process has come to. */
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** The built sample application in a process of its own. */
+export interface SampleApp {
+  readonly child: ChildProcess;
+  readonly url: string;
+  /** All that it has printed on its standard output. */
+  readonly stdout: () => string;
+  readonly ended: Promise<Ended>;
+  post(path: string, body: unknown, headers?: Record<string, string>): Promise<{ status: number; body: any }>;
+  /** Ends it with SIGTERM. */
+  stop(): Promise<Ended>;
+}
+
+function spawnSampleApp(environment: Record<string, string>) {
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: npm run build && npm run build:app`);
+  const env = { PATH: process.env.PATH ?? '', PORT: '0', ...environment };
+  const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const printed = { stdout: '', stderr: '' };
+  child.stdout.on('data', (chunk) => (printed.stdout += String(chunk)));
+  child.stderr.on('data', (chunk) => (printed.stderr += String(chunk)));
+  const ended = once(child, 'close').then(([code]): Ended => ({ code: code as number | null, ...printed }));
+  return { child, printed, ended };
+}
+
+/** Runs it with variables that stop the start. */
+export function runSampleApp(environment: Record<string, string>): Promise<Ended> {
+  return spawnSampleApp(environment).ended;
+}
+
+/** Starts it on a free port. @throws with what it printed, where it does not start */
+export async function startSampleApp(environment: Record<string, string> = {}): Promise<SampleApp> {
+  const { child, printed, ended } = spawnSampleApp(environment);
+  const listening = new Promise<string>((resolve) => {
+    child.stdout.on('data', () => {
+      // The last line of the announcement says that all of it has been printed.
+      const [, url] = /listens on (http:\S+),[^]*\n$/.exec(printed.stdout) ?? [];
+      if (url) resolve(url);
+    });
+  });
+  const failed = ended.then(({ code, stderr }) => {
+    throw new Error(`the sample application ended with ${code}:\n${stderr}`);
+  });
+  const url = await Promise.race([listening, failed]);
+  failed.catch(() => undefined);
+  return {
+    child,
+    url,
+    stdout: () => printed.stdout,
+    ended,
+    post: async (path, body, headers) => {
+      const response = await fetch(url + path, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: JSON.stringify(body),
+      });
+      return { status: response.status, body: await response.json() };
+    },
+    stop: () => {
+      child.kill('SIGTERM');
+      return ended;
+    },
+  };
+}
