@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import { BlacklistEntity, SessionCleanup, SessionEntity, SessionEvents, SessionService } from 'nestjs-multisession';
-import { type Repository } from 'typeorm';
+import type { Repository } from 'typeorm';
 import { bearer, startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';

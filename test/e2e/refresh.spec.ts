@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type Repository } from 'typeorm';
+import type { Repository } from 'typeorm';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import { BlacklistEntity, SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
@@ -23,8 +23,6 @@ const POLICIES = {
   BOTH: { refreshTokenLifetime: '1h', extendSession: 'every-refresh', absoluteLifetime: '90m', reuseGrace: 0 },
 } as const satisfies Record<string, SessionPolicyOptions>;
 
-type TypeName = keyof typeof POLICIES;
-
 onEachDatabaseAndAdapter((databaseName, adapter) => {
   let app: TestApp;
   let rows: Repository<SessionEntity>;
@@ -40,7 +38,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   beforeEach(() => void events.splice(0));
   afterAll(() => app?.close());
 
-  const refresh = (token: string, session: TypeName | string) =>
+  const refresh = (token: string, session: string) =>
     app.post('refresh/', { refresh: token, secret_key: SECRET_KEY, session });
   const rowOf = (id: string) => rows.findOneByOrFail({ id });
   const isLive = async (access: string) => (await app.post('list/', { session: 'ALL' }, bearer(access))).status === 200;

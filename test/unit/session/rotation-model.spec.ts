@@ -58,7 +58,9 @@ function carryOut(
       return { server: { ...server, confirmed: Math.max(server.confirmed, token.generation) }, answer: server.current };
     case 'replay':
       return { server, answer: server.current };
-    default:
+    case 'reuse':
+    case 'expired':
+    case 'keep':
       return null;
   }
 }
