@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
-import { DataSource, type EntityManager, LessThanOrEqual } from 'typeorm';
+import { type EntityManager, LessThanOrEqual } from 'typeorm';
 import type { Database } from '../database/database.js';
+import { OwnConnection } from '../database/own-connection.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 import type { RevocationConfig } from './revocation.options.js';
 
@@ -37,7 +38,8 @@ export class Blacklist {
   private readonly logger = new Logger('MultiSession');
   private readonly entries = new Map<string, number>();
   private listener: (revoked: RevokedSession) => void = () => undefined;
-  private ownConnection?: DataSource;
+  /** The polls have a connection to rely on, whatever the application's pool is doing. */
+  private readonly ownConnection: OwnConnection;
   private timer?: NodeJS.Timeout;
   private polling?: Promise<void>;
   private stopped = false;
@@ -52,7 +54,9 @@ export class Blacklist {
     private readonly database: Database,
     private readonly config: RevocationConfig,
     private readonly clock: DatabaseClock,
-  ) {}
+  ) {
+    this.ownConnection = new OwnConnection(database, [BlacklistEntity], config.maxStaleness);
+  }
 
   /** How many ended sessions are held in memory. */
   get size(): number {
@@ -90,7 +94,7 @@ export class Blacklist {
     this.stopped = true;
     clearTimeout(this.timer);
     await this.polling?.catch(() => undefined);
-    await this.closeOwnConnection();
+    await this.ownConnection.close();
   }
 
   /**
@@ -158,7 +162,7 @@ export class Blacklist {
       const databaseTime = await this.readDatabaseTime(manager);
       return { databaseTime, entries: await this.readEntries(manager, since, databaseTime) };
     };
-    const { databaseTime, entries } = await this.withTimeout(() => this.onReliableConnection(read));
+    const { databaseTime, entries } = await this.withTimeout(() => this.onConnection(read));
     this.take(entries);
     this.polls++;
     this.loaded = true;
@@ -166,6 +170,11 @@ export class Blacklist {
     this.freshSince = startedAt;
     this.freshSinceWall = startedAtWall;
     if (full) this.forgetExpired(databaseTime);
+  }
+
+  private onConnection<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
+    // SQLite has one connection: reading on it in turn, or a transaction not yet committed would be seen.
+    return this.database.kind === 'sqlite' ? this.database.run(read) : this.ownConnection.run(read);
   }
 
   private async readDatabaseTime(manager: EntityManager): Promise<number> {
@@ -201,29 +210,6 @@ export class Blacklist {
     }
   }
 
-  /** A server database is polled over a connection of its own, whatever the application's pool is doing. */
-  private async onReliableConnection<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
-    // SQLite has one connection: reading on it in turn, or a transaction not yet committed would be seen.
-    if (this.database.kind === 'sqlite') return this.database.run(read);
-    const { options } = this.database.dataSource;
-    const one = this.database.kind === 'postgres' ? { max: 1, min: 0 } : { connectionLimit: 1 };
-    this.ownConnection ??= new DataSource({
-      ...options,
-      name: undefined,
-      entities: [BlacklistEntity],
-      migrations: [],
-      subscribers: [],
-      synchronize: false,
-      migrationsRun: false,
-      dropSchema: false,
-      cache: false,
-      poolSize: 1,
-      extra: { ...(options.extra as object), ...one },
-    } as never);
-    if (!this.ownConnection.isInitialized) await this.ownConnection.initialize();
-    return read(this.ownConnection.manager);
-  }
-
   /** A statement that hangs must not stop the polling: its connection is given up and the next poll makes another. */
   private async withTimeout<T>(work: () => Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined;
@@ -235,16 +221,10 @@ export class Blacklist {
     try {
       return await Promise.race([work(), timeout]);
     } catch (error) {
-      void this.closeOwnConnection();
+      void this.ownConnection.close();
       throw error;
     } finally {
       clearTimeout(timer);
     }
-  }
-
-  private async closeOwnConnection(): Promise<void> {
-    const connection = this.ownConnection;
-    this.ownConnection = undefined;
-    if (connection?.isInitialized) await connection.destroy().catch(() => undefined);
   }
 }

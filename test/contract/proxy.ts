@@ -1,0 +1,51 @@
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import type { TestDatabase } from '../helpers/databases.js';
+
+/** The way to a database, which can be cut and mended while processes use it. */
+export interface Proxy {
+  /** The database, by this way. */
+  readonly database: TestDatabase;
+  /** Ends every connection and refuses new ones. */
+  cut(): void;
+  /** Takes connections and lets nothing through, as a network that loses every packet. */
+  freeze(): void;
+  mend(): void;
+  close(): Promise<void>;
+}
+
+/** Opens a way to a database with a server. */
+export async function openProxy(database: TestDatabase): Promise<Proxy> {
+  const target = new URL((database.options as { url: string }).url);
+  const sockets = new Set<Socket>();
+  let state: 'open' | 'cut' | 'frozen' = 'open';
+  const keep = (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket)).on('error', () => socket.destroy());
+  };
+  const endAll = () => sockets.forEach((socket) => socket.destroy());
+  const server = createServer((client) => {
+    keep(client);
+    if (state === 'cut') return client.destroy();
+    const upstream = connect(Number(target.port), target.hostname);
+    keep(upstream);
+    client.on('data', (data) => void (state === 'open' && upstream.write(data))).on('close', () => upstream.destroy());
+    upstream.on('data', (data) => void (state === 'open' && client.write(data))).on('close', () => client.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(target);
+  url.port = String((server.address() as AddressInfo).port);
+  const options = { ...database.options, url: url.href } as TestDatabase['options'];
+  return {
+    database: { ...database, options },
+    cut: () => {
+      state = 'cut';
+      endAll();
+    },
+    freeze: () => void (state = 'frozen'),
+    mend: () => void (state = 'open'),
+    close: async () => {
+      endAll();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
