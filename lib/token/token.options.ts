@@ -105,7 +105,8 @@ export function reservedClaims(config: TokenConfig): readonly string[] {
 export function readTokenOptions(given: unknown, userIdType: 'string' | 'number', faults: OptionFaults): TokenConfig {
   const read = checkObject(given, 'jwt', faults, {
     secret: (value) => value,
-    algorithm: optional(oneOf(...ALGORITHMS)),
+    // Checked with its key.
+    algorithm: (value) => value,
     keys: (value) => value,
     accessTokenLifetime: withDefault(300_000, wholeSeconds),
     issuer: optional(text),
@@ -124,12 +125,10 @@ export function readTokenOptions(given: unknown, userIdType: 'string' | 'number'
   return config;
 }
 
-function readKeys(
-  given: { secret: unknown; algorithm: JwtAlgorithm | undefined; keys: unknown },
-  faults: OptionFaults,
-): JwtKey[] {
+function readKeys(given: { secret: unknown; algorithm: unknown; keys: unknown }, faults: OptionFaults): JwtKey[] {
   if (given.keys !== undefined) {
-    if (given.secret !== undefined) faults.add('jwt', 'give either secret or keys, not both');
+    if ((given.secret ?? given.algorithm) !== undefined)
+      faults.add('jwt', 'give either secret and algorithm, or keys, not both');
     if (!Array.isArray(given.keys) || given.keys.length === 0) {
       faults.add('jwt.keys', 'must be a list of one key or more');
       return [];

@@ -1,0 +1,65 @@
+import { describe, expect, test } from '@jest/globals';
+import { BadAuthorizationHeaderError } from 'nestjs-multisession';
+import { accessTokenOf } from '../../../lib/http/bearer.js';
+import { HTTP_CHECKS, type HttpOptions, toHttpConfig } from '../../../lib/http/http.options.js';
+import { checkObject, OptionFaults } from '../../../lib/option-check.js';
+
+const configOf = (accessTokenHeader?: HttpOptions['accessTokenHeader']) =>
+  toHttpConfig(checkObject({ secretKey: false, accessTokenHeader }, 'options', new OptionFaults(), HTTP_CHECKS));
+const config = configOf();
+const tokenIn = (authorization: string) => accessTokenOf({ headers: { authorization } }, config);
+
+describe('the access token of a request', () => {
+  test.each([
+    ['Bearer a.b.c', 'a.b.c'],
+    ['bearer a.b.c', 'a.b.c'],
+    ['BEARER a.b.c', 'a.b.c'],
+    ['JWT a.b.c', 'a.b.c'],
+    ['Jwt a.b.c', 'a.b.c'],
+    ['Bearer   a.b.c  ', 'a.b.c'],
+  ])('%j carries %j', (header, token) => {
+    expect(tokenIn(header)).toBe(token);
+  });
+
+  test.each([
+    '',
+    ' ',
+    'a.b.c',
+    'Basic a.b.c',
+    'Bearers a.b.c',
+    ' Bearer a.b.c',
+    'Bearer: a.b.c',
+    'Digest Bearer a.b.c',
+  ])('%j carries none of ours', (header) => {
+    expect(tokenIn(header)).toBeUndefined();
+  });
+
+  test.each(['Bearer', 'JWT', 'bearer ', 'Bearer    ', 'Bearer a b', 'jwt a.b.c Bearer a.b.c'])(
+    '%j is refused',
+    (header) => {
+      expect(() => tokenIn(header)).toThrow(BadAuthorizationHeaderError);
+    },
+  );
+
+  test('header and schemes are what the options say, the common spelling or not', () => {
+    const own = configOf({ name: 'X-Access-Token', schemes: ['ApiToken'] });
+    const headers = { 'x-access-token': 'apitoken t', authorization: 'Bearer other' };
+    expect(accessTokenOf({ headers }, own)).toBe('t');
+    expect(accessTokenOf({ headers: { 'x-access-token': 'APITOKEN t' } }, own)).toBe('t');
+    expect(accessTokenOf({ headers: { 'x-access-token': 'Bearer t' } }, own)).toBeUndefined();
+    expect(accessTokenOf({ headers: { authorization: 'ApiToken t' } }, own)).toBeUndefined();
+  });
+
+  test('a header that came twice says nothing', () => {
+    expect(accessTokenOf({ headers: { authorization: ['Bearer a', 'Bearer b'] } }, config)).toBeUndefined();
+    expect(accessTokenOf({}, config)).toBeUndefined();
+  });
+
+  test('a socket may carry it in `auth.token`, where it has no header', () => {
+    expect(accessTokenOf({ auth: { token: 't' } }, config)).toBe('t');
+    expect(accessTokenOf({ headers: {}, auth: { token: 't' } }, config)).toBe('t');
+    expect(accessTokenOf({ headers: { authorization: 'Bearer h' }, auth: { token: 't' } }, config)).toBe('h');
+    for (const token of [undefined, null, 7, {}, ['t']])
+      expect(accessTokenOf({ auth: { token } }, config)).toBeUndefined();
+  });
+});
