@@ -271,5 +271,5 @@ function isProgrammingError(error: unknown): boolean {
 function describe(error: unknown): string {
   const code = codeOf(error);
   const text = error instanceof Error ? error.message.replace(/(["'`])[^]*\1(?!\w)/, '…').split('\n')[0] : typeof error;
-  return `${code === undefined ? '' : `${String(code)} `}${text.slice(0, 300)}`;
+  return `${code ? `${String(code)} ` : ''}${text.slice(0, 300)}`;
 }

@@ -1,0 +1,428 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Logger } from '@nestjs/common';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import type { DataSource, DataSourceOptions, EntityManager } from 'typeorm';
+import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
+import { Database } from '../../lib/database/database.js';
+import {
+  MultiSessionConfigurationError,
+  SessionLimitReachedError,
+  UnavailableError,
+} from '../../lib/multi-session.errors.js';
+import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
+import { SessionEntity } from '../../lib/session/session.entity.js';
+import { createDatabase, type DatabaseName, type TestDatabase } from '../helpers/databases.js';
+import { onEachDatabase } from '../helpers/matrix.js';
+import { isEmbedded, newJti, newRow, startProcess, startProcesses, type TestProcess, tokenOf } from './process.js';
+
+const ALICE = { name: 'user alice' };
+const NO_GRACE = { grace: 0 };
+
+/** Something to wait for. */
+function gate() {
+  let open = () => {};
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { open, opened };
+}
+
+const values = (row: SessionEntity) => row as QueryDeepPartialEntity<SessionEntity>;
+
+/** What the server itself answers to a transaction that it has picked to fail. */
+const FAILURES: Partial<Record<DatabaseName, string[]>> = {
+  postgres: [
+    "DO $$ BEGIN RAISE EXCEPTION 'serialisation' USING ERRCODE = '40001'; END $$",
+    "DO $$ BEGIN RAISE EXCEPTION 'deadlock' USING ERRCODE = '40P01'; END $$",
+  ],
+  mariadb: [
+    "SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'deadlock'",
+    "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1020, MESSAGE_TEXT = 'changed since it was read'",
+  ],
+};
+
+/** How applications set the driver's ways with numbers; the same must come out of each. */
+const DRIVER_OPTIONS: Partial<Record<DatabaseName, Partial<DataSourceOptions>[]>> = {
+  postgres: [{ parseInt8: true }, { parseInt8: false }, { extra: { options: '-c TimeZone=America/St_Johns' } }],
+  mariadb: [
+    { supportBigNumbers: true, bigNumberStrings: true },
+    { supportBigNumbers: true, bigNumberStrings: false },
+    { supportBigNumbers: false, bigNumberStrings: false },
+    { flags: ['-FOUND_ROWS'] },
+    { timezone: '-03:30', dateStrings: true },
+    { charset: 'latin1' },
+  ] as Partial<DataSourceOptions>[],
+};
+
+test('a database that is not supported is refused with the supported ones named', () => {
+  const dataSource = { options: { type: 'mssql' } } as DataSource;
+  expect(() => new Database(dataSource)).toThrow(MultiSessionConfigurationError);
+  expect(() => new Database(dataSource)).toThrow(/«mssql» is not supported.*postgres.*mariadb.*better-sqlite3/);
+});
+
+onEachDatabase((name) => {
+  let testDatabase: TestDatabase;
+  let first: TestProcess;
+  let second: TestProcess;
+  const opened: { close(): Promise<unknown> }[] = [];
+
+  /** Closed after the test. */
+  const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
+    opened.push(resource);
+    return resource;
+  };
+  const create = async (userId: string, process = first) => {
+    const row = newRow(userId);
+    await process.store.create(row);
+    return row;
+  };
+  const renamed = (manager: EntityManager, row: SessionEntity, info: string) =>
+    manager.update(SessionEntity, { id: row.id }, { info });
+  const logged = () => {
+    Logger.overrideLogger(['error']);
+    return jest.spyOn(Logger.prototype, 'error').mockImplementation(() => undefined);
+  };
+
+  beforeAll(async () => {
+    testDatabase = await createDatabase(name);
+    [first, second] = await startProcesses(testDatabase, 2);
+  });
+  afterEach(async () => {
+    jest.restoreAllMocks();
+    for (const resource of opened.splice(0).reverse()) await resource.close();
+  });
+  afterAll(async () => {
+    await second?.close();
+    await first?.close();
+    await testDatabase?.drop();
+  });
+
+  describe('a transaction', () => {
+    test('is all or nothing', async () => {
+      const row = await create('alice');
+      logged();
+      const half = first.database.transaction(ALICE, async (manager) => {
+        await renamed(manager, row, 'half');
+        await manager.query('SELECT * FROM there_is_no_such_table');
+      });
+      await expect(half).rejects.toBeInstanceOf(UnavailableError);
+      expect((await first.store.find(row.id))?.info).toBe('a test');
+      await first.database.transaction(ALICE, (manager) => renamed(manager, row, 'whole'));
+      expect((await first.store.find(row.id))?.info).toBe('whole');
+    });
+
+    test('of one user runs alone, on all processes; the lock goes with a throw', async () => {
+      let [running, most, refused] = [0, 0, 0];
+      const work = async () => {
+        most = Math.max(most, ++running);
+        await sleep(2);
+        running--;
+        if (Math.random() < 0.3) throw new SessionLimitReachedError();
+      };
+      await Promise.all(
+        Array.from({ length: 30 }, (_, at) =>
+          (at % 2 ? first : second).database.transaction(ALICE, work).catch((error: unknown) => {
+            expect(error).toBeInstanceOf(SessionLimitReachedError);
+            refused++;
+          }),
+        ),
+      );
+      expect([most, running]).toEqual([1, 0]);
+      expect(refused).toBeGreaterThan(0);
+    });
+
+    test('passes on the errors of this library and of programmers; a driver’s fault is a 503 with its cause', async () => {
+      const error = logged();
+      const failWith = (fault: Error) => first.database.transaction(ALICE, () => Promise.reject(fault));
+      const refusal = new SessionLimitReachedError();
+      await expect(failWith(refusal)).rejects.toBe(refusal);
+      const mistake = new TypeError('x is not a function');
+      await expect(failWith(mistake)).rejects.toBe(mistake);
+      expect(error).not.toHaveBeenCalled();
+      const fault = await first.database.run((manager) => manager.query('SELEC 1')).catch((caught: unknown) => caught);
+      expect(fault).toBeInstanceOf(UnavailableError);
+      expect((fault as UnavailableError).cause).toMatchObject({ name: 'QueryFailedError' });
+      expect(error).toHaveBeenCalledTimes(1);
+    });
+
+    test('is not tried again for an ordinary fault', async () => {
+      logged();
+      let attempts = 0;
+      const work = (manager: EntityManager) => {
+        attempts++;
+        return manager.query('SELECT * FROM there_is_no_such_table');
+      };
+      await expect(first.database.transaction(ALICE, work)).rejects.toBeInstanceOf(UnavailableError);
+      await expect(first.database.run(work)).rejects.toBeInstanceOf(UnavailableError);
+      expect(attempts).toBe(2);
+    });
+  });
+
+  test('the log says what failed, and no value of the statement', async () => {
+    const error = logged();
+    const quoted = `o'hara "secret"\nvalue\` end`;
+    const row = newRow(quoted, { info: 'the-info' });
+    const away = { ...newRow('x'.repeat(300)), type: 'the-type' };
+    await first.store.create(row);
+    await expect(first.store.create(row)).rejects.toBeInstanceOf(UnavailableError);
+    await expect(first.store.create(Object.assign(newRow(quoted), { type: null }))).rejects.toBeInstanceOf(
+      UnavailableError,
+    );
+    if (!isEmbedded({ name })) await expect(first.store.create(away)).rejects.toBeInstanceOf(UnavailableError);
+    const lines = error.mock.calls.map(([line]) => String(line));
+    expect(lines).toHaveLength(isEmbedded({ name }) ? 2 : 3);
+    for (const line of lines) {
+      expect(line).toMatch(/^the database failed: \S+/);
+      expect(line).not.toMatch(/secret|value` end|o'hara|xxx|the-info|the-type|\n/);
+      for (const value of [row.id, row.refreshJti, away.id]) expect(line).not.toContain(value);
+    }
+  });
+
+  describe('an update that answers the row', () => {
+    test.each([{}, ...(DRIVER_OPTIONS[name] ?? [])])('gives what a query gives, with %j', async (options) => {
+      const process = isEmbedded({ name }) ? first : use(await startProcess(testDatabase, options));
+      const { store, clock, blacklist } = process;
+      const row = await create('BÖB', process);
+      expect(await store.listActive('BÖB', ['LONG'])).toEqual([row]);
+      for (let time = 0; time < 2; time++)
+        expect(await store.touch(tokenOf(row), row.lastUpdate.getTime())).toEqual(row);
+      const now = clock.now();
+      const next = { jti: newJti(), kid: 'key', expiresAt: row.expiresAt.getTime() + 1000 };
+      const rotated = await store.rotate(tokenOf(row), next, now, NO_GRACE);
+      expect(rotated).toEqual({
+        ...row,
+        generation: 1,
+        parentGeneration: 0,
+        refreshJti: next.jti,
+        parentJti: row.refreshJti,
+        refreshKid: 'key',
+        rotatedAt: new Date(now),
+        expiresAt: new Date(next.expiresAt),
+      });
+      expect(await store.find(row.id)).toEqual(rotated);
+      expect(await store.end(row, 'logout')).toBeDefined();
+      await blacklist.poll();
+      expect(blacklist.has(row.id)).toBe(true);
+      expect(Math.abs(clock.now() - Date.now())).toBeLessThan(1000);
+      const entry = await process.dataSource.manager.findOneByOrFail(BlacklistEntity, { id: row.id });
+      expect(Math.abs(entry.createdAt.getTime() - now)).toBeLessThan(1000);
+      expect(await store.listActive('BÖB', ['LONG'])).toEqual([]);
+    });
+  });
+
+  if (isEmbedded({ name })) {
+    test('waits for a transaction of the application and does not join it', async () => {
+      const runner = first.dataSource.createQueryRunner();
+      const [theirs, ours] = [newRow('theirs'), newRow('ours')];
+      await runner.startTransaction();
+      await runner.manager.insert(SessionEntity, values(theirs));
+      let done = 0;
+      const working = [
+        first.store.create(ours).then(() => done++),
+        first.store.create(newRow('ours'), () => []).then(() => done++),
+        first.store.find(ours.id).then(() => done++),
+      ];
+      await sleep(30);
+      expect(done).toBe(0);
+      await runner.rollbackTransaction();
+      await Promise.all(working);
+      expect(await first.store.listActive('theirs', ['LONG'])).toEqual([]);
+      expect(await first.store.listActive('ours', ['LONG'])).toHaveLength(2);
+    });
+  }
+  if (name === 'sqlite') {
+    test('tries again where another process holds the file', async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'multi-session-'));
+      use({ close: () => rm(folder, { recursive: true }) });
+      // Busy is told at once: the driver would block the whole process while it waits.
+      const database = {
+        ...testDatabase,
+        options: { type: 'better-sqlite3', database: join(folder, 'db'), timeout: 1 },
+      };
+      const [process, other] = [
+        use(await startProcess(database as TestDatabase, { synchronize: true })),
+        use(await startProcess(database as TestDatabase)),
+      ];
+      for (const way of ['run', 'transaction'] as const) {
+        const row = newRow('alice');
+        await other.dataSource.query('BEGIN EXCLUSIVE');
+        let attempts = 0;
+        const work = async (manager: EntityManager) => {
+          if (++attempts === 2) await other.dataSource.query('COMMIT');
+          await manager.insert(SessionEntity, values(row));
+        };
+        await (way === 'run' ? process.database.run(work) : process.database.transaction(undefined, work));
+        expect(attempts).toBe(2);
+        expect(await other.store.find(row.id)).toEqual(row);
+      }
+    });
+
+    test('holds a limit where two processes share a file', async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'multi-session-'));
+      use({ close: () => rm(folder, { recursive: true }) });
+      const database = { ...testDatabase, options: { type: 'better-sqlite3', database: join(folder, 'db') } };
+      const both = [
+        use(await startProcess(database as TestDatabase, { synchronize: true })),
+        use(await startProcess(database as TestDatabase)),
+      ];
+      await Promise.all(
+        Array.from({ length: 20 }, (_, at) => both[at % 2].store.create(newRow('alice'), (active) => active.slice(1))),
+      );
+      expect(await both[0].store.listActive('alice', ['LONG'])).toHaveLength(2);
+    });
+    return;
+  }
+  if (isEmbedded({ name })) return;
+
+  describe('with a server', () => {
+    test('transactions of different users run at the same time', async () => {
+      const [here, there] = [gate(), gate()];
+      const meet = (own: typeof here, other: typeof here) => async () => {
+        own.open();
+        await other.opened;
+        return 'met';
+      };
+      expect(
+        await Promise.all([
+          first.database.transaction(ALICE, meet(here, there)),
+          first.database.transaction({ name: 'user Alice' }, meet(there, here)),
+        ]),
+      ).toEqual(['met', 'met']);
+    });
+
+    test('give-up gives undefined while another process holds the lock, and does the work afterwards', async () => {
+      const [begun, end] = [gate(), gate()];
+      const holding = first.database.transaction({ name: 'cleanup' }, async () => {
+        begun.open();
+        await end.opened;
+      });
+      await begun.opened;
+      const attempt = (process: TestProcess) =>
+        process.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, () => Promise.resolve('done'));
+      expect(await attempt(second)).toBeUndefined();
+      // Another set of tables has its own locks.
+      expect(await attempt(use(await startProcess(testDatabase, { entityPrefix: 'other_' })))).toBe('done');
+      end.open();
+      await holding;
+      expect(await attempt(second)).toBe('done');
+    });
+
+    test('waiting for one user takes one connection of the pool, and others get through', async () => {
+      const process = use(await startProcess(testDatabase, { poolSize: 2 }));
+      const [begun, end] = [gate(), gate()];
+      const holding = first.database.transaction(ALICE, async () => {
+        begun.open();
+        await end.opened;
+      });
+      await begun.opened;
+      const waiting = Array.from({ length: 20 }, () => process.store.create(newRow('alice'), () => []));
+      await sleep(50);
+      await process.store.create(newRow('bob'), () => []);
+      expect(await process.store.listActive('bob', ['LONG'])).toHaveLength(1);
+      end.open();
+      await Promise.all([holding, ...waiting]);
+    });
+
+    test.each(FAILURES[name] ?? [])('is tried again, five times at most, on %s', async (failure) => {
+      logged();
+      for (const way of ['run', 'transaction'] as const) {
+        const attempt = async (failures: number) => {
+          let attempts = 0;
+          const work = async (manager: EntityManager) => {
+            if (++attempts <= failures) await manager.query(failure);
+          };
+          const outcome = way === 'run' ? first.database.run(work) : first.database.transaction(ALICE, work);
+          const failed = await outcome.then(
+            () => false,
+            (error: unknown) => error instanceof UnavailableError,
+          );
+          return { attempts, failed };
+        };
+        expect(await attempt(2)).toEqual({ attempts: 3, failed: false });
+        expect(await attempt(9)).toEqual({ attempts: 5, failed: true });
+      }
+    });
+
+    test('a deadlock is tried again until both sides have done their work', async () => {
+      const [a, b] = [await create('alice'), await create('bob')];
+      const meeting = [gate(), gate()];
+      let attempts = 0;
+      const cross = (process: TestProcess, [one, other]: SessionEntity[], side: number) =>
+        process.database.transaction(undefined, async (manager) => {
+          attempts++;
+          await renamed(manager, one, `one ${side}`);
+          meeting[side].open();
+          await meeting[1 - side].opened;
+          await renamed(manager, other, `other ${side}`);
+        });
+      await Promise.all([cross(first, [a, b], 0), cross(second, [b, a], 1)]);
+      expect(attempts).toBeGreaterThan(2);
+      const infos = [(await first.store.find(a.id))?.info, (await first.store.find(b.id))?.info];
+      expect(infos[0]?.at(-1)).toBe(infos[1]?.at(-1));
+    });
+
+    test('a connection lost within a transaction undoes it, and the next one gets another', async () => {
+      logged();
+      const row = await create('alice');
+      const process = use(await startProcess(testDatabase, { poolSize: 1 }));
+      const lost = process.database.transaction(ALICE, async (manager) => {
+        await renamed(manager, row, 'lost');
+        const [{ id }] = await manager.query<[{ id: number }]>(
+          name === 'postgres' ? 'SELECT pg_backend_pid() AS id' : 'SELECT connection_id() AS id',
+        );
+        await first.dataSource.query(name === 'postgres' ? `SELECT pg_terminate_backend(${id})` : `KILL ${id}`);
+        await sleep(50);
+        await renamed(manager, row, 'lost too');
+      });
+      await expect(lost).rejects.toBeInstanceOf(UnavailableError);
+      expect((await first.store.find(row.id))?.info).toBe('a test');
+      await process.database.transaction(ALICE, (manager) => renamed(manager, row, 'found'));
+      expect((await first.store.find(row.id))?.info).toBe('found');
+    });
+
+    test('the time is right in every time zone of the connection', async () => {
+      const runner = first.dataSource.createQueryRunner();
+      try {
+        for (const zone of ['+00:00', '-09:30', '+13:00']) {
+          await runner.query(
+            name === 'postgres' ? `SET TIME ZONE INTERVAL '${zone}' HOUR TO MINUTE` : `SET time_zone = '${zone}'`,
+          );
+          const [{ now }] = (await runner.query(`SELECT ${first.database.now} AS now`)) as [{ now: string | number }];
+          expect(Math.abs(Number(now) - Date.now())).toBeLessThan(1000);
+        }
+      } finally {
+        await runner.query(name === 'postgres' ? 'RESET TIME ZONE' : 'SET time_zone = @@global.time_zone');
+        await runner.release();
+      }
+    });
+
+    test('nothing is read on a replica', async () => {
+      // A replica that is behind by everything: it has no tables at all.
+      const replica = await createDatabase(name);
+      use({ close: () => replica.drop() });
+      const [master, slave] = [testDatabase, replica].map(({ options }) => ({ url: (options as { url: string }).url }));
+      const process = use(
+        await startProcess(testDatabase, {
+          url: undefined,
+          replication: { master, slaves: [slave] },
+        }),
+      );
+      await expect(process.dataSource.manager.find(SessionEntity)).rejects.toThrow();
+      const { store, clock, blacklist } = process;
+      const row = newRow('replicated');
+      await store.create(row, () => []);
+      expect(await store.find(row.id)).toEqual(row);
+      expect(await store.listActive('replicated', ['LONG'])).toEqual([row]);
+      expect(await store.touch(tokenOf(row), clock.now())).not.toBeNull();
+      const next = { jti: newJti(), kid: 'key', expiresAt: row.expiresAt.getTime() };
+      expect(await store.rotate(tokenOf(row), next, clock.now(), NO_GRACE)).not.toBeNull();
+      await store.endExpired(10);
+      await store.endOfRemovedTypes(['LONG'], 0, 10);
+      expect(await store.endOfUser('replicated', ['LONG'], 'destroyed', (active) => active)).toHaveLength(1);
+      await blacklist.poll();
+      expect(blacklist.has(row.id)).toBe(true);
+      await store.deleteExpiredEntries(10);
+    });
+  });
+});
