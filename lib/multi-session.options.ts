@@ -99,7 +99,7 @@ export function readOptions(given: MultiSessionOptions, sessionTypes: readonly s
   });
   const config = {
     tokens,
-    http: toHttpConfig(http),
+    http: toHttpConfig(http, tokens.header),
     policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
     revocation,
     cleanup,

@@ -1,4 +1,5 @@
-import { checkObject, type OptionFaults, positiveInteger, text, texts, withDefault } from '../option-check.js';
+import { type OptionFaults, positiveInteger, text, texts, withDefault } from '../option-check.js';
+import type { TokenConfig } from '../token/token.options.js';
 
 /** The part of the options that is about HTTP. */
 export interface HttpOptions {
@@ -12,13 +13,6 @@ export interface HttpOptions {
   usernameField?: string;
   /** The longest `info` that a login may send, in characters; at most 16 000. Default: 10 000. */
   maxInfoLength?: number;
-  /** Where the access token travels. */
-  accessTokenHeader?: {
-    /** Default: `'authorization'`. Simplejwt's `AUTH_HEADER_NAME`. */
-    name?: string;
-    /** Default: `['Bearer', 'JWT']`, whatever their case. Simplejwt's `AUTH_HEADER_TYPES`. */
-    schemes?: string | string[];
-  };
 }
 
 /** `HttpOptions`, checked and completed. */
@@ -39,11 +33,6 @@ export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
   usernameField: withDefault('username', text),
   maxInfoLength: withDefault(10_000, readMaxInfoLength),
-  accessTokenHeader: (value: unknown, name: string, faults: OptionFaults) =>
-    checkObject(value ?? {}, name, faults, {
-      name: withDefault('authorization', text),
-      schemes: withDefault(['Bearer', 'JWT'], texts),
-    }),
 };
 
 function readMaxInfoLength(given: unknown, name: string, faults: OptionFaults): number {
@@ -65,10 +54,10 @@ function readSecretKeys(given: unknown, name: string, faults: OptionFaults): rea
 }
 
 /** What the guards work with, from what the checks have read. */
-export function toHttpConfig(read: {
-  [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]>;
-}): HttpConfig {
-  const { name, schemes } = read.accessTokenHeader;
+export function toHttpConfig(
+  read: { [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]> },
+  { name, schemes }: TokenConfig['header'],
+): HttpConfig {
   return {
     secretKeys: read.secretKey,
     usernameField: read.usernameField,

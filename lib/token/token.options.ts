@@ -67,6 +67,13 @@ export interface JwtOptions {
   tokenTypeClaim?: string;
   /** The claim that holds the token's own id. Default: `jti`. `JTI_CLAIM`. */
   jtiClaim?: string;
+  /** The header that carries the access token. */
+  header?: {
+    /** Default: `'authorization'`. `AUTH_HEADER_NAME`. */
+    name?: string;
+    /** The words before the token, whatever their case. Default: `['Bearer', 'JWT']`. `AUTH_HEADER_TYPES`. */
+    schemes?: string | string[];
+  };
 }
 
 /** A user's id as the application knows it. */
@@ -91,6 +98,7 @@ export interface TokenConfig {
   readonly userIdClaim: string;
   readonly tokenTypeClaim: string;
   readonly jtiClaim: string;
+  readonly header: { readonly name: string; readonly schemes: readonly string[] };
   readonly userIdType: 'string' | 'number';
 }
 
@@ -115,6 +123,11 @@ export function readTokenOptions(given: unknown, userIdType: 'string' | 'number'
     userIdClaim: withDefault('sub', text),
     tokenTypeClaim: withDefault('token_type', text),
     jtiClaim: withDefault('jti', text),
+    header: (value: unknown, name: string) =>
+      checkObject(value ?? {}, name, faults, {
+        name: withDefault('authorization', text),
+        schemes: withDefault(['Bearer', 'JWT'], texts),
+      }),
   });
   const { secret, algorithm, keys, ...rest } = read;
   const config = { ...rest, keys: readKeys({ secret, algorithm, keys }, faults), userIdType };

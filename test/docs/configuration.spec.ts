@@ -35,11 +35,11 @@ describe('docs/configuration.md', () => {
   });
 
   test.each(literalDefaults('## Values'))('Values: the default of %s is %s', (name, _, value) => {
-    expect(read(nested(name, value))).toEqual(read());
+    expect(read({ [name]: value })).toEqual(read());
   });
 
   test.each(literalDefaults('## `jwt`'))('jwt: the default of %s is %s', (name, _, value) => {
-    expect(read({ jwt: { ...MINIMAL.jwt, [name]: value } })).toEqual(read());
+    expect(read({ jwt: { ...MINIMAL.jwt, ...nested(name, value) } })).toEqual(read());
   });
 
   test.each(literalDefaults('### `jwt.keys`'))('jwt.keys: the default of %s is %s', (name, _, value) => {
@@ -86,8 +86,8 @@ function definition(options: Partial<MultiSessionModuleOptions> = {}): string {
   return JSON.stringify(module, (_, value: unknown) => (typeof value === 'function' ? String(value) : value));
 }
 
-/** `accessTokenHeader.name` is the member of a member. */
-function nested(name: string, value: unknown): Partial<MultiSessionModuleOptions> {
+/** `header.name` is the member of a member. */
+function nested(name: string, value: unknown): Record<string, unknown> {
   const [outer, inner] = name.split('.');
   return { [outer]: inner === undefined ? value : { [inner]: value } };
 }

@@ -491,7 +491,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       databaseName,
       adapter,
       controllers: [MeController],
-      options: { accessTokenHeader: { name: 'X-Access-Token', schemes: ['Token'] } },
+      options: { jwt: { secret: SIGNING_SECRET, header: { name: 'X-Access-Token', schemes: ['Token'] } } },
     });
     const NONE = '401 not_authenticated Bearer realm="api"';
     const BAD = '401 bad_authorization_header Bearer realm="api"';

@@ -12,7 +12,7 @@ import {
   SessionTypes,
 } from 'nestjs-multisession';
 import { DataSource, type Logger as SqlLogger } from 'typeorm';
-import { ADAPTERS, bearer, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
+import { SIGNING_SECRET, ADAPTERS, bearer, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import { createDatabase, selectedDatabases } from '../helpers/databases.js';
 import { expired, resigned } from '../helpers/tokens.js';
 
@@ -136,10 +136,10 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     test.each([
       [['Bearer', 'bearer', 'JWT', 'jwt', 'BEARER'], undefined],
       [['Token', 'token'], { name: 'X-Access', schemes: 'Token' }],
-    ])('the schemes %j are taken', async (schemes, accessTokenHeader) => {
-      await start({ options: { accessTokenHeader } });
+    ])('the schemes %j are taken', async (schemes, header) => {
+      await start({ options: { jwt: { secret: SIGNING_SECRET, header } } });
       const { access } = await create('alice', 'LONG');
-      const name = accessTokenHeader?.name ?? 'Authorization';
+      const name = header?.name ?? 'Authorization';
       for (const scheme of schemes) {
         const headers = { [name]: `${scheme} ${access}` };
         expect((await app.request('GET', '/notes/user', { headers })).status).toBe(200);

@@ -67,7 +67,7 @@ describe('an option that is wrong is named, with the remedy', () => {
     ],
     [{ revocation: { interval: '1s' } }, /^revocation\.interval: is no option/],
     [{ cleanup: { every: '1s' } }, /^cleanup\.every: is no option/],
-    [{ accessTokenHeader: { type: 'Bearer' } }, /^accessTokenHeader\.type: is no option/],
+    [{ jwt: { secret: SECRET, header: { type: 'Bearer' } } }, /^jwt\.header\.type: is no option/],
     // Not even objects.
     [{ revocation: [] }, /^revocation: must be an object/],
     [{ cleanup: true }, /^cleanup: must be an object/],
@@ -158,7 +158,7 @@ describe('an option that is wrong is named, with the remedy', () => {
     [{ userIdType: 'uuid' }, /^userIdType: must be one of string, number/],
     [{ usernameField: '' }, /^usernameField: must be a string/],
     [{ maxInfoLength: 0 }, /^maxInfoLength: must be a whole number/],
-    [{ accessTokenHeader: { schemes: [] } }, /^accessTokenHeader\.schemes: must not be empty/],
+    [{ jwt: { secret: SECRET, header: { schemes: [] } } }, /^jwt\.header\.schemes: must not be empty/],
     [{ cleanup: { batchSize: 0 } }, /^cleanup\.batchSize: must be a whole number/],
   ])('%j', (change, fault) => {
     const faults = faultsOf(withChange(change));

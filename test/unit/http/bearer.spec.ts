@@ -1,12 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { BadAuthorizationHeaderError } from 'nestjs-multisession';
 import { accessTokenOf } from '../../../lib/http/bearer.js';
-import { HTTP_CHECKS, type HttpOptions, toHttpConfig } from '../../../lib/http/http.options.js';
-import { checkObject, OptionFaults } from '../../../lib/option-check.js';
+import type { JwtOptions } from '../../../lib/token/token.options.js';
+import { SIGNING_SECRET } from '../../helpers/app.js';
+import { configOf } from '../../helpers/options.js';
 
-const configOf = (accessTokenHeader?: HttpOptions['accessTokenHeader']) =>
-  toHttpConfig(checkObject({ secretKey: false, accessTokenHeader }, 'options', new OptionFaults(), HTTP_CHECKS));
-const config = configOf();
+const withHeader = (header: JwtOptions['header']) => configOf({ jwt: { secret: SIGNING_SECRET, header } }).http;
+const config = configOf().http;
 const tokenIn = (authorization: string) => accessTokenOf({ headers: { authorization } }, config);
 
 describe('the access token of a request', () => {
@@ -42,7 +42,7 @@ describe('the access token of a request', () => {
   );
 
   test('header and schemes are what the options say, the common spelling or not', () => {
-    const own = configOf({ name: 'X-Access-Token', schemes: ['ApiToken'] });
+    const own = withHeader({ name: 'X-Access-Token', schemes: ['ApiToken'] });
     const headers = { 'x-access-token': 'apitoken t', authorization: 'Bearer other' };
     expect(accessTokenOf({ headers }, own)).toBe('t');
     expect(accessTokenOf({ headers: { 'x-access-token': 'APITOKEN t' } }, own)).toBe('t');

@@ -1,11 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
 import { SecretKeyGuard, SecretKeyInvalidError } from 'nestjs-multisession';
-import { HTTP_CHECKS, toHttpConfig } from '../../../lib/http/http.options.js';
-import { checkObject, OptionFaults } from '../../../lib/option-check.js';
+import { configOf } from '../../helpers/options.js';
 
-const guardOf = (secretKey: string | string[] | false) =>
-  new SecretKeyGuard(toHttpConfig(checkObject({ secretKey }, 'options', new OptionFaults(), HTTP_CHECKS)));
+const guardOf = (secretKey: string | string[] | false) => new SecretKeyGuard(configOf({ secretKey }).http);
 
 function passes(guard: SecretKeyGuard, request: object): boolean {
   try {

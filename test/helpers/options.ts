@@ -1,0 +1,9 @@
+import type { MultiSessionOptions } from 'nestjs-multisession';
+import { type MultiSessionConfig, readOptions } from '../../lib/multi-session.options.js';
+import { DEFAULT_OPTIONS } from './app.js';
+
+/** The options of the tests with these changes, checked and completed. */
+export function configOf(change: Partial<MultiSessionOptions> = {}): MultiSessionConfig {
+  const { jwt, secretKey, policies } = DEFAULT_OPTIONS;
+  return readOptions({ jwt, secretKey, policies, ...change }, Object.keys(change.policies ?? policies));
+}
