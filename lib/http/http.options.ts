@@ -31,9 +31,18 @@ export const HTTP_CONFIG = 'MULTI_SESSION_HTTP_CONFIG';
 /** The checks of `HttpOptions`, for the object that they are a part of. */
 export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
-  usernameField: withDefault('username', text),
+  usernameField: withDefault('username', readUsernameField),
   maxInfoLength: withDefault(10_000, readMaxInfoLength),
 };
+
+/** The other fields of a login's body. */
+const LOGIN_FIELDS = ['password', 'secret_key', 'session', 'info'];
+
+function readUsernameField(given: unknown, name: string, faults: OptionFaults): string {
+  const field = text(given, name, faults);
+  if (LOGIN_FIELDS.includes(field)) faults.add(name, `must not be ${field}, which is another field of a login`);
+  return field;
+}
 
 function readMaxInfoLength(given: unknown, name: string, faults: OptionFaults): number {
   const most = positiveInteger(given, name, faults);

@@ -159,6 +159,8 @@ describe('an option that is wrong is named, with the remedy', () => {
     [{ usernameField: '' }, /^usernameField: must be a string/],
     [{ maxInfoLength: 0 }, /^maxInfoLength: must be a whole number/],
     [{ jwt: { secret: SECRET, header: { schemes: [] } } }, /^jwt\.header\.schemes: must not be empty/],
+    [{ usernameField: 'session' }, /^usernameField: must not be session/],
+    [{ maxInfoLength: 16_001 }, /^maxInfoLength: must be at most 16000/],
     [{ cleanup: { batchSize: 0 } }, /^cleanup\.batchSize: must be a whole number/],
   ])('%j', (change, fault) => {
     const faults = faultsOf(withChange(change));
