@@ -13,8 +13,7 @@ export function compilerOptions(): ts.CompilerOptions {
 export function libraryProgram(paths: readonly string[]): ts.Program {
   const options: ts.CompilerOptions = { ...compilerOptions(), noLib: true, types: [] };
   const host = ts.createCompilerHost(options);
-  const fileExists = host.fileExists.bind(host);
-  host.fileExists = (path) => !path.includes('/node_modules/') && fileExists(path);
+  host.fileExists = (path) => !path.includes('/node_modules/') && ts.sys.fileExists(path);
   return ts.createProgram(paths, options, host);
 }
 
@@ -40,10 +39,9 @@ export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
 function hostWith(modules: ReadonlyMap<string, string>, options: ts.CompilerOptions): ts.CompilerHost {
   const host = ts.createCompilerHost(options);
   const folders = new Set([...modules.keys()].flatMap(foldersOf));
-  const onDisk = { fileExists: host.fileExists, readFile: host.readFile, directoryExists: host.directoryExists };
-  host.fileExists = (path) => modules.has(path) || onDisk.fileExists(path);
-  host.readFile = (path) => modules.get(path) ?? onDisk.readFile(path);
-  host.directoryExists = (path) => folders.has(path) || (onDisk.directoryExists?.(path) ?? false);
+  host.fileExists = (path) => modules.has(path) || ts.sys.fileExists(path);
+  host.readFile = (path) => modules.get(path) ?? ts.sys.readFile(path);
+  host.directoryExists = (path) => folders.has(path) || ts.sys.directoryExists(path);
   const getSourceFile = host.getSourceFile.bind(host);
   host.getSourceFile = (path, version, ...rest) => {
     const text = modules.get(path);
