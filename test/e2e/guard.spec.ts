@@ -344,7 +344,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     });
 
     test('a blacklist that is stale makes each request read its row', async () => {
-      await start({ options: { policies: POLICIES, revocation: { pollInterval: '50ms', maxStaleness: '200ms' } } });
+      await start({ options: { policies: POLICIES, revocation: { pollInterval: '50ms', maxStaleness: '1s' } } });
       const live = await create('alice', 'BLACKLIST');
       const gone = await create('bob', 'BLACKLIST');
       const signed = await create('bob', 'SIGNATURE');
@@ -354,7 +354,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       await dataSource.query('ALTER TABLE session_blacklist RENAME TO session_blacklist_away');
       await dataSource.getRepository('SessionEntity').delete({ id: gone.session.id });
       expect((await get('/notes/user', gone.access)).status).toBe(200);
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      await new Promise((resolve) => setTimeout(resolve, 1100));
       expect((await get('/notes/user', live.access)).status).toBe(200);
       expect((await get('/notes/user', gone.access)).body.code).toBe('token_not_valid');
       expect((await get('/notes/user', signed.access)).status).toBe(200);
@@ -411,7 +411,8 @@ for (const name of selectedDatabases().filter((selected) => selected === 'postgr
       expect([await status(first), await status(second)]).toEqual([200, 200]);
       await first.get(SessionService).destroy(session.id);
       expect(await status(first)).toBe(401);
-      const deadline = performance.now() + 400;
+      // The interval, and what a busy machine may take.
+      const deadline = performance.now() + 200 + 1000;
       while ((await status(second)) === 200) {
         expect(performance.now()).toBeLessThan(deadline);
         await new Promise((resolve) => setTimeout(resolve, 20));
