@@ -6,8 +6,10 @@ import { HttpAdapterHost } from '@nestjs/core';
 
 /** For requests that are on their way while the signal comes, in milliseconds. */
 const GRACE = 250;
-/** No client may hold up the exit for longer, in milliseconds. */
-const LIMIT = 10_000;
+/** For how long new requests may go on arriving before the door is shut on them, in milliseconds. */
+const ARRIVALS_LIMIT = 2000;
+/** No client may hold up the exit for longer, in milliseconds. Docker kills after ten seconds. */
+const LIMIT = 8000;
 
 /**
  * Has every request answered before the application closes. Node alone would close kept-alive connections under requests
@@ -19,16 +21,20 @@ const LIMIT = 10_000;
 export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly connections = new Set<Socket>();
   private readonly unanswered = new Set<ServerResponse>();
+  /** How many connections and requests there have been. */
+  private arrivals = 0;
   private draining = false;
 
   constructor(private readonly adapterHost: HttpAdapterHost) {}
 
   onApplicationBootstrap(): void {
     this.server.on('connection', (connection) => {
+      this.arrivals++;
       this.connections.add(connection);
       connection.once('close', () => this.connections.delete(connection));
     });
     this.server.prependListener('request', (_, response) => {
+      this.arrivals++;
       if (this.draining) response.setHeader('Connection', 'close');
       this.unanswered.add(response);
       response.once('close', () => this.unanswered.delete(response));
@@ -36,28 +42,32 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   async onModuleDestroy(): Promise<void> {
+    const begun = performance.now();
     this.draining = true;
     for (const response of this.unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
     await sleep(GRACE);
-    await arrived();
+    await this.nothingArrives(begun + ARRIVALS_LIMIT);
     this.server.close();
-    const giveUp = performance.now() + LIMIT;
-    do {
+    while (this.unanswered.size > 0 && performance.now() < begun + LIMIT) {
       await sleep(10);
-      await arrived();
-    } while (this.unanswered.size > 0 && performance.now() < giveUp);
+      await this.nothingArrives(begun + LIMIT);
+    }
     for (const connection of this.connections) connection.end(() => connection.destroy());
+  }
+
+  /**
+   * Settles after a turn of the event loop that brought nothing. Node takes one new connection in a turn, and what is sent on
+   * it in a later one, so that requests may have been waiting for longer than any time that could be set here.
+   */
+  private async nothingArrives(giveUp: number): Promise<void> {
+    let before: number;
+    do {
+      before = this.arrivals;
+      await turn();
+    } while (this.arrivals > before && performance.now() < giveUp);
   }
 
   private get server(): Server {
     return this.adapterHost.httpAdapter.getHttpServer() as Server;
   }
-}
-
-/**
- * Settles when what has arrived at this process by now has been read. A process that was not running for a while wakes with
- * its timers, and reads its sockets only after them: first new connections, then, a turn later, what was sent on these.
- */
-async function arrived(): Promise<void> {
-  for (let turns = 0; turns < 3; turns++) await turn();
 }

@@ -19,7 +19,7 @@ export interface SampleApp {
   readonly stdout: () => string;
   readonly ended: Promise<Ended>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<{ status: number; body: any }>;
-  /** Ends it with SIGTERM. */
+  /** Ends it with SIGTERM; one that does not end is killed after a while, and its code is null. */
   stop(): Promise<Ended>;
 }
 
@@ -69,7 +69,8 @@ export async function startSampleApp(environment: Record<string, string> = {}): 
     },
     stop: () => {
       child.kill('SIGTERM');
-      return ended;
+      const killer = setTimeout(() => child.kill('SIGKILL'), 15_000);
+      return ended.finally(() => clearTimeout(killer));
     },
   };
 }
