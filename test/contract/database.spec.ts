@@ -308,6 +308,23 @@ onEachDatabase((name) => {
       expect(await attempt(second)).toBe('done');
     });
 
+    test('a lock that is held for too long is a 503, and nothing is done', async () => {
+      const impatient = new Database(second.dataSource, 1);
+      const [begun, end] = [gate(), gate()];
+      const holding = first.database.transaction(ALICE, async () => {
+        begun.open();
+        await end.opened;
+      });
+      await begun.opened;
+      let isDone = false;
+      const work = () => Promise.resolve((isDone = true));
+      await expect(impatient.transaction(ALICE, work)).rejects.toBeInstanceOf(UnavailableError);
+      expect(isDone).toBe(false);
+      end.open();
+      await holding;
+      expect(await impatient.transaction(ALICE, work)).toBe(true);
+    });
+
     test('waiting for one user takes one connection of the pool, and others get through', async () => {
       const process = use(await startProcess(testDatabase, { poolSize: 2 }));
       const [begun, end] = [gate(), gate()];
