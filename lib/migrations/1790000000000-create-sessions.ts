@@ -1,7 +1,8 @@
 import { type MigrationInterface, type QueryRunner, Table, type TableColumnOptions, TableIndex } from 'typeorm';
 
-const SESSIONS = 'user_session';
-const BLACKLIST = 'session_blacklist';
+/** The tables, each with the entity that is stored in it: a naming strategy is given both. */
+const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
+const BLACKLIST = { name: 'session_blacklist', entity: 'BlacklistEntity' };
 
 /** The tables of sessions and of the blacklist, as `synchronize` makes them, with collations that compare byte for byte. */
 export class CreateSessions1790000000000 implements MigrationInterface {
@@ -72,19 +73,21 @@ export class CreateSessions1790000000000 implements MigrationInterface {
 
   private async createTable(
     runner: QueryRunner,
-    name: string,
+    given: typeof SESSIONS,
     columns: TableColumnOptions[],
     indices: string[][],
   ): Promise<void> {
-    const path = pathOf(runner, name);
+    const path = pathOf(runner, given);
     const { namingStrategy } = runner.connection;
+    const columnName = (name: string) => columnNameOf(runner, name);
     const table = new Table({
       name: path,
-      columns,
+      columns: columns.map((column) => ({ ...column, name: columnName(column.name) })),
       // Names as `synchronize` gives them, so that it finds nothing to change.
-      indices: indices.map(
-        (columnNames) => new TableIndex({ name: namingStrategy.indexName(path, columnNames), columnNames }),
-      ),
+      indices: indices.map((names) => {
+        const columnNames = names.map(columnName);
+        return new TableIndex({ name: namingStrategy.indexName(path, columnNames), columnNames });
+      }),
     });
     const primary = table.columns.find((column) => column.isPrimary);
     if (primary) primary.primaryKeyConstraintName = undefined;
@@ -92,11 +95,18 @@ export class CreateSessions1790000000000 implements MigrationInterface {
   }
 }
 
-/** With the DataSource's `entityPrefix`, and its schema where it has one. */
-function pathOf({ connection }: QueryRunner, name: string): string {
+/** As the DataSource's naming strategy has it, with its `entityPrefix`, and its schema where it has one. */
+function pathOf({ connection }: QueryRunner, { name, entity }: typeof SESSIONS): string {
   const { driver, namingStrategy, options } = connection;
-  const table = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, name) : name;
-  return driver.buildTableName(table, driver.schema);
+  const table = namingStrategy.tableName(entity, name);
+  const prefixed = options.entityPrefix ? namingStrategy.prefixTableName(options.entityPrefix, table) : table;
+  return driver.buildTableName(prefixed, driver.schema);
+}
+
+/** As the DataSource's naming strategy has it. The entities say a column's name only where it is not the property's. */
+function columnNameOf({ connection }: QueryRunner, name: string): string {
+  const property = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+  return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
 }
 
 /** MySQL and MariaDB would take «bob» for «Bob»; each has its own name for a comparison of bytes, trailing spaces included. */

@@ -11,12 +11,18 @@ import { SessionStore } from '../../lib/session/session.store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import type { TestDatabase } from '../helpers/databases.js';
 
+/** A statement as it was sent. */
+export interface SentStatement {
+  readonly query: string;
+  readonly parameters: unknown[];
+}
+
 /** Every statement that a DataSource has sent. */
 export class StatementLog implements Logger {
-  readonly statements: string[] = [];
+  private sent: SentStatement[] = [];
 
-  logQuery(query: string): void {
-    this.statements.push(query);
+  logQuery(query: string, parameters: unknown[] = []): void {
+    this.sent.push({ query, parameters });
   }
   logQueryError(): void {}
   logQuerySlow(): void {}
@@ -25,10 +31,10 @@ export class StatementLog implements Logger {
   log(): void {}
 
   /** What `work` has sent, and what it gave. */
-  async during<T>(work: () => Promise<T>): Promise<{ statements: string[]; result: T }> {
-    this.statements.length = 0;
+  async during<T>(work: () => Promise<T>): Promise<{ statements: SentStatement[]; result: T }> {
+    this.sent = [];
     const result = await work();
-    return { statements: [...this.statements], result };
+    return { statements: this.sent, result };
   }
 }
 

@@ -1,0 +1,288 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Logger } from '@nestjs/common';
+import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
+import { multiSessionMigrations } from '../../lib/migrations/index.js';
+import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
+import { SessionEntity } from '../../lib/session/session.entity.js';
+import { createDatabase, type TestDatabase } from '../helpers/databases.js';
+import { onEachDatabase } from '../helpers/matrix.js';
+import { isEmbedded, newJti, newRow, openDataSource, startProcess, type TestProcess, tokenOf } from './process.js';
+
+const TYPES = ['LONG', 'SHORT'];
+const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter, at) => (at ? '_' : '') + letter.toLowerCase());
+
+/** As typeorm-naming-strategies does it: a name that was given stays. */
+class SnakeNames extends DefaultNamingStrategy {
+  override tableName(entity: string, given?: string): string {
+    return given ?? snakeCase(entity);
+  }
+  override columnName(property: string, given: string | undefined): string {
+    return given ?? snakeCase(property);
+  }
+}
+
+/** Every name in capitals, given or not. */
+class CapitalNames extends DefaultNamingStrategy {
+  override tableName(entity: string, given: string | undefined): string {
+    return super.tableName(entity, given).toUpperCase();
+  }
+  override columnName(property: string, given: string, prefixes: string[]): string {
+    return super.columnName(property, given, prefixes).toUpperCase();
+  }
+}
+
+/** No name that was given is heard. */
+class OwnNames extends DefaultNamingStrategy {
+  override tableName(entity: string): string {
+    return `t_${snakeCase(entity)}`;
+  }
+  override columnName(property: string): string {
+    return `c_${property}`;
+  }
+}
+
+/** Everything that a store and a blacklist do, once. */
+async function works({ store, blacklist, clock, database }: TestProcess): Promise<void> {
+  const [bob, Bob, spaced, expired, removed] = ['bob', 'Bob', 'bob ', 'expired', 'removed'].map((user) => newRow(user));
+  for (const row of [bob, Bob, spaced]) await store.create(row, (active) => active);
+  for (const row of [bob, Bob, spaced]) expect(await store.listActive(row.userId, TYPES)).toEqual([row]);
+  expired.expiresAt = new Date(Math.floor(clock.now() / 1000) * 1000 - 2000);
+  removed.type = 'REMOVED';
+  removed.info = '📱 «ß»';
+  await store.create(expired);
+  await store.create(removed);
+  expect(await store.find(removed.id)).toEqual(removed);
+
+  const next = { jti: newJti(), kid: 'key', expiresAt: bob.expiresAt.getTime(), lastUpdate: clock.now() };
+  const condition = { grace: 0, unread: true, withoutBound: true, blacklistParent: true };
+  const rotated = (await store.rotate(tokenOf(bob), next, clock.now(), condition)) as SessionEntity;
+  expect(rotated).toMatchObject({ generation: 1, parentJti: bob.refreshJti, refreshJti: next.jti });
+  const recovered = (await store.recover(rotated, { ...next, jti: newJti() }, clock.now())) as SessionEntity;
+  expect(recovered).toMatchObject({ generation: 2, parentJti: bob.refreshJti });
+  await store.confirm([{ sessionId: bob.id, generation: 2 }]);
+  expect(await store.find(bob.id)).toMatchObject({ confirmedGeneration: 2 });
+  expect(await store.touch(tokenOf(recovered), clock.now())).toMatchObject({ id: bob.id, generation: 2 });
+
+  expect(await store.end(bob, 'logout', { jti: recovered.refreshJti })).toBeDefined();
+  expect(await store.endOfUser('Bob', TYPES, 'destroyed', (active) => active)).toHaveLength(1);
+  expect(await store.endExpired(10)).toHaveLength(1);
+  expect(await store.endOfRemovedTypes(TYPES, clock.now(), 10)).toHaveLength(1);
+  expect(await store.listActive('bob ', TYPES)).toEqual([spaced]);
+  await blacklist.poll();
+  expect([bob, Bob, removed, expired, spaced].map(({ id }) => blacklist.has(id))).toEqual([
+    true,
+    true,
+    true,
+    false,
+    false,
+  ]);
+  expect(await store.deleteExpiredEntries(10)).toBe(0);
+  expect(await database.run((manager) => manager.countBy(BlacklistEntity, { kind: 'token' }))).toBe(1);
+}
+
+onEachDatabase((name) => {
+  const opened: { close(): Promise<unknown> }[] = [];
+  /** Closed after the test. */
+  const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
+    opened.push(resource);
+    return resource;
+  };
+  const database = async (): Promise<TestDatabase> => {
+    const created = await createDatabase(name);
+    use({ close: () => created.drop() });
+    return created;
+  };
+  const databaseFile = async (): Promise<TestDatabase> => {
+    const folder = await mkdtemp(join(tmpdir(), 'multi-session-'));
+    use({ close: () => rm(folder, { recursive: true }) });
+    return { ...(await database()), options: { type: 'better-sqlite3', database: join(folder, 'db') } };
+  };
+  /** TypeORM leaves it to the application to make its schema. */
+  const databaseFor = async (options: Partial<DataSourceOptions>): Promise<TestDatabase> => {
+    const created = await database();
+    if ('schema' in options) {
+      const admin = await openDataSource(created);
+      await admin.query(`CREATE SCHEMA ${options.schema}`);
+      await admin.destroy();
+    }
+    return created;
+  };
+  const start = async (on: TestDatabase, options: Partial<DataSourceOptions>) => use(await startProcess(on, options));
+  const migrated = { migrations: multiSessionMigrations, migrationsRun: true };
+  /** What `synchronize` would do. */
+  const pending = async ({ dataSource }: TestProcess) => {
+    const { upQueries } = await dataSource.driver.createSchemaBuilder().log();
+    return upQueries.map(({ query }) => query);
+  };
+  const ownTables = async ({ dataSource }: TestProcess) => {
+    const runner = dataSource.createQueryRunner();
+    const paths = dataSource.entityMetadatas.map((metadata) => metadata.tablePath);
+    const tables = await runner.getTables(paths);
+    await runner.release();
+    return tables.length;
+  };
+
+  const VARIANTS: Record<string, Partial<DataSourceOptions>> = {
+    'as they are': {},
+    'with an entityPrefix': { entityPrefix: 'auth_' },
+    'in snake case': { namingStrategy: new SnakeNames() },
+    'in capitals': { namingStrategy: new CapitalNames(), entityPrefix: 'X' },
+    'by names of the application': { namingStrategy: new OwnNames() },
+    ...(name === 'postgres' && {
+      'in a schema': { schema: 'auth' },
+      'in a schema, with a prefix': { schema: 'auth', entityPrefix: 'a_', namingStrategy: new CapitalNames() },
+    }),
+  };
+
+  beforeAll(() => Logger.overrideLogger(false));
+  afterEach(async () => {
+    for (const resource of opened.splice(0).reverse()) await resource.close();
+  });
+
+  describe.each(Object.entries(VARIANTS))('tables %s', (_, variant) => {
+    test('are made by the migrations, to which synchronize has nothing to add; down takes them all away', async () => {
+      const process = await start(await databaseFor(variant), { ...variant, ...migrated });
+      expect(await pending(process)).toEqual([]);
+      await works(process);
+      await process.dataSource.undoLastMigration();
+      expect(await ownTables(process)).toBe(0);
+      await process.dataSource.runMigrations();
+      expect(await ownTables(process)).toBe(2);
+      expect(await pending(process)).toEqual([]);
+      expect(await process.dataSource.runMigrations()).toEqual([]);
+    });
+
+    test('are made by synchronize, and work the same', async () => {
+      const process = await start(await databaseFor(variant), { ...variant, synchronize: true });
+      expect(await pending(process)).toEqual([]);
+      await works(process);
+    });
+  });
+
+  test('synchronize after the migrations keeps what is stored', async () => {
+    const process = await start(await database(), migrated);
+    const row = newRow('alice');
+    await process.store.create(row);
+    await process.dataSource.synchronize();
+    expect(await process.store.find(row.id)).toEqual(row);
+  });
+
+  test('the list of migrations that were run is TypeORM’s own', async () => {
+    const process = await start(await database(), { ...migrated, migrationsTableName: 'our_migrations' });
+    const runs = await process.dataSource.query<{ name: string }[]>('SELECT name FROM our_migrations');
+    expect(runs.map((run) => run.name)).toEqual(['CreateSessions1790000000000']);
+  });
+
+  // Each DataSource of sql.js has a database of its own.
+  if (name !== 'sqljs') {
+    test('two sets of tables in one database know nothing of each other', async () => {
+      const shared = name === 'sqlite' ? await databaseFile() : await database();
+      const options = (prefix: string) => ({
+        ...migrated,
+        entityPrefix: prefix,
+        migrationsTableName: `${prefix}migrations`,
+      });
+      const one = await start(shared, options('one_'));
+      const two = await start(shared, options('two_'));
+      const row = newRow('alice');
+      await one.store.create(row, (active) => active);
+      await two.store.create(newRow('alice'), (active) => active);
+      await two.store.endOfUser('alice', TYPES, 'destroyed', (active) => active);
+      expect(await one.store.listActive('alice', TYPES)).toEqual([row]);
+      await one.store.end(row, 'logout');
+      await two.blacklist.poll();
+      expect(two.blacklist.has(row.id)).toBe(false);
+      for (const process of [one, two]) expect(await pending(process)).toEqual([]);
+      await two.dataSource.undoLastMigration();
+      expect([await ownTables(one), await ownTables(two)]).toEqual([2, 0]);
+    });
+  }
+
+  test('logins, lists, refreshes, polls and cleanup go by an index', async () => {
+    const process = await start(await database(), migrated);
+    const { dataSource, store, blacklist, clock, log } = process;
+    const [row, now] = [newRow('u1'), clock.now()];
+    const soonOrPast = (at: number) => new Date(now + (at < 20 ? -60_000 : 3_600_000));
+    // Enough that reading the whole table would be the worse plan.
+    const rows = Array.from({ length: 3000 }, (_, at) =>
+      newRow(`u${at % 500}`, { expiresAt: soonOrPast(at), type: TYPES[at % 2] }),
+    );
+    const entries = rows.map(({ id, userId }, at) => ({
+      ...{ id, sessionId: id, userId, kind: 'session' as const, reason: 'logout' },
+      createdAt: new Date(now - at * 1000 - 10_000),
+      expiresAt: soonOrPast(at),
+    }));
+    await store.create(row);
+    for (let at = 0; at < rows.length; at += 500) {
+      await dataSource.manager.insert(SessionEntity, rows.slice(at, at + 500) as object[]);
+      await dataSource.manager.insert(BlacklistEntity, entries.slice(at, at + 500));
+    }
+    await dataSource.query(name === 'mariadb' ? 'ANALYZE TABLE user_session, session_blacklist' : 'ANALYZE');
+    // The first poll loads everything there is.
+    await blacklist.poll();
+
+    const next = { jti: newJti(), kid: 'key', expiresAt: row.expiresAt.getTime() };
+    const { statements } = await log.during(async () => {
+      await store.find(row.id);
+      await store.listActive('u1', TYPES);
+      await store.touch(tokenOf(row), now);
+      await store.rotate(tokenOf(row), next, now, { grace: 0, unread: true });
+      await store.confirm(rows.slice(100, 110).map(({ id }) => ({ sessionId: id, generation: 0 })));
+      await store.endExpired(10);
+      await store.deleteExpiredEntries(10);
+      await blacklist.poll();
+    });
+    const planned = statements.filter(({ query }) => /^(SELECT|UPDATE|DELETE)\b.*(FROM|UPDATE)/.test(query));
+    expect(planned.length).toBeGreaterThan(8);
+    const explain = isEmbedded({ name }) ? 'EXPLAIN QUERY PLAN' : 'EXPLAIN';
+    for (const { query, parameters } of planned) {
+      const plan = JSON.stringify(await dataSource.query(`${explain} ${query}`, parameters));
+      const byIndex = expect.not.stringMatching(/Seq Scan|"SCAN |"type":"(ALL|index)"/);
+      expect({ query, plan }).toEqual({ query, plan: byIndex });
+    }
+  });
+
+  if (name !== 'mariadb') return;
+
+  describe('on MariaDB', () => {
+    const latin1 = async () => {
+      const created = await database();
+      const admin = await openDataSource(created, { entities: [] });
+      await admin.query('ALTER DATABASE CHARACTER SET latin1 COLLATE latin1_swedish_ci');
+      await admin.destroy();
+      return created;
+    };
+
+    test('every text compares byte for byte, whatever the database’s default', async () => {
+      const process = await start(await latin1(), migrated);
+      const columns = await process.dataSource.query<{ collation: string }[]>(
+        `SELECT DISTINCT collation_name AS collation FROM information_schema.columns
+         WHERE table_schema = database() AND table_name IN ('user_session', 'session_blacklist') AND collation_name IS NOT NULL`,
+      );
+      expect(columns.map(({ collation }) => collation)).toEqual(['utf8mb4_nopad_bin']);
+      expect(await pending(process)).toEqual([]);
+      const row = newRow('📱', {
+        deviceName: '📱',
+        info: '📱',
+        userAgent: '📱',
+        data: { '📱': '📱' },
+        claims: { a: '📱' },
+      });
+      await process.store.create(row);
+      expect(await process.store.listActive('📱', TYPES)).toEqual([row]);
+      await works(process);
+    });
+
+    test('tables that synchronize made in latin1 find their users all the same', async () => {
+      const process = await start(await latin1(), { synchronize: true });
+      const [row, other] = [newRow('BÖB'), newRow('böb')];
+      await process.store.create(row, (active) => active);
+      expect(await process.store.create(other, (active) => active)).toEqual([]);
+      expect(await process.store.listActive('BÖB', TYPES)).toEqual([row]);
+      expect(await process.store.endOfUser('BÖB', TYPES, 'destroyed', (active) => active)).toHaveLength(1);
+    });
+  });
+});
