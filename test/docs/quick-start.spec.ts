@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { transformFileSync, transformSync, type Options } from '@swc/core';
-import { codeBlocks, ROOT } from './documents.js';
+import { codeBlocks, readDocument, ROOT } from './documents.js';
 
 const SWC: Options = {
   swcrc: false,
@@ -19,6 +19,17 @@ const SWC: Options = {
 
 const blocks = codeBlocks(['README.md']);
 const requests = blocks.filter((block) => block.language === 'sh').flatMap((block) => curlLines(block.text));
+
+test('the README names every peer that must be installed', () => {
+  const { peerDependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+    peerDependencies: object;
+    peerDependenciesMeta: object;
+  };
+  const [, install] = /^## Install$([^]*?)^## /m.exec(readDocument('README.md')) ?? [];
+  const words = install.split(/[\s`,.]+/);
+  const required = Object.keys(peerDependencies).filter((peer) => !(peer in peerDependenciesMeta));
+  expect(required.filter((peer) => !words.includes(peer))).toEqual([]);
+});
 
 describe('the quick start of the README', () => {
   let folder: string;
