@@ -223,7 +223,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   beforeAll(async () => void (app = await start({ HTTP_ADAPTER: adapter })));
 
   test('the documentation has every route with its body, its answers and its errors', async () => {
-    const { paths } = await (await fetch(`${app.url}/docs-json`)).json();
+    const { paths }: any = await (await fetch(`${app.url}/docs-json`)).json();
     const sessions = Object.entries<any>(paths).filter(([path]) => path.startsWith('/api/session/'));
     const summary = sessions.map(([path, { post }]) => [
       path.replace('/api/session/', ''),
@@ -283,7 +283,7 @@ describe('the environment', () => {
     expect(claimsOf(access)).toMatchObject({ token_type: 'access', user_id: 1 });
     const me = await fetch(`${app.url}/api/me/`, { headers: bearer(access) });
     expect(await me.json()).toEqual({ user_id: 1 });
-    const { paths } = await (await fetch(`${app.url}/docs-json`)).json();
+    const { paths }: any = await (await fetch(`${app.url}/docs-json`)).json();
     expect(Object.keys(paths['/api/session/login'].post.responses)).not.toContain('429');
     await app.stop();
   });
@@ -304,7 +304,7 @@ describe('the environment', () => {
       status: 400,
       body: { errors: { email: ['This field is required.'] } },
     });
-    const { paths } = await (await fetch(`${app.url}/docs-json`)).json();
+    const { paths }: any = await (await fetch(`${app.url}/docs-json`)).json();
     const { properties } = paths['/auth/login'].post.requestBody.content['application/json'].schema;
     expect(Object.keys(properties)).toEqual(['email', 'password', 'session', 'info']);
     await app.stop();

@@ -132,7 +132,7 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   return {
     app,
     url,
-    users: moduleRef.get(UserAuthenticator, { strict: false }) as unknown as TestUsers,
+    users: moduleRef.get<UserAuthenticator, TestUsers>(UserAuthenticator, { strict: false }),
     get: <T>(token: Type<T> | string | symbol) => app.get<T>(token, { strict: false }),
     request,
     post,
