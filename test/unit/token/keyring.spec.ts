@@ -1,0 +1,105 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import { JwtService } from '@nestjs/jwt';
+import { Keyring } from '../../../lib/token/keyring.js';
+import { OptionFaults } from '../../../lib/option-check.js';
+import { type JwtOptions, readTokenOptions } from '../../../lib/token/token.options.js';
+
+const SECRET = randomBytes(64).toString('base64url');
+const CLAIMS = { sub: 'alice', sid: 'a session', iat: 1, exp: 2, name: 'Zoë 😀' };
+
+function keyringFor(jwt: JwtOptions): Keyring {
+  const faults = new OptionFaults();
+  const keyring = new Keyring(readTokenOptions(jwt, 'string', faults));
+  expect(faults.list).toEqual([]);
+  return keyring;
+}
+
+/** The token as it is, and broken in every way that its text can be broken in. */
+function* variantsOf(token: string): Generator<string> {
+  const [header, claims, mac] = token.split('.');
+  yield token;
+  for (let at = 0; at < token.length; at++) {
+    yield token.slice(0, at);
+    yield token.slice(0, at) + (token[at] === 'A' ? 'B' : 'A') + token.slice(at + 1);
+  }
+  // The last letter of a MAC has bits to spare: other letters stand for the same bytes.
+  for (const letter of 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_')
+    yield token.slice(0, -1) + letter;
+  for (const more of ['.', '=', '==', ' ', '\n', 'A', '.A', 'é']) yield token + more;
+  yield [header, claims].join('.');
+  yield [header, claims, mac, mac].join('.');
+  yield [header, '', mac].join('.');
+  yield [header, claims + '=', mac].join('.');
+  yield ` ${token}`;
+  yield [header, claims, mac].map((part) => Buffer.from(part, 'base64url').toString('base64')).join('.');
+  yield [header, claims, Buffer.from(mac, 'base64url').toString('hex')].join('.');
+}
+
+describe.each(['HS256', 'HS384', 'HS512'] as const)('%s', (algorithm) => {
+  test('the MAC is verified here as jsonwebtoken verifies it', () => {
+    const keyring = keyringFor({ secret: SECRET, algorithm });
+    const jsonwebtoken = new JwtService({
+      secret: SECRET,
+      verifyOptions: { algorithms: [algorithm], ignoreExpiration: true },
+    });
+    const byJsonwebtoken = (token: string): unknown => {
+      try {
+        return jsonwebtoken.verify(token);
+      } catch {
+        return undefined;
+      }
+    };
+    const good = [...variantsOf(keyring.sign(CLAIMS, 'JWT'))].filter((token) => {
+      const claims = keyring.verify(token);
+      expect([token, claims]).toEqual([token, byJsonwebtoken(token)]);
+      return claims !== undefined;
+    });
+    expect(new Set(good).size).toBe(1);
+    expect(keyring.verify(good[0])).toEqual(CLAIMS);
+  });
+
+  test('claims that are no JSON object are refused, whoever has signed them', () => {
+    const keyring = keyringFor({ secret: SECRET, algorithm });
+    const [header] = keyring.sign(CLAIMS, 'JWT').split('.');
+    const signed = (claims: string) => {
+      const text = `${header}.${Buffer.from(claims).toString('base64url')}`;
+      const mac = createHmac(`sha${algorithm.slice(2)}`, SECRET)
+        .update(text)
+        .digest('base64url');
+      return keyring.verify(`${text}.${mac}`);
+    };
+    expect(signed('{"sub":"alice"}')).toEqual({ sub: 'alice' });
+    for (const claims of ['', 'null', '5', '"text"', '{"sub":', 'true'])
+      expect([claims, signed(claims)]).toEqual([claims, undefined]);
+  });
+});
+
+describe.each(['HS256', 'jsonwebtoken'] as const)('issuer and audience, by %s', (by) => {
+  const verdict = (signed: JwtOptions, asked: JwtOptions): boolean => {
+    const token = keyringFor({ secret: SECRET, ...signed }).sign(CLAIMS, 'JWT');
+    const keyring = keyringFor({ secret: SECRET, ...asked });
+    if (by === 'HS256') return keyring.verify(token) !== undefined;
+    try {
+      return (
+        new JwtService({ secret: SECRET, verifyOptions: keyring.verifyOptions() }).verify<object>(token) !== undefined
+      );
+    } catch {
+      return false;
+    }
+  };
+
+  test.each([
+    ['ours', { issuer: 'us' }, { issuer: 'us' }, true],
+    ['another issuer', { issuer: 'them' }, { issuer: 'us' }, false],
+    ['no issuer', {}, { issuer: 'us' }, false],
+    ['an issuer that nobody asks for', { issuer: 'them' }, {}, true],
+    ['one audience', { audience: 'shop' }, { audience: 'shop' }, true],
+    ['one of several', { audience: ['shop', 'blog'] }, { audience: 'blog' }, true],
+    ['one of those asked for', { audience: 'shop' }, { audience: ['blog', 'shop'] }, true],
+    ['another audience', { audience: ['shop', 'blog'] }, { audience: 'bank' }, false],
+    ['no audience', {}, { audience: 'shop' }, false],
+  ] as const)('%s', (_, signed, asked, isValid) => {
+    expect(verdict(signed as JwtOptions, asked as JwtOptions)).toBe(isValid);
+  });
+});
