@@ -1,0 +1,21 @@
+import { createDatabase, type DatabaseName } from '../test/helpers/databases.js';
+import { answerParent, processorTime } from './child.js';
+import { type AdapterName, type GuardApp, type GuardName, startGuardApp } from './guard-app.js';
+
+/** What the parent asks of a server. */
+export type ServerQuestion = 'app' | 'processor time';
+export type ServerAnswer = Pick<GuardApp, 'url' | 'tokens' | 'endedToken'> & { processorTime: number };
+
+// Started by guard.ts as a process of its own, for one guard on one adapter.
+const [guard, adapter, databaseName] = process.argv.slice(2) as [GuardName, AdapterName, DatabaseName];
+const database = await createDatabase(databaseName);
+const app = await startGuardApp(guard, adapter, database.options);
+
+answerParent<ServerQuestion, ServerAnswer>(
+  () =>
+    Promise.resolve({ url: app.url, tokens: app.tokens, endedToken: app.endedToken, processorTime: processorTime() }),
+  async () => {
+    await app.close();
+    await database.drop();
+  },
+);
