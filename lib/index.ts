@@ -24,6 +24,7 @@ export type {
 } from './multi-session.options.js';
 export type { Duration } from './option-check.js';
 
+export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
 export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';
 export type { HttpOptions } from './http/http.options.js';
 export { ValidBody } from './http/body.guard.js';
