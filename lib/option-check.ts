@@ -80,11 +80,11 @@ export function wholeSeconds(value: unknown, name: string, faults: OptionFaults)
 }
 
 function toMilliseconds(value: unknown): number | undefined {
-  if (typeof value === 'number') return Number.isFinite(value) ? value * 1000 : undefined;
+  if (typeof value === 'number') return Number.isFinite(value) ? Math.round(value * 1000) : undefined;
   // A bare «60» would be 60 milliseconds to `ms`: surely not meant by whoever read it from the environment.
   if (typeof value !== 'string' || value.length > 100 || /^[\s\d.]*$/.test(value)) return undefined;
   const span: number | undefined = ms(value as StringValue);
-  return Number.isFinite(span) ? span : undefined;
+  return span !== undefined && Number.isFinite(span) ? Math.round(span) : undefined;
 }
 
 export function boolean(value: unknown, name: string, faults: OptionFaults): boolean {

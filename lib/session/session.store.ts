@@ -214,15 +214,11 @@ export class SessionStore {
     return this.cleanUp(async (manager) => {
       const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id').limit(limit);
       query.where('session.type NOT IN (:...types) AND session.lastUpdate <= :unusedSince', { types, unusedSince });
-      const rows = await query.getRawMany<{ id: string }>();
-      return this.endRows(
-        manager,
-        await this.lockRows(
-          manager,
-          rows.map((row) => row.id),
-        ),
-        'expired',
-      );
+      const found = await query.getRawMany<{ id: string }>();
+      const ids = found.map((row) => row.id);
+      // One that was used before it could be locked is in use by a process that knows its type.
+      const unused = (await this.lockRows(manager, ids)).filter((row) => row.lastUpdate.getTime() <= unusedSince);
+      return this.endRows(manager, unused, 'expired');
     });
   }
 

@@ -548,6 +548,37 @@ onEachDatabase((name) => {
       expect(await store.find(known.id)).toEqual(known);
       expect(await dataSource.manager.countBy(BlacklistEntity, { userId: 'gone', reason: 'expired' })).toBe(25);
     });
+
+    if (name === 'postgres' || name === 'mariadb') {
+      test('leaves what was used or extended after it was found', async () => {
+        const past = new Date(Math.floor(clock.now() / 1000) * 1000 - 5000);
+        const later = new Date(clock.now() + 60_000);
+        const cases = [
+          {
+            row: await create('late', { expiresAt: past }),
+            used: { expiresAt: later },
+            cleanUp: () => store.endExpired(10),
+          },
+          {
+            row: await create('late', { type: 'REMOVED', lastUpdate: past }),
+            used: { lastUpdate: later },
+            cleanUp: () => store.endOfRemovedTypes(TYPES, clock.now() - 1000, 10),
+          },
+        ];
+        for (const { row, used, cleanUp } of cases) {
+          const runner = processes[2].dataSource.createQueryRunner();
+          await runner.startTransaction();
+          await runner.manager.update(SessionEntity, { id: row.id }, used);
+          // It finds the row as it was, and waits for the transaction.
+          const cleaning = cleanUp();
+          await sleep(100);
+          await runner.commitTransaction();
+          await runner.release();
+          await cleaning;
+          expect(await store.find(row.id)).toEqual({ ...row, ...used });
+        }
+      });
+    }
   });
 
   test('everything at once for a while: nothing fails, and what was given up was given up to another', async () => {
