@@ -1,6 +1,5 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
-import { JwtService } from '@nestjs/jwt';
 import { Keyring } from '../../../lib/token/keyring.js';
 import { OptionFaults } from '../../../lib/option-check.js';
 import { type JwtOptions, readTokenOptions } from '../../../lib/token/token.options.js';
@@ -37,26 +36,12 @@ function* variantsOf(token: string): Generator<string> {
 }
 
 describe.each(['HS256', 'HS384', 'HS512'] as const)('%s', (algorithm) => {
-  test('the MAC is verified here as jsonwebtoken verifies it', () => {
+  test('a token has one text, and every other is refused', () => {
     const keyring = keyringFor({ secret: SECRET, algorithm });
-    const jsonwebtoken = new JwtService({
-      secret: SECRET,
-      verifyOptions: { algorithms: [algorithm], ignoreExpiration: true },
-    });
-    const byJsonwebtoken = (token: string): unknown => {
-      try {
-        return jsonwebtoken.verify(token);
-      } catch {
-        return undefined;
-      }
-    };
-    const good = [...variantsOf(keyring.sign(CLAIMS, 'JWT'))].filter((token) => {
-      const claims = keyring.verify(token);
-      expect([token, claims]).toEqual([token, byJsonwebtoken(token)]);
-      return claims !== undefined;
-    });
-    expect(new Set(good).size).toBe(1);
-    expect(keyring.verify(good[0])).toEqual(CLAIMS);
+    const token = keyring.sign(CLAIMS, 'JWT');
+    expect(keyring.verify(token)).toEqual(CLAIMS);
+    const good = [...variantsOf(token)].filter((variant) => keyring.verify(variant) !== undefined);
+    expect([...new Set(good)]).toEqual([token]);
   });
 
   test('claims that are no JSON object are refused, whoever has signed them', () => {
@@ -75,18 +60,10 @@ describe.each(['HS256', 'HS384', 'HS512'] as const)('%s', (algorithm) => {
   });
 });
 
-describe.each(['HS256', 'jsonwebtoken'] as const)('issuer and audience, by %s', (by) => {
+describe('issuer and audience', () => {
   const verdict = (signed: JwtOptions, asked: JwtOptions): boolean => {
     const token = keyringFor({ secret: SECRET, ...signed }).sign(CLAIMS, 'JWT');
-    const keyring = keyringFor({ secret: SECRET, ...asked });
-    if (by === 'HS256') return keyring.verify(token) !== undefined;
-    try {
-      return (
-        new JwtService({ secret: SECRET, verifyOptions: keyring.verifyOptions() }).verify<object>(token) !== undefined
-      );
-    } catch {
-      return false;
-    }
+    return keyringFor({ secret: SECRET, ...asked }).verify(token) !== undefined;
   };
 
   test.each([

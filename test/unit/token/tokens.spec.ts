@@ -114,6 +114,65 @@ describe('access tokens', () => {
   });
 });
 
+describe('a token that was verified before', () => {
+  const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const options: [string, JwtOptions][] = [
+    ['HS256', { secret: SECRET, issuer: 'us', audience: 'shop' }],
+    ['ES256', { keys: [{ algorithm: 'ES256', privateKey: pair.privateKey }] }],
+  ];
+
+  test.each(options)('gets the verdict that it would get anew, whatever is done to its text: %s', (_, jwt) => {
+    const warm = tokensFor(jwt).access;
+    const token = warm.issue(subject({ claims: { list: [1, { two: 2 }] } }), NOW);
+    expect(warm.verify(token)).toBeDefined();
+    for (let at = 0; at < token.length; at++) {
+      for (const text of [
+        token.slice(0, at),
+        `${token.slice(0, at)}${token[at] === 'A' ? 'B' : 'A'}${token.slice(at + 1)}`,
+      ]) {
+        expect(warm.verify(text)).toEqual(tokensFor(jwt).access.verify(text));
+      }
+      expect(warm.verify(token)).toMatchObject({ userId: 'alice' });
+    }
+  });
+
+  test('expires all the same', () => {
+    let now = NOW;
+    const faults = new OptionFaults();
+    const config = readTokenOptions({ secret: SECRET }, 'string', faults);
+    const access = new AccessTokens(new Keyring(config), config, () => now);
+    const token = access.issue(subject(), NOW);
+    expect(access.verify(token)).toBeDefined();
+    now = NOW + 300_000;
+    expect(access.verify(token)).toBeUndefined();
+  });
+
+  test('is not changed by what a request does with what it says', () => {
+    const { access } = tokensFor({ secret: SECRET });
+    const token = access.issue(subject({ claims: { roles: ['user'] } }), NOW);
+    const first = access.verify(token) as unknown as { userId: string; claims: { roles: string[] } };
+    first.userId = 'mallory';
+    expect(() => first.claims.roles.push('admin')).toThrow(TypeError);
+    expect(access.verify(token)).toMatchObject({ userId: 'alice', claims: { roles: ['user'] } });
+  });
+
+  test('is forgotten when too many have come after it', () => {
+    const { access, keyring } = tokensFor({ secret: SECRET });
+    let asked = 0;
+    const verify = keyring.verify.bind(keyring);
+    keyring.verify = (text) => {
+      asked++;
+      return verify(text);
+    };
+    const first = access.issue(subject(), NOW);
+    for (let at = 0; at < 2; at++) access.verify(first);
+    expect(asked).toBe(1);
+    for (let at = 0; at < 10_000; at++) access.verify(access.issue(subject(), NOW));
+    access.verify(first);
+    expect(asked).toBe(10_002);
+  });
+});
+
 describe('refresh tokens', () => {
   const source = {
     sessionId: '0190b8a4-0000-7000-8000-000000000001',
