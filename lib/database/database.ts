@@ -198,7 +198,9 @@ export class Database {
     const key = BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (lock?.ifHeld !== 'give-up') {
       // Without parameters, so that both go in one round trip.
-      await runner.query(`SET LOCAL lock_timeout = '${this.lockWait}s'; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
+      await runner.query(
+        `SET LOCAL lock_timeout = '${this.lockWait}s'; SELECT pg_advisory_xact_lock('${key}'::bigint)`,
+      );
       return;
     }
     const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
