@@ -229,7 +229,8 @@ export class SessionService {
         events.emit('refresh.replayed', this.supersededEvent(row, token, now, client));
         return { row, handedOut: true };
       case 'recover': {
-        const recovered = await store.recover(row, this.nextGeneration(policy, row, now), now);
+        const next = this.nextGeneration(policy, row, now);
+        const recovered = await store.recover(row, next, now, { blacklistLost: blacklistAfterRotation });
         if (recovered) events.emit('refresh.recovered', this.supersededEvent(row, token, now, client));
         return recovered ? { row: recovered, handedOut: true, rotated: true } : undefined;
       }

@@ -108,17 +108,16 @@ export class SessionStore {
           if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
         },
       );
-    if (!condition.blacklistParent) return this.database.run(update);
-    const row = await this.database.transaction(undefined, async (manager) => {
-      const rotated = await update(manager);
-      if (rotated) await this.recordRotated(manager, rotated, token);
-      return rotated;
-    });
-    return row ?? null;
+    return this.supersede(update, condition.blacklistParent ? token : undefined);
   }
 
   /** `recover`: the lost successor dies. Its holder must not have been seen. @returns the row after it, or null on a miss */
-  async recover(row: SessionEntity, next: NextGeneration, now: number): Promise<SessionEntity | null> {
+  async recover(
+    row: SessionEntity,
+    next: NextGeneration,
+    now: number,
+    condition: { blacklistLost?: boolean } = {},
+  ): Promise<SessionEntity | null> {
     const from = {
       sessionId: row.id,
       jti: row.refreshJti,
@@ -126,9 +125,10 @@ export class SessionStore {
       parentJti: row.parentJti,
       parentGeneration: row.parentGeneration,
     };
-    return this.database.run((manager) =>
-      this.advance(manager, from, next, now, (query) => query.andWhere('confirmedGeneration < generation')),
-    );
+    const update = (manager: EntityManager) =>
+      this.advance(manager, from, next, now, (query) => query.andWhere('confirmedGeneration < generation'));
+    const lost = { jti: row.refreshJti, expiresAt: row.expiresAt.getTime() };
+    return this.supersede(update, condition.blacklistLost ? lost : undefined);
   }
 
   /** `keep`: sets `lastUpdate`, and the generation as seen in use. @returns the row, or null where the token is not current */
@@ -267,15 +267,24 @@ export class SessionStore {
     await manager.createQueryBuilder().insert().into(SessionEntity).values(values).updateEntity(false).execute();
   }
 
-  private recordRotated(manager: EntityManager, row: SessionEntity, token: RefreshTokenClaims): Promise<void> {
-    const entry = {
-      id: token.jti,
-      sessionId: row.id,
-      userId: row.userId,
-      reason: 'rotated',
-      expiresAt: new Date(token.expiresAt),
-    };
-    return this.blacklist.record(manager, 'token', [entry]);
+  /** Runs the update and, where it names the superseded token, writes that to the blacklist: both or neither. */
+  private async supersede(
+    update: (manager: EntityManager) => Promise<SessionEntity | null>,
+    superseded: Pick<RefreshTokenClaims, 'jti' | 'expiresAt'> | undefined,
+  ): Promise<SessionEntity | null> {
+    if (!superseded) return this.database.run(update);
+    const row = await this.database.transaction(undefined, async (manager) => {
+      const updated = await update(manager);
+      if (updated) {
+        const { id: sessionId, userId } = updated;
+        const expiresAt = new Date(superseded.expiresAt);
+        await this.blacklist.record(manager, 'token', [
+          { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt },
+        ]);
+      }
+      return updated;
+    });
+    return row ?? null;
   }
 
   private active(

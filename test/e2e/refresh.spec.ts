@@ -210,7 +210,11 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         sessionId: login.session_id,
         expiresAt: new Date(exp * 1000),
       });
-      expect(await isLive(body.access)).toBe(true);
+      // The answer was lost, so the successor is dead too.
+      const recovered = await refresh(login.refresh, 'STRICT');
+      const lost = JSON.parse(Buffer.from(body.refresh.split('.')[1], 'base64url').toString());
+      expect(await entries.countBy({ id: lost.jti, kind: 'token' })).toBe(1);
+      expect(await isLive(recovered.body.access)).toBe(true);
     });
   });
 
