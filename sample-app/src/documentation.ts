@@ -4,8 +4,14 @@ import { SessionsController } from 'nestjs-multisession';
 import { documentSessions } from 'nestjs-multisession/swagger';
 import type { Environment } from './environment.js';
 
+const DJANGO_NOTE =
+  'DJANGO_COMPAT=1: the errors have the statuses and bodies of Django REST framework instead of those shown here.';
+
 /** Swagger UI at `/docs`, and the document itself at `/docs-json`. */
-export function serveDocumentation(app: INestApplication, { sessions, throttleLogins }: Environment): void {
+export function serveDocumentation(
+  app: INestApplication,
+  { sessions, djangoCompat, throttleLogins }: Environment,
+): void {
   const { usernameField, secretKey } = sessions;
   documentSessions(SessionsController, { usernameField, secretKey: secretKey !== false });
   if (throttleLogins) {
@@ -14,6 +20,10 @@ export function serveDocumentation(app: INestApplication, { sessions, throttleLo
     const description = '`too_many_requests`: try again after Retry-After seconds';
     ApiTooManyRequestsResponse({ description })(prototype, 'login', login);
   }
-  const config = new DocumentBuilder().setTitle('Sample application of nestjs-multisession').addBearerAuth().build();
+  const config = new DocumentBuilder()
+    .setTitle('Sample application of nestjs-multisession')
+    .setDescription(djangoCompat ? DJANGO_NOTE : '')
+    .addBearerAuth()
+    .build();
   SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, config));
 }

@@ -1,4 +1,5 @@
 import 'reflect-metadata';
+import { ConsoleLogger } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter } from '@nestjs/platform-fastify';
@@ -28,7 +29,7 @@ async function listen(environment: Environment, dataSource: DataSource): Promise
   // Nest would log what stops the start, with its stack; it is told below, in words.
   const options = { logger: false, abortOnError: false } as const;
   const app = await NestFactory.create(AppModule.with(environment, dataSource), adapter, options);
-  app.useLogger(['warn', 'error', 'fatal']);
+  app.useLogger(new ConsoleLogger({ logLevels: ['warn', 'error', 'fatal'] }));
   app.enableShutdownHooks(['SIGTERM', 'SIGINT'], { useProcessExit: true });
   serveDocumentation(app, environment);
   await app.listen(environment.port, '0.0.0.0').catch((error: NodeJS.ErrnoException) => {

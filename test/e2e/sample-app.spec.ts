@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
@@ -63,10 +63,22 @@ async function emptyDatabase(name: DatabaseName) {
   const database = await createDatabase(name);
   const { options } = database;
   const isServer = 'url' in options;
-  const url = isServer ? String(options.url) : join(folder, `${name}.db`);
+  const url = isServer ? String(options.url) : join(mkdtempSync(join(folder, 'sqlite-')), 'sample.db');
   const own = isServer ? options : { type: 'better-sqlite3', database: url };
   return { url, options: own as DataSourceOptions, drop: () => database.drop() };
 }
+
+/** Does what a start does to its database, when it is told to. */
+const OPENS_DATABASE = `
+  import { readDatabaseUrl } from './dist-app/database/database-url.js';
+  import { openDatabase } from './dist-app/database/open-database.js';
+  process.once('message', async (url) => {
+    const users = [{ username: 'alice', password: 'a password', active: true }];
+    await (await openDatabase(readDatabaseUrl(url), users)).destroy();
+    process.disconnect();
+  });
+  process.send('ready');
+`;
 
 onEachDatabase((databaseName) => {
   let database: Awaited<ReturnType<typeof emptyDatabase>>;
@@ -95,6 +107,20 @@ onEachDatabase((databaseName) => {
     onDatabase((dataSource) =>
       dataSource.query<{ id: number; username: string; password_hash: string }[]>('SELECT * FROM app_user ORDER BY id'),
     );
+
+  test('several processes make the tables and the users of an empty database at once', async () => {
+    const { url, drop } = await emptyDatabase(databaseName);
+    const children = Array.from({ length: 4 }, () =>
+      spawn(process.execPath, ['--input-type=module', '-e', OPENS_DATABASE], {
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      }),
+    );
+    const codes = children.map((child) => once(child, 'close').then(([code]) => code as number));
+    await Promise.all(children.map((child) => once(child, 'message')));
+    for (const child of children) child.send(url);
+    expect(await Promise.all(codes)).toEqual([0, 0, 0, 0]);
+    await drop();
+  });
 
   test('the printed curl line logs in', async () => {
     for (const app of apps) expect(await runPrintedCurl(app)).toEqual(ISSUED);
@@ -162,6 +188,7 @@ onEachDatabase((databaseName) => {
         expect(await app.post('/api/session/refresh/', { ...ALICE, refresh: body.refresh })).toMatchObject({
           status: 503,
         });
+        expect(app.stderr()).toMatch(/the users could not be read: .*app_user/);
       }
     } finally {
       await rename('app_user_away', 'app_user');
@@ -194,7 +221,7 @@ onEachDatabase((databaseName) => {
       const late = post(app, agent, '/api/session/login', ALICE);
       expect((await Promise.all(logins)).map(({ status }) => status)).toEqual(Array(12).fill(200));
       expect(await late).toBe(200);
-      expect(await stopped).toMatchObject({ code: 0, stderr: '' });
+      expect(await stopped).toMatchObject({ code: 0 });
       expect(performance.now() - begun).toBeLessThan(4000);
       unused.destroy();
       agent.destroy();

@@ -17,6 +17,8 @@ export interface SampleApp {
   readonly url: string;
   /** All that it has printed on its standard output. */
   readonly stdout: () => string;
+  /** The same of its standard error. */
+  readonly stderr: () => string;
   readonly ended: Promise<Ended>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<{ status: number; body: any }>;
   /** Ends it with SIGTERM; one that does not end is killed after a while, and its code is null. */
@@ -58,6 +60,7 @@ export async function startSampleApp(environment: Record<string, string> = {}): 
     child,
     url,
     stdout: () => printed.stdout,
+    stderr: () => printed.stderr,
     ended,
     post: async (path, body, headers) => {
       const response = await fetch(url + path, {

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Injectable, Logger } from '@nestjs/common';
 import { InjectRepository } from '@nestjs/typeorm';
 import { type Credentials, UnavailableError, UserAuthenticator, type UserId } from 'nestjs-multisession';
 import { Repository } from 'typeorm';
@@ -25,11 +25,14 @@ export class UsersAuthenticator extends UserAuthenticator<User> {
   }
 }
 
+const logger = new Logger('Users');
+
 /** A database that is away is no wrong password: 503, so that clients keep their tokens and try again. */
 async function orUnavailable<T>(query: Promise<T>): Promise<T> {
   try {
     return await query;
   } catch (error) {
+    logger.error(`the users could not be read: ${(error as Error).message}`);
     throw new UnavailableError(error);
   }
 }
