@@ -53,8 +53,8 @@ const TOKEN_NOT_VALID = {
   refresh: { detail: 'Token is invalid or expired', code: 'token_not_valid' },
 };
 
-/** The members of the body that Nest gives an exception; one with others was made by hand. */
-const NEST_MEMBERS = ['statusCode', 'error', 'message'];
+/** The members of the body that Nest gives an exception, and a code as ours have one; with others it was made by hand. */
+const PLAIN_MEMBERS = ['statusCode', 'error', 'message', 'code'];
 
 /** @returns what DRF answers; undefined where the error is to be answered as it is */
 export function drfAnswerOf(error: unknown, asked: Asked): DrfAnswer | undefined {
@@ -123,7 +123,7 @@ function plainError(error: unknown): { status: number; message: string } | undef
   if (error instanceof HttpException) {
     const body = error.getResponse() as string | { message?: string | string[] };
     const { message } = typeof body === 'string' ? { message: body } : body;
-    const isPlain = typeof body === 'string' || Object.keys(body).every((member) => NEST_MEMBERS.includes(member));
+    const isPlain = typeof body === 'string' || Object.keys(body).every((member) => PLAIN_MEMBERS.includes(member));
     return isPlain && message !== undefined
       ? { status: error.getStatus(), message: [message].flat().join(' ') }
       : undefined;
