@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { ApiOperation, ApiResponse, type ApiResponseSchemaHost, ApiTags } from '@nestjs/swagger';
+import { ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
 import { SessionsController } from '../http/sessions.controller.js';
 import type { MultiSessionErrorCode } from '../multi-session.errors.js';
 
@@ -25,6 +25,7 @@ interface RouteDocument {
   readonly errors: Partial<Record<number, readonly MultiSessionErrorCode[]>>;
 }
 
+const TAG = 'sessions';
 /** The name that `DocumentBuilder.addBearerAuth()` gives its scheme. */
 const BEARER = 'bearer';
 
@@ -157,7 +158,6 @@ export function documentSessions(
   controller: Type<SessionsController> = SessionsController,
   options: DocumentSessionsOptions = {},
 ): void {
-  ApiTags('sessions')(controller);
   for (const [name, route] of Object.entries(ROUTES)) documentRoute(controller, name, route, options);
 }
 
@@ -173,6 +173,7 @@ function documentRoute(
   apply(
     ApiOperation({
       summary: route.summary,
+      tags: [TAG],
       requestBody: { required: true, content: { 'application/json': { schema: bodyOf(route, options) } } },
       ...(needsToken && { security: [{ [BEARER]: [] }] }),
     }),
