@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createDatabase, type DatabaseName } from '../test/helpers/databases.js';
 import { answerParent, processorTime } from './child.js';
 import { type AdapterName, type GuardApp, type GuardName, startGuardApp } from './guard-app.js';
@@ -15,6 +16,8 @@ answerParent<ServerQuestion, ServerAnswer>(
   () =>
     Promise.resolve({ url: app.url, tokens: app.tokens, endedToken: app.endedToken, processorTime: processorTime() }),
   async () => {
+    // The load generator leaves requests behind; without their answers, TypeORM would take the connections from under them.
+    await sleep(1000);
     await app.close();
     await database.drop();
   },
