@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import type { CleanupConfig } from './session.options.js';
 import type { SessionPolicies } from './session.policies.js';
 import type { SessionService } from './session.service.js';
-import type { SessionStore } from './session.store.js';
+import type { EndedSession, SessionStore } from './session.store.js';
 
 /** What one run of the cleanup took away. */
 export interface CleanupResult {
@@ -67,32 +67,39 @@ export class SessionCleanup {
     if (!this.stopped) this.start();
   }
 
+  /**
+   * Step by step, each until there is nothing left. A process that finds another one at it stops altogether, and the other goes
+   * on: were it to try its next step, the two could send each other away and leave the rest to the next interval.
+   */
   private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
-    const { batchSize } = this.config;
-    const endRemoved = () =>
-      removedTypesUnusedFor === undefined
-        ? Promise.resolve([])
-        : this.store.endOfRemovedTypes(this.policies.types, this.now() - removedTypesUnusedFor, batchSize);
-    return {
-      sessions: (await this.endAll(() => this.store.endExpired(batchSize))) + (await this.endAll(endRemoved)),
-      blacklistEntries: await this.inBatches(() => this.store.deleteExpiredEntries(batchSize)),
-    };
-  }
-
-  private endAll(batch: () => ReturnType<SessionStore['endExpired']>): Promise<number> {
-    return this.inBatches(async () => {
-      const ended = await batch();
-      return ended && this.service.announceEnded(ended);
-    });
-  }
-
-  /** Until there is nothing left, or another process is at it. @param batch does one and says how much it was */
-  private async inBatches(batch: () => Promise<number | undefined>): Promise<number> {
-    let total = 0;
-    for (;;) {
-      const done = this.stopped ? 0 : await batch();
-      if (!done) return total;
-      total += done;
+    const result = { sessions: 0, blacklistEntries: 0 };
+    for (const [counted, batch] of this.steps(removedTypesUnusedFor)) {
+      for (;;) {
+        const done = this.stopped ? 0 : await batch();
+        if (done === undefined) return result;
+        if (done === 0) break;
+        result[counted] += done;
+      }
     }
+    return result;
+  }
+
+  /** What each step counts, and one batch of it: undefined where another process is at it. */
+  private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
+    const { store, policies } = this;
+    const { batchSize } = this.config;
+    const announced = (ended: EndedSession[] | undefined) => ended && this.service.announceEnded(ended);
+    const unusedSince = this.now() - (removedTypesUnusedFor ?? 0);
+    return [
+      ['sessions', async () => announced(await store.endExpired(batchSize))],
+      [
+        'sessions',
+        async () =>
+          removedTypesUnusedFor === undefined
+            ? 0
+            : announced(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
+      ],
+      ['blacklistEntries', () => store.deleteExpiredEntries(batchSize)],
+    ];
   }
 }
