@@ -210,8 +210,8 @@ export class SessionService {
     const { updateLastLogin, reuseGrace, blacklistAfterRotation } = policy.config;
     switch (verdict.kind) {
       case 'keep': {
+        if (!updateLastLogin) confirmed.note(row.id, token.generation);
         const kept = updateLastLogin ? await store.touch(token, now) : row;
-        confirmed.note(row.id, token.generation);
         return kept ? { row: kept, handedOut: false } : undefined;
       }
       case 'renew':
@@ -285,10 +285,7 @@ export class SessionService {
     const policy = policies.get(current.sessionType);
     // A type that has gone fails closed. And no token is taken for longer than its type's lifetime is now: blacklist entries
     // are kept no longer than that, so a token from before the lifetime was shortened could outlive its entry.
-    if (
-      !policy ||
-      clock.now() >= current.issuedAt * 1000 + policy.config.accessTokenLifetime + tokens.clockTolerance + 1000
-    ) {
+    if (!policy || clock.now() >= current.issuedAt * 1000 + policy.config.accessTokenLifetime + tokens.clockTolerance) {
       throw new TokenNotValidError('access');
     }
     const { accessCheck } = policy.config;
