@@ -3,6 +3,7 @@ import { HttpException, HttpStatus } from '@nestjs/common';
 /** The stable `code` in the body of every error of this library. */
 export type MultiSessionErrorCode =
   | 'bad_authorization_header'
+  | 'csrf_failed'
   | 'invalid_credentials'
   | 'invalid_session_type'
   | 'not_authenticated'
@@ -131,6 +132,17 @@ export class BadAuthorizationHeaderError extends MultiSessionError {
   }
 }
 
+/** 403: tokens travel in cookies here, and the request does not show that it was sent by a page that may use them. */
+export class CsrfFailedError extends MultiSessionError {
+  constructor() {
+    super(
+      'csrf_failed',
+      HttpStatus.FORBIDDEN,
+      'A request with cookies must have the header X-Session-Transport: cookie, and come from an allowed origin',
+    );
+  }
+}
+
 /** 403: `@SessionTypes` does not name the type of the caller's session. */
 export class SessionTypeNotAllowedError extends MultiSessionError {
   constructor() {
@@ -140,7 +152,7 @@ export class SessionTypeNotAllowedError extends MultiSessionError {
 
 /**
  * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. Never told as a bad token, since a
- * client would drop its tokens for it. The driver's own error is the `cause`, for the log; the body does not show it.
+ * client would drop its tokens for it. The `cause`, for the log, says what failed and no value; the body does not show it.
  */
 export class UnavailableError extends MultiSessionError {
   constructor(cause?: unknown) {

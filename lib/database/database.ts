@@ -54,13 +54,21 @@ const TRY_AGAIN = new Set([
 ]);
 const TRIES = 5;
 const SQLITE_WAIT = 10_000;
+/** How much longer than for a lock we wait for a server that says nothing, in milliseconds. */
+const BEYOND_THE_LOCK = 5000;
 
 /** What a transaction throws to give up in silence: the lock is held by another process. */
 class LockHeld extends Error {}
 
+/** The server has said nothing for too long: it hangs, a lock is held on our rows, or the network loses what we send. */
+class NoAnswer extends Error {}
+
 /**
  * What differs between PostgreSQL, MySQL/MariaDB and SQLite, in one place: the time, locks that hold across processes,
  * rows out of an update, and which faults are worth another try. Any fault of the driver leaves here as `UnavailableError`.
+ *
+ * Invariant: on a database with a server, `run` and `transaction` settle within `lockWait` plus five seconds, however long they
+ * waited for a connection or an answer, or behind others that got none; a connection that has not answered goes back to no pool.
  */
 export class Database {
   readonly kind: DatabaseKind;
@@ -91,7 +99,8 @@ export class Database {
 
   /** One statement, or several that need no transaction; tried again where the database broke a deadlock. */
   async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
-    const once = () => this.onPrimary((runner) => work(runner.manager));
+    const deadline = this.newDeadline();
+    const once = () => this.onPrimary(deadline, (runner) => work(runner.manager));
     return this.guarded(() => this.exclusive(() => withRetries(once)));
   }
 
@@ -103,8 +112,14 @@ export class Database {
     lock: TransactionLock | undefined,
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T | undefined> {
-    const once = () => this.onPrimary((runner) => this.transactionOn(runner, lock, work));
-    const attempt = () => this.guarded(() => this.exclusive(() => withRetries(once)));
+    // From here, so that those who wait behind one that hangs give up together with it and not one after the other; a long
+    // queue that moves gives up nobody.
+    const askedAt = performance.now();
+    const attempt = (movedAt = askedAt) => {
+      const deadline = this.newDeadline(Math.max(askedAt, movedAt));
+      const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
+      return this.guarded(() => this.exclusive(() => withRetries(once)));
+    };
     // Waiting here and not in the pool: one user's logins must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
   }
@@ -149,14 +164,42 @@ export class Database {
     return row;
   }
 
+  /** On the monotonic clock. SQLite answers within the process, so there is nobody to wait for. */
+  private newDeadline(since = performance.now()): number {
+    return this.kind === 'sqlite' ? Infinity : since + this.lockWait * 1000 + BEYOND_THE_LOCK;
+  }
+
   /** TypeORM reads on a replica where there is one, and what was just written may not be there yet: never here. */
-  private async onPrimary<T>(work: (runner: QueryRunner) => Promise<T>): Promise<T> {
+  private async onPrimary<T>(deadline: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner('master');
+    if (this.kind === 'sqlite') return work(runner);
+    const connection = await this.connect(runner, deadline);
     try {
-      return await work(runner);
+      return await before(deadline, () => work(runner));
+    } catch (error) {
+      if (error instanceof NoAnswer) this.hangUp(connection);
+      throw error;
     } finally {
-      if (this.kind !== 'sqlite') await runner.release();
+      await runner.release();
     }
+  }
+
+  private async connect(runner: QueryRunner, deadline: number): Promise<unknown> {
+    let connecting: Promise<unknown> | undefined;
+    try {
+      return await before(deadline, () => (connecting = runner.connect() as Promise<unknown>));
+    } catch (error) {
+      // It may yet be given one, which nobody waits for any more.
+      const given = error instanceof NoAnswer ? connecting : undefined;
+      given?.then(() => runner.release()).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Closes the socket at once: to be polite to a server that does not answer would be to wait for it again. */
+  private hangUp(connection: unknown): void {
+    if (this.kind === 'postgres') void (connection as { end(): Promise<void> }).end().catch(() => undefined);
+    else (connection as { destroy(): void }).destroy();
   }
 
   private async transactionOn<T>(
@@ -176,12 +219,25 @@ export class Database {
       await runner.commitTransaction();
       return result;
     } catch (error) {
-      // The first error is the one to tell; a rollback on a lost connection fails too, and the database rolls back itself.
-      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => undefined);
+      if (runner.isTransactionActive) await this.rollBack(runner);
       if (error instanceof LockHeld) return undefined;
       throw error;
     } finally {
       if (held) await runner.query('SELECT RELEASE_LOCK(?)', [lockName]).catch(() => undefined);
+    }
+  }
+
+  /** The error before it is the one to tell: a rollback on a lost connection fails too, and the database rolls back by itself. */
+  private async rollBack(runner: QueryRunner): Promise<void> {
+    try {
+      await runner.rollbackTransaction();
+    } catch {
+      // So does SQLite where its disk is full, and TypeORM holds its one connection for busy until a ROLLBACK has succeeded.
+      if (this.kind !== 'sqlite') return;
+      await runner.query('BEGIN').then(
+        () => runner.rollbackTransaction(),
+        () => undefined,
+      );
     }
   }
 
@@ -236,16 +292,30 @@ export class Database {
     });
   }
 
-  /** A driver's fault is the server's: it becomes a 503, and its text goes to the log alone. */
+  /** A driver's fault is the server's: it becomes a 503, and what it said goes to the log alone, without values. */
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
       if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
-      this.logger.error(`the database failed: ${describe(error)}`);
-      throw new UnavailableError(error);
+      const fault = withoutValues(error);
+      this.logger.error(`the database failed: ${fault.message}`);
+      throw new UnavailableError(fault);
     }
   }
+}
+
+/** @throws NoAnswer where `work` takes until after the deadline; what it comes to then is nobody's */
+async function before<T>(deadline: number, work: () => Promise<T>): Promise<T> {
+  const left = deadline - performance.now();
+  if (left <= 0) throw new NoAnswer('no answer in time');
+  let timer: NodeJS.Timeout | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new NoAnswer('no answer in time')), left);
+  });
+  // A `work` that throws at once must be a rejection too, or the timer would stay.
+  const working = (async () => work())();
+  return Promise.race([working, tooLate]).finally(() => clearTimeout(timer));
 }
 
 async function withRetries<T>(once: () => Promise<T>): Promise<T> {
@@ -274,10 +344,16 @@ function isProgrammingError(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
-// The statement's parameters are left out: TypeORM's error holds them, and they are ids and addresses. So is what the
-// driver's text quotes, as MySQL's «Duplicate entry '…'» does.
-function describe(error: unknown): string {
+/**
+ * What failed, and no value of the statement. The driver's own error holds it with its parameters, among them a token's `jti`, and
+ * whoever logs an error logs its cause; its text quotes values too, as MySQL's «Duplicate entry '…'» does.
+ */
+function withoutValues(error: unknown): Error {
   const code = codeOf(error);
-  const text = error instanceof Error ? error.message.replace(/(["'`])[^]*\1(?!\w)/, '…').split('\n')[0] : typeof error;
-  return `${code ? `${String(code)} ` : ''}${text.slice(0, 300)}`;
+  const { name, message } = error instanceof Error ? error : { name: 'Error', message: typeof error };
+  const text = message
+    .replace(/(["'`])[^]*\1(?!\w)/, '…')
+    .split('\n')[0]
+    .slice(0, 300);
+  return Object.assign(new Error(code ? `${code} ${text}` : text), { name, code });
 }

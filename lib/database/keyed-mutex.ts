@@ -1,11 +1,19 @@
 /** One at a time for each key, in the order of arrival, within this process. */
 export class KeyedMutex {
-  private readonly tails = new Map<string, Promise<unknown>>();
+  /** The last in each queue. It gives the time of the last success in the queue, on the monotonic clock. */
+  private readonly tails = new Map<string, Promise<number>>();
 
-  /** Runs `work` when all that was given earlier for this key has settled. */
-  async run<T>(key: string, work: () => Promise<T>): Promise<T> {
-    const turn = (this.tails.get(key) ?? Promise.resolve()).then(work, work);
-    const tail = turn.catch(() => undefined);
+  /**
+   * Runs `work` when all that was given earlier for this key has settled, with the time in milliseconds at which one of those
+   * that it waited for last succeeded: minus infinity for none.
+   */
+  async run<T>(key: string, work: (movedAt: number) => Promise<T>): Promise<T> {
+    const before = this.tails.get(key) ?? Promise.resolve(-Infinity);
+    const turn = before.then(work);
+    const tail = turn.then(
+      () => performance.now(),
+      () => before,
+    );
     this.tails.set(key, tail);
     try {
       return await turn;

@@ -30,6 +30,13 @@ export class OwnConnection {
     return result;
   }
 
+  /** The driver's own client, held until `close`: for what is more than statements. */
+  async hold(): Promise<unknown> {
+    const dataSource = await (this.opened ??= new DataSource(this.options()).initialize());
+    this.running = dataSource.createQueryRunner('master');
+    return this.running.connect();
+  }
+
   /** Closes it, without waiting for a statement that hangs. */
   async close(): Promise<void> {
     const { opened, running } = this;

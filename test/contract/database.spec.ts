@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { Logger } from '@nestjs/common';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { DataSource, DataSourceOptions, EntityManager } from 'typeorm';
@@ -169,9 +170,12 @@ onEachDatabase((name) => {
     await expect(first.store.create(Object.assign(newRow(quoted), { type: null }))).rejects.toBeInstanceOf(
       UnavailableError,
     );
+    const fault: unknown = await first.store.create(row).catch((caught: unknown) => caught);
+    expect(inspect(fault, { depth: 9, showHidden: true })).not.toMatch(/hara|the-info|INSERT/i);
+    expect(inspect(fault, { depth: 9, showHidden: true })).not.toContain(row.refreshJti);
     if (!isEmbedded({ name })) await expect(first.store.create(away)).rejects.toBeInstanceOf(UnavailableError);
     const lines = error.mock.calls.map(([line]) => String(line));
-    expect(lines).toHaveLength(isEmbedded({ name }) ? 2 : 3);
+    expect(lines).toHaveLength(isEmbedded({ name }) ? 3 : 4);
     for (const line of lines) {
       expect(line).toMatch(/^the database failed: \S+/);
       expect(line).not.toMatch(/secret|value` end|o'hara|xxx|the-info|the-type|\n/);
@@ -212,6 +216,25 @@ onEachDatabase((name) => {
   });
 
   if (isEmbedded({ name })) {
+    test('a database that is full has rolled back by itself: it refuses what it has no room for, and nothing afterwards', async () => {
+      logged();
+      const { database, dataSource, store } = first;
+      const [{ page_count: pages }] = await dataSource.query<[{ page_count: number }]>('PRAGMA page_count');
+      await dataSource.query(`PRAGMA max_page_count = ${pages}`);
+      const large = newRow('alice', { info: 'x'.repeat(100_000) });
+      for (let time = 0; time < 2; time++) {
+        const insert = (manager: EntityManager) => manager.insert(SessionEntity, values(large));
+        await expect(database.transaction(ALICE, insert)).rejects.toMatchObject({
+          cause: { message: expect.stringContaining('database or disk is full') },
+        });
+      }
+      await dataSource.query('PRAGMA max_page_count = 1000000');
+      expect(dataSource.createQueryRunner().isTransactionActive).toBe(false);
+      expect(await store.find(large.id)).toBeNull();
+      await database.transaction(ALICE, (manager) => manager.insert(SessionEntity, values(large)));
+      expect((await store.find(large.id))?.info).toHaveLength(100_000);
+    });
+
     test('waits for a transaction of the application and does not join it', async () => {
       const runner = first.dataSource.createQueryRunner();
       const [theirs, ours] = [newRow('theirs'), newRow('ours')];

@@ -1,7 +1,13 @@
 import type { DataSourceOptions } from 'typeorm';
+import { silentConnectionsClosed } from './silent-connections.js';
 
 /** How long SQLite waits for another process, in milliseconds; the process itself stands still meanwhile. */
 const SQLITE_WAIT = 10_000;
+
+/** How long a connection, or its turn in the pool, is waited for, in milliseconds. */
+const CONNECT_TIMEOUT = 5000;
+/** When PostgreSQL itself gives a statement up, in milliseconds: it does not see that who asked has gone. */
+const STATEMENT_TIMEOUT = 12_000;
 
 /** @throws where it is neither the URL of a database that is known here nor a path */
 export function readDatabaseUrl(value: string): DataSourceOptions {
@@ -12,10 +18,21 @@ export function readDatabaseUrl(value: string): DataSourceOptions {
       return { type: 'better-sqlite3', database: value, timeout: SQLITE_WAIT };
     case 'postgres':
     case 'postgresql':
-      return { type: 'postgres', url: checked(value) };
+      return {
+        type: 'postgres',
+        url: checked(value),
+        connectTimeoutMS: CONNECT_TIMEOUT,
+        extra: { statement_timeout: STATEMENT_TIMEOUT, ...silentConnectionsClosed('postgres') },
+      };
     case 'mysql':
     case 'mariadb':
-      return { type: scheme, url: checked(value), charset: 'utf8mb4' };
+      return {
+        type: scheme,
+        url: checked(value),
+        charset: 'utf8mb4',
+        connectTimeout: CONNECT_TIMEOUT,
+        extra: silentConnectionsClosed('mysql'),
+      };
     default:
       throw new Error(
         `must begin with postgres://, mariadb:// or mysql://, or be the path of an SQLite file; got «${scheme}:…»`,

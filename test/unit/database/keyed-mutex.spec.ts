@@ -19,6 +19,23 @@ test('one at a time for a key, in order; other keys do not wait; a failure lets 
   expect(log.indexOf('3 begins')).toBeLessThan(log.indexOf('1 ends'));
 });
 
+test('each is told when one that it waited for last succeeded', async () => {
+  const mutex = new KeyedMutex();
+  const told: number[] = [];
+  const job = (fails: boolean) =>
+    mutex.run('a', async (movedAt) => {
+      told.push(movedAt);
+      await sleep(5);
+      if (fails) throw new Error('failed');
+    });
+  const begun = performance.now();
+  await Promise.allSettled([job(true), job(false), job(true), job(true)]);
+  expect(told.map((at) => at > begun)).toEqual([false, false, true, true]);
+  expect(told[3]).toBe(told[2]);
+  await job(false);
+  expect(told[4]).toBe(-Infinity);
+});
+
 test('no key is kept when its last job is done', async () => {
   const mutex = new KeyedMutex();
   await Promise.all(Array.from({ length: 100 }, (_, at) => mutex.run(`${at % 10}`, () => sleep(1))));
