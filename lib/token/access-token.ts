@@ -44,6 +44,8 @@ export class AccessTokens {
    * whether the session has ended, is looked at each time.
    */
   private readonly verified = new Map<string, Claims>();
+  /** Of the keyring that `verified` was verified with: no entry outlives its key. */
+  private edition = 0;
 
   /**
    * @param now the time that tokens go by, in milliseconds
@@ -74,6 +76,7 @@ export class AccessTokens {
 
   /** @returns what the token says, or undefined where it is forged, expired, or no access token of ours */
   verify(token: string): AccessTokenClaims | undefined {
+    if (this.edition !== this.keyring.edition) this.forgetAll();
     const known = this.verified.get(token);
     const claims = known ?? this.keyring.verify(token);
     const current = claims && this.read(claims);
@@ -104,6 +107,11 @@ export class AccessTokens {
     const now = this.now();
     if (now >= exp * 1000 + clockTolerance || now < nbf * 1000 - clockTolerance) return undefined;
     return { userId, sessionId: sid, sessionType, generation: gen, tokenId, issuedAt: iat, expiresAt: exp, claims };
+  }
+
+  private forgetAll(): void {
+    this.verified.clear();
+    this.edition = this.keyring.edition;
   }
 
   private remember(token: string, claims: Claims): void {

@@ -1,6 +1,7 @@
-import { createHash, createHmac } from 'node:crypto';
+import { createHash, createHmac, type JsonWebKey } from 'node:crypto';
 import { JwtService } from '@nestjs/jwt';
-import type { JwtKey, TokenConfig } from './token.options.js';
+import { UnavailableError } from '../multi-session.errors.js';
+import { ALGORITHMS, type JwtKey, type TokenConfig } from './token.options.js';
 
 /** The claims of a verified token, not yet looked at. */
 export type Claims = Record<string, unknown>;
@@ -8,26 +9,64 @@ export type Claims = Record<string, unknown>;
 /** A key with its name, and with a service of its own. */
 export type NamedKey = JwtKey & { readonly kid: string; readonly jwt: JwtService };
 
+/** A public key as `jwks.json` shows it (RFC 7517). */
+export type PublicJwk = JsonWebKey & { kid: string; alg: string; use: 'sig' };
+
 /**
  * Signs with the first key, verifies with any. A token's header chooses among our own keys by `kid` and nothing else:
  * each key is pinned to its algorithm, and `jku`, `jwk`, `x5c` and `crit` are never followed (RFC 8725 sections 3.1, 3.10).
  */
 export class Keyring {
-  /** The key that new tokens are signed with. */
-  readonly current: NamedKey;
-  /** Every algorithm that some key here verifies. */
-  readonly algorithms: JwtKey['algorithm'][];
-  private readonly byKid = new Map<string, NamedKey>();
+  /** Goes up when a key has gone: what was verified before is to be verified again. */
+  edition = 0;
+  /**
+   * Whether a key that is not here is surely none of ours. Default: always; managed keys are known only as far as the last poll
+   * tells.
+   */
+  isComplete: () => boolean = () => true;
+  private byKid: ReadonlyMap<string, NamedKey> = new Map();
   // Tokens of ours bear one of very few headers, so their text alone finds the key; at most one entry a kid and type.
   private readonly byHeader = new Map<string, NamedKey>();
+  private signing?: NamedKey;
 
   constructor(private readonly config: Pick<TokenConfig, 'keys' | 'issuer' | 'audience'>) {
-    for (const key of config.keys) {
+    this.use([]);
+  }
+
+  /**
+   * Takes these keys beside those of the options, from now on.
+   * @param signing the one that signs. Default: the first of the options that can
+   */
+  use(managed: readonly (JwtKey & { kid: string })[], signing?: string): void {
+    const before = this.byKid;
+    const byKid = new Map<string, NamedKey>();
+    for (const key of [...managed, ...this.config.keys]) {
       const kid = key.kid ?? nameOf(key);
-      if (!this.byKid.has(kid)) this.byKid.set(kid, { ...key, kid, jwt: this.serviceOf(key) });
+      if (!byKid.has(kid)) byKid.set(kid, before.get(kid) ?? { ...key, kid, jwt: this.serviceOf(key) });
     }
-    [this.current] = this.byKid.values();
-    this.algorithms = [...new Set([...this.byKid.values()].map((key) => key.algorithm))];
+    this.byKid = byKid;
+    this.signing = signing === undefined ? [...byKid.values()].find((key) => key.signingKey) : byKid.get(signing);
+    this.byHeader.clear();
+    if ([...before.keys()].some((kid) => !byKid.has(kid))) this.edition++;
+  }
+
+  /** The key that new tokens are signed with. @throws UnavailableError while managed keys could not be read yet */
+  get current(): NamedKey {
+    if (this.signing) return this.signing;
+    throw new UnavailableError(new Error('no signing key is known yet'));
+  }
+
+  /** The public keys, for who verifies our access tokens elsewhere; a secret is never among them (RFC 7517 section 5). */
+  jwks(): { keys: PublicJwk[] } {
+    const keys = [...this.byKid.values()].filter(({ verifyingKey }) => verifyingKey.type === 'public');
+    return {
+      keys: keys.map(({ kid, algorithm, verifyingKey }) => ({
+        ...verifyingKey.export({ format: 'jwk' }),
+        kid,
+        alg: algorithm,
+        use: 'sig',
+      })),
+    };
   }
 
   /**
@@ -50,6 +89,7 @@ export class Keyring {
   /**
    * @returns the claims of a token that one of our keys signed for our issuer and audience, else undefined. Its times are
    * not looked at: they go by the database's clock, and that is the caller's.
+   * @throws UnavailableError where the key may be one that this process does not know yet
    */
   verify(token: string): Claims | undefined {
     const key = this.keyOf(token);
@@ -62,7 +102,7 @@ export class Keyring {
     }
   }
 
-  /** The one key that may have signed this token, by its header. */
+  /** The one key that may have signed this token, by its header. @throws UnavailableError as `verify` */
   keyOf(token: string): NamedKey | undefined {
     const end = token.indexOf('.');
     if (end <= 0) return undefined;
@@ -70,11 +110,11 @@ export class Keyring {
     return this.byHeader.get(header) ?? this.keyOfHeader(header);
   }
 
-  /** What jsonwebtoken must demand, here and in passport-jwt alike. */
-  verifyOptions(algorithms = this.algorithms) {
+  /** What jsonwebtoken must demand, here and in passport-jwt alike. @param algorithms default: any, since `keyOf` has looked */
+  verifyOptions(algorithms: readonly JwtKey['algorithm'][] = ALGORITHMS) {
     const { issuer, audience } = this.config;
     return {
-      algorithms,
+      algorithms: [...algorithms],
       ignoreExpiration: true,
       ignoreNotBefore: true,
       ...(issuer && { issuer }),
@@ -98,6 +138,8 @@ export class Keyring {
   private keyOfHeader(header: string): NamedKey | undefined {
     const { alg, kid, crit, typ } = parseHeader(header);
     const key = typeof kid === 'string' ? this.byKid.get(kid) : undefined;
+    // A server's lack of knowledge is never told as a bad token.
+    if (!key && typeof kid === 'string' && !this.isComplete()) throw new UnavailableError(new Error('an unknown key'));
     if (key?.algorithm !== alg || crit !== undefined) return undefined;
     const plain = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
     if (header === plain && typeof typ === 'string' && typ.length <= 10 && this.byHeader.size < 1000)

@@ -6,6 +6,7 @@ import {
   oneOf,
   type OptionFaults,
   optional,
+  required,
   text,
   texts,
   wholeSeconds,
@@ -45,8 +46,23 @@ export interface JwtKeyOptions {
   publicKey?: KeyLike;
 }
 
-/** The `jwt` part of the options. */
+/** Keys that the library makes, keeps encrypted in the database, and replaces by itself. */
+export interface ManagedKeyOptions {
+  /**
+   * What the keys are encrypted under (AES-256-GCM): at least 32 bytes, on every process the same. Of several, the first
+   * encrypts and all decrypt, so that one can be replaced.
+   */
+  encryptionKey: string | string[];
+  /** How old a key is when the next one takes its place. Default: `'7d'`. */
+  rotateEvery?: Duration;
+  /** The algorithm of new keys. Default: `HS256`. */
+  algorithm?: JwtAlgorithm;
+}
+
+/** The `jwt` part of the options: `managed`, `secret` or `keys` says where the signing key comes from. */
 export interface JwtOptions {
+  /** Keys that the library makes and replaces by itself; tokens of `secret` or `keys` beside it are still accepted. Default: none. */
+  managed?: ManagedKeyOptions;
   /** The signing secret, at least 32 bytes; short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
   secret?: string | Buffer | KeyObject;
   /** The algorithm of `secret`. Default: `HS256`. */
@@ -88,8 +104,16 @@ export interface JwtKey {
   readonly verifyingKey: KeyObject;
 }
 
+/** `ManagedKeyOptions`, checked and completed; time spans in milliseconds. */
+export interface ManagedKeyConfig {
+  readonly encryptionKeys: readonly string[];
+  readonly rotateEvery: number;
+  readonly algorithm: JwtAlgorithm;
+}
+
 /** `JwtOptions`, checked and completed; time spans in milliseconds. */
 export interface TokenConfig {
+  readonly managed?: ManagedKeyConfig;
   readonly keys: readonly JwtKey[];
   readonly accessTokenLifetime: number;
   readonly issuer?: string;
@@ -112,6 +136,7 @@ export function reservedClaims(config: TokenConfig): readonly string[] {
 
 export function readTokenOptions(given: unknown, userIdType: 'string' | 'number', faults: OptionFaults): TokenConfig {
   const read = checkObject(given, 'jwt', faults, {
+    managed: optional(readManaged),
     secret: (value) => value,
     // Checked with its key.
     algorithm: (value) => value,
@@ -130,7 +155,8 @@ export function readTokenOptions(given: unknown, userIdType: 'string' | 'number'
       }),
   });
   const { secret, algorithm, keys, ...rest } = read;
-  const config = { ...rest, keys: readKeys({ secret, algorithm, keys }, faults), userIdType };
+  const isManaged = rest.managed !== undefined;
+  const config = { ...rest, keys: readKeys({ secret, algorithm, keys }, isManaged, faults), userIdType };
   const names: string[] = [...FIXED_CLAIMS, config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
   for (const name of new Set(names.filter((entry, at) => names.indexOf(entry) !== at))) {
     faults.add('jwt', `two claims would be called «${name}»; choose other names`);
@@ -138,7 +164,23 @@ export function readTokenOptions(given: unknown, userIdType: 'string' | 'number'
   return config;
 }
 
-function readKeys(given: { secret: unknown; algorithm: unknown; keys: unknown }, faults: OptionFaults): JwtKey[] {
+function readManaged(given: unknown, name: string, faults: OptionFaults): ManagedKeyConfig {
+  const { encryptionKey, rotateEvery, algorithm } = checkObject(given, name, faults, {
+    encryptionKey: required(texts, 'give at least 32 random bytes, the same on every process'),
+    rotateEvery: withDefault(604_800_000, duration()),
+    algorithm: withDefault('HS256', oneOf(...ALGORITHMS)),
+  });
+  const encryptionKeys = encryptionKey ?? [];
+  if (encryptionKeys.some((key) => Buffer.byteLength(key) < 32))
+    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes');
+  return { encryptionKeys, rotateEvery, algorithm };
+}
+
+function readKeys(
+  given: { secret: unknown; algorithm: unknown; keys: unknown },
+  isManaged: boolean,
+  faults: OptionFaults,
+): JwtKey[] {
   if (given.keys !== undefined) {
     if ((given.secret ?? given.algorithm) !== undefined)
       faults.add('jwt', 'give either secret and algorithm, or keys, not both');
@@ -147,15 +189,16 @@ function readKeys(given: { secret: unknown; algorithm: unknown; keys: unknown },
       return [];
     }
     const keys = given.keys.flatMap((entry, at) => readKey(entry, `jwt.keys[${at}]`, faults));
-    if (keys.length === given.keys.length && !keys[0].signingKey) {
+    if (!isManaged && keys.length === given.keys.length && !keys[0].signingKey) {
       faults.add('jwt.keys[0]', 'must be able to sign: give its secret or its privateKey');
     }
     return keys;
   }
   if (given.secret === undefined) {
+    if (isManaged) return [];
     faults.add(
       'jwt.secret',
-      'is missing; give at least 32 random bytes, for example from: node -p "crypto.randomBytes(32).toString(\'base64url\')"',
+      'is missing; give at least 32 random bytes, for example from: node -p "crypto.randomBytes(32).toString(\'base64url\')", or let the library make its keys: jwt.managed',
     );
     return [];
   }

@@ -1,0 +1,91 @@
+import {
+  createCipheriv,
+  createDecipheriv,
+  createPrivateKey,
+  createPublicKey,
+  createSecretKey,
+  generateKeyPair,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
+import { promisify } from 'node:util';
+import type { JwtAlgorithm, JwtKey } from '../token/token.options.js';
+
+/** A key with its name. */
+export type ManagedKey = JwtKey & { readonly kid: string; readonly signingKey: KeyObject };
+
+const CIPHER = 'aes-256-gcm';
+const IV_BYTES = 12;
+const TAG_BYTES = 16;
+const CURVES: Partial<Record<JwtAlgorithm, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
+
+/** Makes a key for this algorithm, with a random name. */
+export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> {
+  const kid = randomBytes(12).toString('base64url');
+  if (algorithm.startsWith('HS')) {
+    // As long as the hash (RFC 7518 section 3.2).
+    return toManagedKey(kid, algorithm, createSecretKey(randomBytes(Number(algorithm.slice(2)) / 8)));
+  }
+  const namedCurve = CURVES[algorithm];
+  const { privateKey } = namedCurve
+    ? await promisify(generateKeyPair)('ec', { namedCurve })
+    : await promisify(generateKeyPair)('rsa', { modulusLength: 3072 });
+  return toManagedKey(kid, algorithm, privateKey);
+}
+
+/** Encrypts keys for the table, and decrypts them, under secrets of the options. */
+export class KeySealer {
+  private readonly secrets: readonly Buffer[];
+
+  /** @param encryptionKeys the first encrypts, all decrypt */
+  constructor(encryptionKeys: readonly string[]) {
+    this.secrets = encryptionKeys.map((key) =>
+      Buffer.from(hkdfSync('sha256', key, '', 'nestjs-multisession signing keys', 32)),
+    );
+  }
+
+  /** The key's text for the table. Another name or algorithm put beside it there would not open it. */
+  seal({ kid, algorithm, signingKey }: ManagedKey): string {
+    const iv = randomBytes(IV_BYTES);
+    const cipher = createCipheriv(CIPHER, this.secrets[0], iv).setAAD(boundTo(kid, algorithm));
+    const sealed = Buffer.concat([iv, cipher.update(bytesOf(signingKey)), cipher.final(), cipher.getAuthTag()]);
+    return sealed.toString('base64url');
+  }
+
+  /** @returns undefined where none of the secrets opens it */
+  open(kid: string, algorithm: JwtAlgorithm, text: string): ManagedKey | undefined {
+    const sealed = Buffer.from(text, 'base64url');
+    if (sealed.length <= IV_BYTES + TAG_BYTES) return undefined;
+    for (const secret of this.secrets) {
+      try {
+        const decipher = createDecipheriv(CIPHER, secret, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
+          .setAAD(boundTo(kid, algorithm))
+          .setAuthTag(sealed.subarray(-TAG_BYTES));
+        const bytes = Buffer.concat([decipher.update(sealed.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
+        return toManagedKey(kid, algorithm, importKey(algorithm, bytes));
+      } catch {
+        // Not under this secret, or tampered with: the tag tells no more, and nor do we.
+      }
+    }
+    return undefined;
+  }
+}
+
+function boundTo(kid: string, algorithm: JwtAlgorithm): Buffer {
+  return Buffer.from(JSON.stringify([kid, algorithm]));
+}
+
+function bytesOf(key: KeyObject): Buffer {
+  return key.type === 'secret' ? key.export() : key.export({ type: 'pkcs8', format: 'der' });
+}
+
+function importKey(algorithm: JwtAlgorithm, bytes: Buffer): KeyObject {
+  if (algorithm.startsWith('HS')) return createSecretKey(bytes);
+  return createPrivateKey({ key: bytes, type: 'pkcs8', format: 'der' });
+}
+
+function toManagedKey(kid: string, algorithm: JwtAlgorithm, signingKey: KeyObject): ManagedKey {
+  const verifyingKey = signingKey.type === 'secret' ? signingKey : createPublicKey(signingKey);
+  return { kid, algorithm, signingKey, verifyingKey };
+}
