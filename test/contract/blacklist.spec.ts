@@ -11,7 +11,7 @@ import { isEmbedded, newRow, REVOCATION, startProcess, startProcesses, type Test
 import { openProxy, type Proxy } from './proxy.js';
 
 const FULL_LOAD_EVERY = 60;
-const QUICK = { pollInterval: 20, overlap: 2000, maxStaleness: 250 };
+const QUICK = { ...REVOCATION, pollInterval: 20, maxStaleness: 250 };
 
 /** Until it holds, or for so long that the expectation after it fails. */
 async function until(holds: () => boolean | Promise<boolean>, milliseconds = 5000): Promise<boolean> {
