@@ -28,6 +28,12 @@ export function fitClientInfo({ ipAddress, userAgent, deviceName }: ClientInfo):
   return { ipAddress: fit(ipAddress, 64), userAgent: fit(userAgent, 512), deviceName: fit(deviceName, 255) };
 }
 
+/** What a new generation writes of who began it. A request that names no device leaves the device's name as it was. */
+export function latestClient(client: ClientInfo): Partial<ClientInfo> {
+  const { deviceName, ...place } = fitClientInfo(client);
+  return deviceName === null ? place : { ...place, deviceName };
+}
+
 function first(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header[0] : header;
 }

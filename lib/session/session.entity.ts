@@ -65,12 +65,15 @@ export class SessionEntity {
   @Column({ type: 'text' })
   info!: string;
 
+  /** Of whoever was handed the current generation, at login or by a refresh since; so are the address and the device's name. */
   @Column({ name: 'user_agent', type: 'varchar', length: 512, nullable: true })
   userAgent!: string | null;
 
+  /** The last address known, by the application's own setting for proxies. */
   @Column({ name: 'ip_address', type: 'varchar', length: 64, nullable: true })
   ipAddress!: string | null;
 
+  /** A refresh that names no device leaves it as it was. */
   @Column({ name: 'device_name', type: 'varchar', length: 255, nullable: true })
   deviceName!: string | null;
 

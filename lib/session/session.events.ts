@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import type { RevokedSession } from '../revocation/blacklist.js';
+import type { RevokedSession } from '../revocation/revoked-session.js';
 import type { UserId } from '../token/token.options.js';
 import type { ClientInfo } from './client-info.js';
 import type { Session } from './session.js';
@@ -9,15 +9,16 @@ import type { ReuseKind } from './session-policy.service.js';
 export type EndReason =
   'logout' | 'destroyed' | 'evicted' | 'mismatch' | 'reuse' | 'expired' | 'user-inactive' | 'reauthenticated' | 'admin';
 
-/** A refresh with a token that is not the current one. */
+/** A refresh with a token that is not the current one, and both parties to it. */
 export interface SupersededTokenEvent {
+  /** As it was before this refresh. Its address and agent are the other party's: of whoever was handed the current token. */
   readonly session: Session;
   /** The generation of the token that was presented, and the session's. */
   readonly presentedGeneration: number;
   readonly currentGeneration: number;
   /** How long ago the current token was handed out, in milliseconds. */
   readonly age: number;
-  /** Where the token was presented from; the session tells where the login came from. */
+  /** Who presents the token, and from where. */
   readonly client: ClientInfo;
 }
 

@@ -42,4 +42,9 @@ export class SessionPolicies {
   get longestAccessTokenLifetime(): number {
     return Math.max(...[...this.byName.values()].map((policy) => policy.config.accessTokenLifetime));
   }
+
+  /** The longest that a refresh token of any type lives, in milliseconds. */
+  get longestRefreshTokenLifetime(): number {
+    return Math.max(...[...this.byName.values()].map((policy) => policy.config.refreshTokenLifetime));
+  }
 }

@@ -12,7 +12,7 @@ import type { AccessTokens } from '../token/access-token.js';
 import type { Claims } from '../token/keyring.js';
 import { type RefreshTokenClaims, RefreshTokens } from '../token/refresh-token.js';
 import { reservedClaims, type TokenConfig, type UserId } from '../token/token.options.js';
-import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
+import { type ClientInfo, fitClientInfo, latestClient, storable } from './client-info.js';
 import type { Clock } from './clock.js';
 import type { ConfirmedGenerations } from './confirmed-generations.js';
 import { type CurrentSession, type Session, toSession } from './session.js';
@@ -140,11 +140,18 @@ export class SessionService {
    * When all goes well it is one statement, which rotates by compare-and-swap on what the token itself states. Only where
    * that misses is the row read, and `SessionPolicyService.judge` says what the token is.
    *
+   * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
+   * and none ends a session before all have been judged
    * @param options.type where given, the type that the session must have; with another, the session is destroyed
+   * @param options.client where given, a new generation writes it to the session: who refreshed last
    * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
    * or of another type
    */
-  async refresh(refreshToken: string, options: { type?: string; client?: ClientInfo } = {}): Promise<RefreshedSession> {
+  async refresh(
+    refreshToken: string | readonly string[],
+    options: { type?: string; client?: ClientInfo } = {},
+  ): Promise<RefreshedSession> {
+    if (typeof refreshToken !== 'string') return this.refreshOneOf(refreshToken, options);
     const { policies, refreshTokens, store, clock, confirmed } = this.parts;
     const expected = options.type === undefined ? undefined : policies.named(options.type);
     const token = refreshTokens.read(refreshToken);
@@ -155,7 +162,7 @@ export class SessionService {
     await this.assertUserActive(token);
 
     let now = clock.now();
-    const unread = await this.refreshUnread(policy, token, now);
+    const unread = await this.refreshUnread(policy, token, now, options.client);
     if (unread) return this.refreshed(unread, policy, now);
 
     // A miss of a compare-and-swap means that another request has just changed the row: read it again and judge again.
@@ -165,10 +172,45 @@ export class SessionService {
       if (!row || contradicts(token, row)) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
       const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
       const verdict = policy.judge(row, token, now, seen);
-      const outcome = await this.carryOut(verdict, policy, row, token, now, options.client ?? {});
+      const outcome = await this.carryOut(verdict, policy, row, token, now, options.client);
       if (outcome) return this.refreshed(outcome, policy, now);
     }
     throw new UnavailableError(new Error('a session changed at each of several attempts to refresh it'));
+  }
+
+  /** Only where none of them would be granted is each refused as it deserves, and may end its session. */
+  private async refreshOneOf(
+    refreshTokens: readonly string[],
+    options: { type?: string; client?: ClientInfo },
+  ): Promise<RefreshedSession> {
+    if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
+    for (const token of refreshTokens) {
+      if (await this.wouldGrant(token, options.type)) return this.refresh(token, options);
+    }
+    let refusal: Refusal | undefined;
+    for (const token of refreshTokens) {
+      try {
+        return await this.refresh(token, options);
+      } catch (error) {
+        if (!isRefusal(error)) throw error;
+        refusal ??= error;
+      }
+    }
+    throw refusal ?? new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
+  }
+
+  /** What `refresh` would come to, with nothing changed. */
+  private async wouldGrant(refreshToken: string, type: string | undefined): Promise<boolean> {
+    const { policies, refreshTokens, store, clock, confirmed } = this.parts;
+    const expected = type === undefined ? undefined : policies.named(type);
+    const token = refreshTokens.read(refreshToken);
+    const policy = token && policies.get(token.type);
+    if (!policy || (expected && expected !== policy) || !(await this.isUserActive(token))) return false;
+    const row = await store.find(token.sessionId);
+    if (!row || contradicts(token, row)) return false;
+    const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
+    const { kind } = policy.judge(row, token, clock.now(), seen);
+    return kind !== 'reuse' && kind !== 'expired';
   }
 
   /** The one statement of a refresh that goes well. @returns undefined where the row must be read to tell */
@@ -176,6 +218,7 @@ export class SessionService {
     policy: SessionPolicyService,
     token: RefreshTokenClaims,
     now: number,
+    client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
     const { store } = this.parts;
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
@@ -187,7 +230,7 @@ export class SessionService {
     }
     const withoutBound = policy.extensionDue(row, now);
     if (withoutBound && absoluteLifetime !== undefined) return undefined;
-    const next = this.nextGeneration(policy, row, now);
+    const next = this.nextGeneration(policy, row, now, client);
     const rotated = await store.rotate(token, next, now, {
       grace: reuseGrace,
       unread: true,
@@ -204,7 +247,7 @@ export class SessionService {
     row: SessionEntity,
     token: RefreshTokenClaims,
     now: number,
-    client: ClientInfo,
+    client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
     const { store, events, confirmed } = this.parts;
     const { updateLastLogin, reuseGrace, blacklistAfterRotation } = policy.config;
@@ -218,7 +261,7 @@ export class SessionService {
         confirmed.note(row.id, token.generation);
         return { row, handedOut: true };
       case 'rotate': {
-        const next = this.nextGeneration(policy, row, now);
+        const next = this.nextGeneration(policy, row, now, client);
         const rotated = await store.rotate(token, next, now, {
           grace: reuseGrace,
           blacklistParent: blacklistAfterRotation,
@@ -229,7 +272,7 @@ export class SessionService {
         events.emit('refresh.replayed', this.supersededEvent(row, token, now, client));
         return { row, handedOut: true };
       case 'recover': {
-        const next = this.nextGeneration(policy, row, now);
+        const next = this.nextGeneration(policy, row, now, client);
         const recovered = await store.recover(row, next, now, { blacklistLost: blacklistAfterRotation });
         if (recovered) events.emit('refresh.recovered', this.supersededEvent(row, token, now, client));
         return recovered ? { row: recovered, handedOut: true, rotated: true } : undefined;
@@ -253,11 +296,15 @@ export class SessionService {
   }
 
   private async assertUserActive(token: RefreshTokenClaims): Promise<void> {
-    const authenticator = this.parts.authenticator();
-    if (!authenticator?.findActive || (await authenticator.findActive(token.userId))) return;
+    if (await this.isUserActive(token)) return;
     const row = await this.parts.store.find(token.sessionId);
     if (row) await this.end(row, 'user-inactive');
     throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
+  }
+
+  private async isUserActive({ userId }: RefreshTokenClaims): Promise<boolean> {
+    const authenticator = this.parts.authenticator();
+    return !authenticator?.findActive || Boolean(await authenticator.findActive(userId));
   }
 
   // ─── Each request ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,7 +346,9 @@ export class SessionService {
   private async admitByRow(current: CurrentSession): Promise<CurrentSession> {
     const { store, clock, confirmed } = this.parts;
     const row = await store.find(current.sessionId);
-    if (!row || row.expiresAt.getTime() <= clock.now()) throw new TokenNotValidError('access');
+    // Who has our signing key could name another user beside the id of a live session.
+    const isTheirs = row?.userId === String(current.userId) && row.type === current.sessionType;
+    if (!isTheirs || row.expiresAt.getTime() <= clock.now()) throw new TokenNotValidError('access');
     confirmed.note(current.sessionId, current.generation);
     return current;
   }
@@ -333,14 +382,18 @@ export class SessionService {
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the session of a refresh token, of whatever generation: who wants to leave may leave.
+   * Ends the session of a refresh token, of whatever generation: who wants to leave may leave. Of several, as duplicate
+   * cookies are, each ends its session.
    * @throws SessionNotFoundError (401) where there is none
    */
-  async logout(refreshToken: string): Promise<void> {
-    const token = this.parts.refreshTokens.read(refreshToken);
-    const row = token && (await this.parts.store.find(token.sessionId));
-    if (row && row.expiresAt.getTime() > this.parts.clock.now() && (await this.end(row, 'logout'))) return;
-    throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
+  async logout(refreshToken: string | readonly string[]): Promise<void> {
+    let found = false;
+    for (const text of [refreshToken].flat()) {
+      const token = this.parts.refreshTokens.read(text);
+      const row = token && (await this.parts.store.find(token.sessionId));
+      if (row && row.expiresAt.getTime() > this.parts.clock.now() && (await this.end(row, 'logout'))) found = true;
+    }
+    if (!found) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
   }
 
   /**
@@ -379,11 +432,12 @@ export class SessionService {
    */
   async destroyOthersByToken(
     current: CurrentSession,
-    refreshToken: string,
+    refreshToken: string | readonly string[],
     options: { type?: string } = {},
   ): Promise<number> {
     this.parts.policies.namedOrAll(options.type ?? 'ALL');
-    if (this.parts.refreshTokens.read(refreshToken)?.sessionId !== current.sessionId)
+    const { refreshTokens } = this.parts;
+    if (![refreshToken].flat().some((token) => refreshTokens.read(token)?.sessionId === current.sessionId))
       throw new TokenNotValidError('refresh');
     return this.destroyOthers(current.userId, current.sessionId, options);
   }
@@ -421,13 +475,13 @@ export class SessionService {
   /** After the commit: this process refuses their access tokens from here on. @internal @returns how many */
   announceEnded(ended: readonly EndedSession[]): number {
     const { blacklist, events, clock, tokens, store } = this.parts;
-    for (const { row, reason } of ended) {
-      const session = toSession(row, tokens);
-      const expiresAt = clock.now() + store.acceptedAfterEnd;
-      if (row.expiresAt.getTime() > clock.now())
-        blacklist.add({ sessionId: row.id, userId: row.userId, reason, expiresAt });
-      events.emit('session.ended', { session, reason });
-    }
+    const now = clock.now();
+    const expiresAt = now + store.acceptedAfterEnd;
+    const revoked = ended.filter(({ row }) => row.expiresAt.getTime() > now);
+    blacklist.announce(
+      revoked.map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt })),
+    );
+    for (const { row, reason } of ended) events.emit('session.ended', { session: toSession(row, tokens), reason });
     return ended.length;
   }
 
@@ -468,12 +522,14 @@ export class SessionService {
     policy: SessionPolicyService,
     row: Pick<SessionEntity, 'expiresAt' | 'absoluteExpiresAt'>,
     now: number,
+    client: ClientInfo | undefined,
   ): NextGeneration {
     return {
       jti: RefreshTokens.newJti(),
       kid: this.parts.refreshTokens.kid,
       expiresAt: policy.nextExpiry(row, now),
       ...(policy.config.updateLastLogin && { lastUpdate: now }),
+      ...(client && { client: latestClient(client) }),
     };
   }
 
@@ -507,7 +563,6 @@ export class SessionService {
 
   private writeRefresh(row: SessionEntity): string {
     const { userId } = toSession(row, this.parts.tokens);
-    const issuedAt = Math.max(row.rotatedAt.getTime(), row.createdAt.getTime());
     return this.parts.refreshTokens.write({
       sessionId: row.id,
       userId,
@@ -515,7 +570,7 @@ export class SessionService {
       generation: row.generation,
       jti: row.refreshJti,
       expiresAt: row.expiresAt.getTime(),
-      issuedAt,
+      issuedAt: handedOutAt(row),
       kid: row.refreshKid,
     });
   }
@@ -524,13 +579,13 @@ export class SessionService {
     row: SessionEntity,
     token: RefreshTokenClaims,
     now: number,
-    client: ClientInfo,
+    client: ClientInfo = {},
   ): SupersededTokenEvent {
     return {
       session: toSession(row, this.parts.tokens),
       presentedGeneration: token.generation,
       currentGeneration: row.generation,
-      age: now - row.rotatedAt.getTime(),
+      age: now - handedOutAt(row),
       client: fitClientInfo(client),
     };
   }
@@ -565,6 +620,18 @@ interface Granted {
   readonly handedOut: boolean;
   /** Whether a new generation began. */
   readonly rotated?: boolean;
+}
+
+type Refusal = TokenNotValidError | SessionNotFoundError;
+
+/** Told apart from a fault of the server, which no other token can make up for. */
+function isRefusal(error: unknown): error is Refusal {
+  return error instanceof TokenNotValidError || error instanceof SessionNotFoundError;
+}
+
+/** Since when there is the current refresh token: `rotatedAt`, or the login where there was no rotation. */
+function handedOutAt({ rotatedAt, createdAt }: SessionEntity): number {
+  return Math.max(rotatedAt.getTime(), createdAt.getTime());
 }
 
 /** Who has our signing key and a token of their own could state another type or generation in it: no such token was written. */

@@ -13,6 +13,7 @@ import { UnavailableError } from '../multi-session.errors.js';
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { RevocationConfig } from '../revocation/revocation.options.js';
 import type { RefreshTokenClaims } from '../token/refresh-token.js';
+import type { ClientInfo } from './client-info.js';
 import type { ConfirmedGeneration } from './confirmed-generations.js';
 import { SessionEntity } from './session.entity.js';
 import type { EndReason } from './session.events.js';
@@ -31,6 +32,8 @@ export interface NextGeneration {
   readonly expiresAt: number;
   /** Absent where the policy leaves `lastUpdate` alone. */
   readonly lastUpdate?: number;
+  /** Who began it, as far as that is to be written. */
+  readonly client?: Partial<ClientInfo>;
 }
 
 /** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
@@ -66,6 +69,11 @@ export class SessionStore {
     return this.database.run((manager) => this.active(manager, userId, types, this.now()));
   }
 
+  /** Whether the refresh token of a session that has not expired is signed by this key. Looks at every session. */
+  async isKeyInUse(manager: EntityManager, refreshKid: string): Promise<boolean> {
+    return manager.existsBy(SessionEntity, { refreshKid, expiresAt: MoreThan(new Date(this.now())) });
+  }
+
   /**
    * Inserts a session. With `chooseEvicted` the user's active sessions of this type are counted first and those it names are
    * ended, all in one transaction, serialised per user. Without it, there is no limit to hold, and it is one insert.
@@ -77,8 +85,10 @@ export class SessionStore {
     }
     return this.asUser(row.userId, async (manager) => {
       const evicted = chooseEvicted(await this.active(manager, row.userId, [row.type], row.createdAt.getTime()));
+      // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
+      const ended = await this.endRows(manager, evicted, 'evicted');
       await this.insert(manager, row);
-      return this.endRows(manager, evicted, 'evicted');
+      return ended;
     });
   }
 
@@ -250,6 +260,7 @@ export class SessionStore {
         rotatedAt: new Date(now),
         expiresAt: new Date(next.expiresAt),
         ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
+        ...next.client,
       })
       .where('id = :id AND refreshJti = :jti AND generation = :from AND expiresAt > :now', {
         id: from.sessionId,

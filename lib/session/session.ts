@@ -11,10 +11,12 @@ export interface Session {
   readonly createdAt: Date;
   readonly lastUpdate: Date;
   readonly expiresAt: Date;
-  /** What the client said of itself at login. */
+  /** What the client said of itself at login; never changed afterwards. */
   readonly info: string;
+  /** Of whoever logged in or was handed a new refresh token last, and so is the address: the last one known. */
   readonly userAgent: string | null;
   readonly ipAddress: string | null;
+  /** The last that a login or a refresh with a new refresh token has named. */
   readonly deviceName: string | null;
   /** The application's own data. */
   readonly data: Record<string, unknown> | null;

@@ -210,11 +210,13 @@ onEachDatabase((name) => {
     test('is one statement where the database can answer the row, else two', async () => {
       const row = await create('alice');
       const now = clock.now();
-      const successor = next(row, { lastUpdate: now, expiresAt: row.expiresAt.getTime() + 60_000 });
+      const client = { ipAddress: '203.0.113.7', userAgent: 'UA', deviceName: 'Pixel 9' };
+      const successor = next(row, { lastUpdate: now, expiresAt: row.expiresAt.getTime() + 60_000, client });
       const { statements, result } = await log.during(() => store.rotate(tokenOf(row), successor, now, NO_GRACE));
       expect(statements).toHaveLength(rotationIsOneStatement ? 1 : 2);
       const expected: SessionEntity = {
         ...row,
+        ...client,
         generation: 1,
         parentGeneration: 0,
         refreshJti: successor.jti,
