@@ -1,5 +1,6 @@
 export {
   BadAuthorizationHeaderError,
+  CsrfFailedError,
   InvalidCredentialsError,
   InvalidSessionTypeError,
   MultiSessionConfigurationError,
@@ -24,12 +25,18 @@ export type {
 } from './multi-session.options.js';
 export type { Duration } from './option-check.js';
 
+export { ManagedKeys } from './keys/managed-keys.js';
+export { SigningKeyEntity } from './keys/signing-key.entity.js';
+
 export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
+export type { CookieOptions } from './http/cookie.options.js';
+export { CsrfGuard } from './http/csrf.js';
 export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';
 export type { HttpOptions } from './http/http.options.js';
 export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
 export { SecretKeyGuard } from './http/secret-key.guard.js';
+export { SessionCookies } from './http/session-cookies.js';
 export { SessionRoute } from './http/session-route.js';
 export { SessionsController } from './http/sessions.controller.js';
 export {
@@ -46,8 +53,9 @@ export {
 } from './http/sessions.dto.js';
 
 export { BlacklistEntity } from './revocation/blacklist.entity.js';
-export type { RevokedSession } from './revocation/blacklist.js';
+export type { RevocationPush } from './revocation/push.js';
 export type { RevocationOptions } from './revocation/revocation.options.js';
+export type { RevokedSession } from './revocation/revoked-session.js';
 
 export { type ClientInfo, clientInfoOf } from './session/client-info.js';
 export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
@@ -83,4 +91,4 @@ export {
   type Verdict,
 } from './session/session-policy.service.js';
 export { type AuthenticatedUser, type Credentials, UserAuthenticator } from './session/user-authenticator.js';
-export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, UserId } from './token/token.options.js';
+export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, ManagedKeyOptions, UserId } from './token/token.options.js';

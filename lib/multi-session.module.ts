@@ -10,13 +10,18 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
-import type { DataSource } from 'typeorm';
+import type { DataSource, EntityManager } from 'typeorm';
 import { Database } from './database/database.js';
+import { CsrfGuard } from './http/csrf.js';
 import { HTTP_CONFIG } from './http/http.options.js';
 import { JwtAuthGuard } from './http/jwt-auth.guard.js';
 import { jwtStrategyProvider } from './http/jwt.strategy.js';
+import { RefreshTransport } from './http/refresh-transport.js';
 import { SecretKeyGuard } from './http/secret-key.guard.js';
-import { SessionsController } from './http/sessions.controller.js';
+import { JWKS_MAX_AGE, SessionsController } from './http/sessions.controller.js';
+import { ManagedKeys, type ManagedKeyTimes } from './keys/managed-keys.js';
+import { SigningKeyEntity } from './keys/signing-key.entity.js';
+import { SessionCookies } from './http/session-cookies.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
 import {
   type MultiSessionConfig,
@@ -43,12 +48,14 @@ import { Keyring } from './token/keyring.js';
 import { RefreshTokens } from './token/refresh-token.js';
 
 /** The tables of this library, for the `entities` of a DataSource that does not load them by itself. */
-export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity] as const;
+export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity] as const;
 
 const DEFAULT_PATH = 'api/session';
 const CONFIG = 'MULTI_SESSION_CONFIG';
 /** How much longer than its tokens a blacklist entry lives: what the clocks of two processes may differ by. */
 const CLOCK_MARGIN = 5000;
+/** For how long others may keep `jwks.json`, in milliseconds; a new public key signs no earlier than after that. */
+const JWKS_LIFETIME = JWKS_MAX_AGE * 1000;
 
 // Every key is named, or it would be left in the options. The defaults are in `assemble`, for a key given as undefined too.
 const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
@@ -81,6 +88,7 @@ export class MultiSessionModule
   @Inject(Blacklist) private readonly blacklist!: Blacklist;
   @Inject(SessionCleanup) private readonly cleanup!: SessionCleanup;
   @Inject(ConfirmedGenerations) private readonly confirmed!: ConfirmedGenerations;
+  @Inject(ManagedKeys) private readonly keys!: ManagedKeys;
 
   /** With the options at hand; the session types are those of `policies`. */
   static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
@@ -104,7 +112,15 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
+    // First the poll, which also tells the database's time.
     await this.blacklist.start();
+    try {
+      await this.keys.start();
+    } catch (error) {
+      // An application that does not start is not shut down either.
+      await this.blacklist.stop();
+      throw error;
+    }
     this.cleanup.start();
   }
 
@@ -117,6 +133,7 @@ export class MultiSessionModule
   /** @internal Polls until the last request has been answered. */
   async onApplicationShutdown(): Promise<void> {
     await this.blacklist.stop();
+    await this.keys.stop();
   }
 }
 
@@ -151,7 +168,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       ...(definition.providers ?? []),
       {
         provide: CONFIG,
-        useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes),
+        useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes, controller ? path : ''),
         inject: [MODULE_OPTIONS_TOKEN],
       },
       { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,
@@ -171,7 +188,10 @@ function databaseProviders(dataSource: string | undefined): Provider[] {
 
 const PROVIDERS: Provider[] = [
   SecretKeyGuard,
+  CsrfGuard,
   JwtAuthGuard,
+  SessionCookies,
+  RefreshTransport,
   SessionEvents,
   Clock,
   { provide: HTTP_CONFIG, useFactory: (config: MultiSessionConfig) => config.http, inject: [CONFIG] },
@@ -182,13 +202,45 @@ const PROVIDERS: Provider[] = [
   },
   { provide: Keyring, useFactory: (config: MultiSessionConfig) => new Keyring(config.tokens), inject: [CONFIG] },
   {
+    provide: ManagedKeys,
+    useFactory: (
+      config: MultiSessionConfig,
+      database: Database,
+      keyring: Keyring,
+      policies: SessionPolicies,
+      clock: Clock,
+      moduleRef: ModuleRef,
+    ) =>
+      new ManagedKeys(
+        database,
+        keyring,
+        config.tokens.managed,
+        managedKeyTimes(config, policies),
+        () => clock.now(),
+        // Looked up when it is needed: the store needs the blacklist, which reads the keys.
+        (manager, kid) => moduleRef.get(SessionStore).isKeyInUse(manager, kid),
+      ),
+    inject: [CONFIG, Database, Keyring, SessionPolicies, Clock, ModuleRef],
+  },
+  {
     provide: Blacklist,
-    useFactory: (config: MultiSessionConfig, database: Database, clock: Clock, events: SessionEvents) => {
-      const blacklist = new Blacklist(database, config.revocation, clock);
+    useFactory: (
+      config: MultiSessionConfig,
+      database: Database,
+      clock: Clock,
+      events: SessionEvents,
+      keyring: Keyring,
+      keys: ManagedKeys,
+    ) => {
+      const besides = keys.isOn
+        ? [{ entity: SigningKeyEntity, poll: (manager: EntityManager) => keys.poll(manager) }]
+        : [];
+      const blacklist = new Blacklist(database, config.revocation, clock, besides);
       blacklist.onRevoked((revoked) => events.emit('session.revoked', revoked));
+      if (keys.isOn) keyring.isComplete = () => keys.isLoaded && blacklist.isUpToDate();
       return blacklist;
     },
-    inject: [CONFIG, Database, Clock, SessionEvents],
+    inject: [CONFIG, Database, Clock, SessionEvents, Keyring, ManagedKeys],
   },
   {
     provide: SessionStore,
@@ -259,13 +311,25 @@ const PROVIDERS: Provider[] = [
   },
 ];
 
+function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: SessionPolicies): ManagedKeyTimes {
+  const known = 2 * (revocation.pollInterval + revocation.maxStaleness);
+  const isPublic = tokens.managed?.algorithm.startsWith('HS') === false;
+  const activation = isPublic ? Math.max(known, JWKS_LIFETIME) : known;
+  const longest = Math.max(policies.longestRefreshTokenLifetime, policies.longestAccessTokenLifetime);
+  return { activation, retention: longest + tokens.clockTolerance + activation + CLOCK_MARGIN };
+}
+
 /** What guards in other modules are built from, and what applications inject. */
 const EXPORTED = [
   HTTP_CONFIG,
+  ManagedKeys,
   SessionService,
   SessionEvents,
   SessionPolicies,
   SessionCleanup,
   JwtAuthGuard,
   SecretKeyGuard,
+  CsrfGuard,
+  SessionCookies,
+  RefreshTransport,
 ];

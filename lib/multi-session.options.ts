@@ -67,6 +67,9 @@ export type MultiSessionModuleOptions = MultiSessionOptions & Omit<MultiSessionS
 export type MultiSessionModuleAsyncOptions = ConfigurableModuleAsyncOptions<MultiSessionOptions> &
   MultiSessionStaticOptions;
 
+/** So many managed keys are kept at most. */
+const MOST_KEYS = 1000;
+
 /** All options, checked and completed, each room's own apart. */
 export interface MultiSessionConfig {
   readonly tokens: TokenConfig;
@@ -79,9 +82,14 @@ export interface MultiSessionConfig {
 /**
  * Checks the options once, at start.
  * @param sessionTypes the names that were given statically; they must be those of `policies`
+ * @param path where the routes are. Default: at the root
  * @throws MultiSessionConfigurationError that names every fault
  */
-export function readOptions(given: MultiSessionOptions, sessionTypes: readonly string[]): MultiSessionConfig {
+export function readOptions(
+  given: MultiSessionOptions,
+  sessionTypes: readonly string[],
+  path = '',
+): MultiSessionConfig {
   const faults = new OptionFaults();
   const {
     jwt: tokens,
@@ -99,16 +107,28 @@ export function readOptions(given: MultiSessionOptions, sessionTypes: readonly s
   });
   const config = {
     tokens,
-    http: toHttpConfig(http, tokens.header),
+    http: toHttpConfig(http, tokens.header, `/${path.replace(/^\/+|\/+$/g, '')}`),
     policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
     revocation,
     cleanup,
   };
   checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
   checkSecretsDiffer(config, faults);
+  checkKeysAreFew(config, faults);
   if (faults.list.length > 0)
     throw new MultiSessionConfigurationError(faults.list.map((fault) => fault.replace(/^options\./, '')));
   return config;
+}
+
+/** Each key is kept as long as a token of it can be live, and read with every poll. */
+function checkKeysAreFew({ tokens, policies }: MultiSessionConfig, faults: OptionFaults): void {
+  const longest = Math.max(...[...policies.values()].map((policy) => policy.refreshTokenLifetime));
+  const keys = tokens.managed?.rotateEvery ? longest / tokens.managed.rotateEvery : 0;
+  if (keys > MOST_KEYS)
+    faults.add(
+      'jwt.managed.rotateEvery',
+      `would keep ${Math.round(keys)} keys, since a refresh token can live so long`,
+    );
 }
 
 function checkTypesAgree(declared: readonly string[], configured: readonly string[], faults: OptionFaults): void {
@@ -121,10 +141,14 @@ function checkTypesAgree(declared: readonly string[], configured: readonly strin
 /** Who knows the secret key may log in; who knows the signing secret may be anybody. */
 function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: OptionFaults): void {
   const secrets = tokens.keys.flatMap((key) => (key.verifyingKey.type === 'secret' ? [key.verifyingKey.export()] : []));
+  secrets.push(...(tokens.managed?.encryptionKeys ?? []).map((key) => Buffer.from(key)));
   for (const secretKey of http.secretKeys || []) {
     const bytes = Buffer.from(secretKey);
     if (secrets.some((secret) => secret.length === bytes.length && timingSafeEqual(secret, bytes))) {
-      faults.add('secretKey', 'must not be the signing secret: whoever knows it could sign tokens; give another');
+      faults.add(
+        'secretKey',
+        'must not be the signing secret, nor the encryption key: whoever knows it could sign tokens; give another',
+      );
     }
   }
 }

@@ -67,9 +67,13 @@ export function drfAnswerOf(error: unknown, asked: Asked): DrfAnswer | undefined
 /** What `JwtAuthGuard` refuses with, on whatever route. */
 function isRefusalOfGuard(error: MultiSessionError): boolean {
   if (error instanceof TokenNotValidError) return error.tokenType === 'access';
-  return ['bad_authorization_header', 'not_authenticated', 'session_type_not_allowed', 'unavailable'].includes(
-    error.code,
-  );
+  return [
+    'bad_authorization_header',
+    'csrf_failed',
+    'not_authenticated',
+    'session_type_not_allowed',
+    'unavailable',
+  ].includes(error.code);
 }
 
 function ofOurs(error: MultiSessionError, { place }: Asked): DrfAnswer {

@@ -1,6 +1,11 @@
-import { BadAuthorizationHeaderError } from '../multi-session.errors.js';
+import { BadAuthorizationHeaderError, TokenNotValidError } from '../multi-session.errors.js';
+import type { CurrentSession } from '../session/session.js';
+import type { SessionService } from '../session/session.service.js';
+import type { CookieConfig } from './cookie.options.js';
+import { assertNotForged } from './csrf.js';
 import type { HttpConfig } from './http.options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
+import { cookieValues } from './session-cookies.js';
 
 /**
  * The access token of a request; undefined where it carries none, or credentials of a scheme that is not ours.
@@ -15,4 +20,30 @@ export function accessTokenOf(carrier: CredentialsCarrier, config: HttpConfig): 
   const token = header.slice(scheme.length).trim();
   if (token === '' || token.includes(' ')) throw new BadAuthorizationHeaderError();
   return token;
+}
+
+/**
+ * Who shows an access cookie; undefined for nobody. Of several cookies each is tried: one of them may be tossed.
+ * @throws CsrfFailedError, TokenNotValidError, UnavailableError
+ */
+export function sessionOfCookies(
+  carrier: CredentialsCarrier,
+  cookies: CookieConfig,
+  sessions: SessionService,
+): CurrentSession | undefined | Promise<CurrentSession> {
+  const tokens = cookieValues(carrier, cookies.access);
+  if (tokens.length === 0) return undefined;
+  assertNotForged(carrier, cookies);
+  return tokens.length === 1 ? sessions.verify(tokens[0]) : firstAdmitted(tokens, sessions);
+}
+
+async function firstAdmitted(tokens: readonly string[], sessions: SessionService): Promise<CurrentSession> {
+  for (const token of tokens) {
+    try {
+      return await sessions.verify(token);
+    } catch (error) {
+      if (!(error instanceof TokenNotValidError)) throw error;
+    }
+  }
+  throw new TokenNotValidError('access');
 }

@@ -15,9 +15,10 @@ import { validateSync } from 'class-validator';
 import { ValidationFailedError } from '../multi-session.errors.js';
 import { SessionPolicies } from '../session/session.policies.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { keepResponse, transportOf } from './refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SECRET_KEY_HEADER } from './secret-key.guard.js';
-import { SECRET_KEY_IN_BODY } from './sessions.dto.js';
+import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './sessions.dto.js';
 
 interface BodyRule {
   readonly dto: Type<object>;
@@ -57,6 +58,7 @@ export class BodyGuard implements CanActivate {
     if (session === 'type') this.policies.named(body.session);
     if (session === 'type-or-all') this.policies.namedOrAll(body.session);
     request[VALID_BODY] = body;
+    keepResponse(context);
     return true;
   }
 
@@ -78,20 +80,33 @@ export class BodyGuard implements CanActivate {
 
   private validate(dto: Type<object>, fields: Record<string, unknown>, request: CredentialsCarrier): object {
     const instance = plainToInstance(dto, fields, { excludeExtraneousValues: true, exposeUnsetFields: false });
-    const askSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
     const faults = validateSync(instance, {
-      groups: askSecretKey ? [SECRET_KEY_IN_BODY] : ['none'],
+      groups: this.groupsOf(request),
       stopAtFirstError: true,
+      // A body of which nothing is demanded is unknown to class-validator, and right.
+      forbidUnknownValues: false,
     });
     const errors = faults.map(
       ({ property, constraints = {} }) => [this.nameOf(property), Object.values(constraints)] as const,
     );
+    if (transportOf(request, this.config) === undefined) errors.push(['X-Session-Transport', [this.transportFault()]]);
     const { info } = instance as { info?: unknown };
     if (typeof info === 'string' && isLongerThan(info, this.config.maxInfoLength)) {
       errors.push(['info', [`Ensure this field has no more than ${this.config.maxInfoLength} characters.`]]);
     }
     if (errors.length > 0) throw new ValidationFailedError(Object.fromEntries(errors));
     return instance;
+  }
+
+  /** The fields that are demanded here and not everywhere. */
+  private groupsOf(request: CredentialsCarrier): string[] {
+    if (transportOf(request, this.config) === 'cookie') return ['none'];
+    const askSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
+    return askSecretKey ? [REFRESH_IN_BODY, SECRET_KEY_IN_BODY] : [REFRESH_IN_BODY];
+  }
+
+  private transportFault(): string {
+    return this.config.cookies ? 'Must be cookie or body.' : 'Must be body: cookies are not offered here.';
   }
 
   private nameOf(property: string): string {

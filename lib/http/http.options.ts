@@ -1,4 +1,5 @@
 import { type OptionFaults, positiveInteger, text, texts, withDefault } from '../option-check.js';
+import { type CookieConfig, type CookieOptions, readCookies, toCookieConfig } from './cookie.options.js';
 import type { TokenConfig } from '../token/token.options.js';
 
 /** The part of the options that is about HTTP. */
@@ -13,6 +14,12 @@ export interface HttpOptions {
   usernameField?: string;
   /** The longest `info` that a login may send, in characters; at most 16 000. Default: 10 000. */
   maxInfoLength?: number;
+  /**
+   * Whether tokens may travel in cookies, for browsers: true, or how. A request asks for it with the header
+   * `X-Session-Transport: cookie`, and is then not asked for the secret key, which no browser can keep: so it is for you to
+   * say. Default: false.
+   */
+  cookies?: boolean | CookieOptions;
 }
 
 /** `HttpOptions`, checked and completed. */
@@ -20,6 +27,7 @@ export interface HttpConfig {
   readonly secretKeys: readonly string[] | false;
   readonly usernameField: string;
   readonly maxInfoLength: number;
+  readonly cookies: CookieConfig | false;
   readonly accessTokenHeader: string;
   /** As written, and in lower case. */
   readonly schemes: ReadonlySet<string>;
@@ -33,6 +41,7 @@ export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
   usernameField: withDefault('username', readUsernameField),
   maxInfoLength: withDefault(10_000, readMaxInfoLength),
+  cookies: readCookies,
 };
 
 /** The other fields of a login's body. */
@@ -62,15 +71,17 @@ function readSecretKeys(given: unknown, name: string, faults: OptionFaults): rea
   return given === false ? false : texts(given, name, faults);
 }
 
-/** What the guards work with, from what the checks have read. */
+/** What the guards work with, from what the checks have read. @param path where the routes are, beginning with `/` */
 export function toHttpConfig(
   read: { [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]> },
   { name, schemes }: TokenConfig['header'],
+  path: string,
 ): HttpConfig {
   return {
     secretKeys: read.secretKey,
     usernameField: read.usernameField,
     maxInfoLength: read.maxInfoLength,
+    cookies: toCookieConfig(read.cookies, path),
     accessTokenHeader: name.toLowerCase(),
     // As written too, so that the common spelling is found without being folded.
     schemes: new Set([...schemes, ...schemes.map((scheme) => scheme.toLowerCase())]),

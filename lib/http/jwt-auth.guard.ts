@@ -3,7 +3,7 @@ import { HttpAdapterHost, Reflector } from '@nestjs/core';
 import { MultiSessionError, NotAuthenticatedError, SessionTypeNotAllowedError } from '../multi-session.errors.js';
 import type { CurrentSession } from '../session/session.js';
 import { SessionService } from '../session/session.service.js';
-import { accessTokenOf } from './bearer.js';
+import { accessTokenOf, sessionOfCookies } from './bearer.js';
 import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES } from './decorators.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
 import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
@@ -61,10 +61,15 @@ export class JwtAuthGuard implements CanActivate {
     return credentialsCarrierOf(context);
   }
 
-  /** Who calls; undefined for nobody. @throws TokenNotValidError, BadAuthorizationHeaderError, UnavailableError */
+  /**
+   * Who calls; undefined for nobody.
+   * @throws TokenNotValidError, BadAuthorizationHeaderError, CsrfFailedError, UnavailableError
+   */
   protected sessionOf(carrier: CredentialsCarrier): CurrentSession | undefined | Promise<CurrentSession> {
     const token = accessTokenOf(carrier, this.config);
-    return token === undefined ? undefined : this.sessions.verify(token);
+    if (token !== undefined) return this.sessions.verify(token);
+    const { cookies } = this.config;
+    return cookies ? sessionOfCookies(carrier, cookies, this.sessions) : undefined;
   }
 
   private rulesOf(context: ExecutionContext): RouteRules {

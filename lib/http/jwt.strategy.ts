@@ -5,9 +5,10 @@ import { TokenNotValidError } from '../multi-session.errors.js';
 import type { CurrentSession } from '../session/session.js';
 import { SessionService } from '../session/session.service.js';
 import { Keyring } from '../token/keyring.js';
-import { accessTokenOf } from './bearer.js';
+import { accessTokenOf, sessionOfCookies } from './bearer.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
 import type { CredentialsCarrier } from './request.js';
+import { cookieValues } from './session-cookies.js';
 
 /**
  * The same verdict as `JwtAuthGuard`, through Passport, for `AuthGuard('jwt')` and for chains with strategies of the
@@ -17,12 +18,12 @@ export function jwtStrategyProvider(name: string): Provider {
   class JwtStrategy extends PassportStrategy(Strategy, name) {
     constructor(
       keyring: Keyring,
-      config: HttpConfig,
+      private readonly config: HttpConfig,
       private readonly sessions: SessionService,
     ) {
       const options = keyring.verifyOptions();
       super({
-        jwtFromRequest: (request: CredentialsCarrier) => tokenOrNull(request, config),
+        jwtFromRequest: (request: CredentialsCarrier) => tokenOrNull(request, config, keyring),
         secretOrKeyProvider: (_request: unknown, token: string, done: (error: Error | null, key?: never) => void) => {
           const key = keyring.keyOf(token);
           done(key ? null : new Error('no such key'), key?.verifyingKey as never);
@@ -30,13 +31,16 @@ export function jwtStrategyProvider(name: string): Provider {
         // Said twice: passport-jwt takes issuer and audience from here alone, and ignoreNotBefore from there alone.
         ...options,
         jsonWebTokenOptions: options,
+        passReqToCallback: true,
       });
     }
 
     /** Null lets a chain go on to its next strategy; a server's fault ends it. */
-    async validate(claims: Record<string, unknown>): Promise<CurrentSession | null> {
+    async validate(request: CredentialsCarrier, claims: Record<string, unknown>): Promise<CurrentSession | null> {
+      const { config, sessions } = this;
       try {
-        return await this.sessions.verifyClaims(claims);
+        if (!config.cookies || accessTokenOf(request, config) !== undefined) return await sessions.verifyClaims(claims);
+        return (await sessionOfCookies(request, config.cookies, sessions)) ?? null;
       } catch (error) {
         if (error instanceof TokenNotValidError) return null;
         throw error;
@@ -51,9 +55,12 @@ export function jwtStrategyProvider(name: string): Provider {
   };
 }
 
-function tokenOrNull(request: CredentialsCarrier, config: HttpConfig): string | null {
+/** Of several cookies, one that passport-jwt can go on with: each of them is tried in `validate`. */
+function tokenOrNull(request: CredentialsCarrier, config: HttpConfig, keyring: Keyring): string | null {
   try {
-    return accessTokenOf(request, config) ?? null;
+    const token = accessTokenOf(request, config);
+    if (token !== undefined || !config.cookies) return token ?? null;
+    return cookieValues(request, config.cookies.access).find((candidate) => keyring.verify(candidate)) ?? null;
   } catch {
     return null;
   }

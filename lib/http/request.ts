@@ -5,6 +5,8 @@ type Headers = Record<string, string | string[] | undefined>;
 
 /** What carries the credentials: an HTTP request, or the request that a socket was opened with. */
 export interface CredentialsCarrier {
+  /** In capitals; a handshake of Socket.IO has none. */
+  method?: string;
   headers?: Headers;
   /** Set by `JwtAuthGuard`. */
   user?: unknown;

@@ -2,22 +2,22 @@ import { applyDecorators, HttpCode, Post, UseGuards } from '@nestjs/common';
 import { AcceptsBody, BodyGuard } from './body.guard.js';
 import { Public, RequireSession } from './decorators.js';
 import { JwtAuthGuard } from './jwt-auth.guard.js';
-import { SecretKeyGuard } from './secret-key.guard.js';
+import { CallerGuard } from './refresh-transport.js';
 import { DestroyAllOtherDto, DestroyDto, ListDto, LoginDto, LogoutDto, RefreshDto } from './sessions.dto.js';
 
-/** For who knows the secret key. The order of the guards is the order of the checks, here and below. */
-const bySecretKey = (body: MethodDecorator) => [Public(), body, UseGuards(BodyGuard, SecretKeyGuard)];
+/** For who knows the secret key, or has cookies. The order of the guards is the order of the checks, here and below. */
+const byCaller = (body: MethodDecorator) => [Public(), body, UseGuards(BodyGuard, CallerGuard)];
 
 /** For who is logged in. */
 const byAccessToken = (body: MethodDecorator) => [RequireSession(), body, UseGuards(JwtAuthGuard, BodyGuard)];
 
 const ROUTES = {
-  login: bySecretKey(AcceptsBody(LoginDto, 'type')),
-  refresh: bySecretKey(AcceptsBody(RefreshDto, 'type')),
+  login: byCaller(AcceptsBody(LoginDto, 'type')),
+  refresh: byCaller(AcceptsBody(RefreshDto, 'type')),
   list: byAccessToken(AcceptsBody(ListDto, 'type-or-all')),
   destroy: byAccessToken(AcceptsBody(DestroyDto)),
   destroyAllOther: byAccessToken(AcceptsBody(DestroyAllOtherDto, 'type-or-all')),
-  logout: bySecretKey(AcceptsBody(LogoutDto)),
+  logout: byCaller(AcceptsBody(LogoutDto)),
 };
 
 /**

@@ -1,10 +1,13 @@
-import { Controller, Inject, Req, UseInterceptors } from '@nestjs/common';
+import { Controller, Get, Inject, Req, Res, UseInterceptors } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import { clientInfoOf } from '../session/client-info.js';
 import type { CurrentSession as CurrentSessionClaims, Session } from '../session/session.js';
 import { type SessionList, SessionService } from '../session/session.service.js';
+import { Keyring, type PublicJwk } from '../token/keyring.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
 import { ValidBody } from './body.guard.js';
-import { CurrentSession } from './decorators.js';
+import { CurrentSession, Public } from './decorators.js';
+import { RefreshTransport } from './refresh-transport.js';
 import { SessionRoute } from './session-route.js';
 import {
   DestroyAllOtherDto,
@@ -19,32 +22,38 @@ import {
   type RefreshAnswer,
 } from './sessions.dto.js';
 
+/** For how long a client may keep the public keys, in seconds. */
+export const JWKS_MAX_AGE = 300;
+
 /**
- * The six routes of the HTTP contract. Subclass it under your own `@Controller()` to change the path or, with
+ * The six routes of the HTTP contract, and the public keys. Subclass it under your own `@Controller()` to change the path or, with
  * `@SessionRoute()`, a route.
  */
 @Controller()
 @UseInterceptors(AnswerHeadersInterceptor)
 export class SessionsController {
   @Inject(SessionService) protected readonly sessions!: SessionService;
+  @Inject(Keyring) private readonly keyring!: Keyring;
+  @Inject(HttpAdapterHost) private readonly adapterHost!: HttpAdapterHost;
+  @Inject(RefreshTransport) private readonly transport!: RefreshTransport;
 
   /** Opens a session for a user name and a password. */
   @SessionRoute('login')
   async login(@ValidBody() body: LoginDto, @Req() request: unknown): Promise<LoginAnswer> {
     const { username, password, session: type, info } = body;
     const options = { type, info, client: clientInfoOf(request) };
-    const { refresh, access, session } = await this.sessions.login({ username, password }, options, request);
-    return { refresh, access, session_id: session.id };
+    const issued = await this.sessions.login({ username, password }, options, request);
+    return { ...this.transport.handOut(request, issued), session_id: issued.session.id };
   }
 
   /** Gives a new access token, and a new refresh token where the policy hands one out. */
   @SessionRoute('refresh')
   async refresh(@ValidBody() body: RefreshDto, @Req() request: unknown): Promise<RefreshAnswer> {
-    const { refresh, access } = await this.sessions.refresh(body.refresh, {
-      type: body.session,
-      client: clientInfoOf(request),
-    });
-    return refresh === undefined ? { access } : { refresh, access };
+    const tokens = this.transport.ownRefreshTokensOf(request, body.refresh);
+    const refreshed = await this.sessions
+      .refresh(tokens, { type: body.session, client: clientInfoOf(request) })
+      .catch((error: unknown) => this.transport.refuse(request, error));
+    return this.transport.handOut(request, refreshed) ?? { session_id: refreshed.session.id };
   }
 
   /** The caller's active sessions, of one type or of all. */
@@ -56,8 +65,13 @@ export class SessionsController {
 
   /** Ends one of the caller's sessions. */
   @SessionRoute('destroy')
-  async destroy(@ValidBody() body: DestroyDto, @CurrentSession() current: CurrentSessionClaims): Promise<object> {
+  async destroy(
+    @ValidBody() body: DestroyDto,
+    @CurrentSession() current: CurrentSessionClaims,
+    @Req() request: unknown,
+  ): Promise<object> {
     await this.sessions.destroy(body.session_id, { userId: current.userId });
+    if (body.session_id === current.sessionId) this.transport.clear(request);
     return {};
   }
 
@@ -66,16 +80,28 @@ export class SessionsController {
   async destroyAllOther(
     @ValidBody() body: DestroyAllOtherDto,
     @CurrentSession() current: CurrentSessionClaims,
+    @Req() request: unknown,
   ): Promise<object> {
-    await this.sessions.destroyOthersByToken(current, body.refresh, { type: body.session });
+    const tokens = this.transport.refreshTokensOf(request, body.refresh);
+    await this.sessions.destroyOthersByToken(current, tokens, { type: body.session });
     return {};
   }
 
   /** Ends the session of a refresh token. */
   @SessionRoute('logout')
-  async logout(@ValidBody() body: LogoutDto): Promise<object> {
-    await this.sessions.logout(body.refresh);
+  async logout(@ValidBody() body: LogoutDto, @Req() request: unknown): Promise<object> {
+    const tokens = this.transport.refreshTokensOf(request, body.refresh);
+    await this.sessions.logout(tokens).catch((error: unknown) => this.transport.refuse(request, error));
+    this.transport.clear(request);
     return {};
+  }
+
+  /** The public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). Never a secret. */
+  @Public()
+  @Get('jwks.json')
+  jwks(@Res({ passthrough: true }) response: unknown): { keys: PublicJwk[] } {
+    this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE}`);
+    return this.keyring.jwks();
   }
 }
 

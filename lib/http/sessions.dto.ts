@@ -4,6 +4,9 @@ import { registerDecorator, type ValidationArguments } from 'class-validator';
 /** The group of the fields that are demanded only where the secret key is asked for, and is not in the header. */
 export const SECRET_KEY_IN_BODY = 'secret-key-in-body';
 
+/** The group of the refresh token, which is demanded in the body only where it does not travel in a cookie. */
+export const REFRESH_IN_BODY = 'refresh-in-body';
+
 interface TextRules {
   optional?: boolean;
   /** Whether U+FFFD is refused too: it stands where a name or an id was broken on its way. */
@@ -66,7 +69,7 @@ export class LoginDto {
 
 /** The body of `refresh/`. */
 export class RefreshDto {
-  @Text()
+  @Text({ groups: [REFRESH_IN_BODY] })
   refresh!: string;
 
   @Text({ groups: [SECRET_KEY_IN_BODY] })
@@ -82,7 +85,7 @@ export class LogoutDto {
   @Text({ groups: [SECRET_KEY_IN_BODY] })
   secret_key?: string;
 
-  @Text()
+  @Text({ groups: [REFRESH_IN_BODY] })
   refresh!: string;
 }
 
@@ -105,21 +108,22 @@ export class DestroyAllOtherDto {
   @Trim()
   session!: string;
 
-  @Text()
+  @Text({ groups: [REFRESH_IN_BODY] })
   refresh!: string;
 }
 
-/** The answer of `login/`. */
+/** The answer of `login/`. The tokens are absent where they travel in cookies. */
 export interface LoginAnswer {
-  refresh: string;
-  access: string;
+  refresh?: string;
+  access?: string;
   session_id: string;
 }
 
-/** The answer of `refresh/`; `refresh` only where a refresh token is handed out. */
+/** The answer of `refresh/`: the tokens, `refresh` only where one is handed out; `session_id` alone where they travel in cookies. */
 export interface RefreshAnswer {
   refresh?: string;
-  access: string;
+  access?: string;
+  session_id?: string;
 }
 
 /** One session in the answer of `list/`; times are ISO 8601 in UTC. */

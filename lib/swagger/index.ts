@@ -1,5 +1,5 @@
 import type { Type } from '@nestjs/common';
-import { ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
+import { ApiHeader, ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
 import { SessionsController } from '../http/sessions.controller.js';
 import type { MultiSessionErrorCode } from '../multi-session.errors.js';
 
@@ -9,6 +9,8 @@ export interface DocumentSessionsOptions {
   usernameField?: string;
   /** `false` where the module's `secretKey` is `false`. Default: true. */
   secretKey?: boolean;
+  /** True where the module's option `cookies` is on. Default: false. */
+  cookies?: boolean;
 }
 
 type Schema = ApiResponseSchemaHost['schema'];
@@ -28,6 +30,8 @@ interface RouteDocument {
 const TAG = 'sessions';
 /** The name that `DocumentBuilder.addBearerAuth()` gives its scheme. */
 const BEARER = 'bearer';
+/** The name that `DocumentBuilder.addCookieAuth()` gives its scheme. */
+const COOKIE = 'cookie';
 
 const text = (description: string, more: Partial<Schema> = {}): Schema => ({ type: 'string', description, ...more });
 
@@ -134,6 +138,7 @@ const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
 
 const REASONS: Record<MultiSessionErrorCode, string> = {
   bad_authorization_header: 'the authorization header has no token, or more than one word, behind its scheme',
+  csrf_failed: 'the request does not show that a page which may use the cookies has sent it',
   invalid_credentials: 'unknown user, wrong password or inactive user',
   invalid_session_type: 'no such session type',
   not_authenticated: 'no access token',
@@ -146,11 +151,22 @@ const REASONS: Record<MultiSessionErrorCode, string> = {
   validation_failed: 'fields are missing, blank, null or of the wrong type; errors names them',
 };
 
+const JWKS = object({ keys: { type: 'array', items: { type: 'object', additionalProperties: true } } });
+
+const TRANSPORT = {
+  name: 'X-Session-Transport',
+  required: false,
+  enum: ['body', 'cookie'],
+  description:
+    'Where the tokens travel. With cookies, secret_key and refresh are not asked for, and the answer has session_id alone',
+};
+
 const answered = new WeakSet<object>();
 
 /**
- * Documents the six routes for Swagger UI: bodies, answers, and errors with their codes. To be called before
- * `SwaggerModule.createDocument`, whose `DocumentBuilder` has `addBearerAuth()`. A further call replaces the bodies.
+ * Documents the six routes and the public keys for Swagger UI: bodies, answers, and errors with their codes. To be called
+ * before `SwaggerModule.createDocument`, whose `DocumentBuilder` has `addBearerAuth()` and, with cookies,
+ * `addCookieAuth('__Host-session-access')`. A further call replaces the bodies.
  *
  * @param controller a subclass of `SessionsController`, where the application has one
  */
@@ -159,6 +175,16 @@ export function documentSessions(
   options: DocumentSessionsOptions = {},
 ): void {
   for (const [name, route] of Object.entries(ROUTES)) documentRoute(controller, name, route, options);
+  documentPublicKeys(controller);
+}
+
+function documentPublicKeys({ prototype }: Type<SessionsController>): void {
+  const handler = { value: (prototype as unknown as Record<string, object>).jwks };
+  const apply = (decorator: MethodDecorator) => decorator(prototype as object, 'jwks', handler);
+  apply(ApiOperation({ summary: 'The public keys, for services that verify access tokens', tags: [TAG] }));
+  if (answered.has(handler.value)) return;
+  answered.add(handler.value);
+  apply(ApiResponse({ status: 200, description: 'A JWK Set (RFC 7517)', schema: JWKS }));
 }
 
 function documentRoute(
@@ -175,23 +201,29 @@ function documentRoute(
       summary: route.summary,
       tags: [TAG],
       requestBody: { required: true, content: { 'application/json': { schema: bodyOf(route, options) } } },
-      ...(needsToken && { security: [{ [BEARER]: [] }] }),
+      ...(needsToken && { security: [{ [BEARER]: [] }, ...(options.cookies ? [{ [COOKIE]: [] }] : [])] }),
     }),
   );
   // ApiResponse adds to what is there, so that a second call would say everything twice.
   if (answered.has(handler)) return;
   answered.add(handler);
+  if (options.cookies) {
+    apply(ApiHeader(TRANSPORT));
+    apply(errorResponse(403, ['csrf_failed']));
+  }
   apply(ApiResponse({ status: 200, description: 'Done', schema: route.answer }));
   const errors = { ...route.errors, ...(needsToken && { 401: ACCESS_TOKEN_CODES }), 503: ['unavailable'] as const };
   for (const [status, codes] of Object.entries(errors)) apply(errorResponse(Number(status), codes));
 }
 
-function bodyOf({ needs, body, optional }: RouteDocument, options: DocumentSessionsOptions): Schema {
+function bodyOf({ needs, body, optional = [] }: RouteDocument, options: DocumentSessionsOptions): Schema {
   const { usernameField = 'username', secretKey = true } = options;
   const fields = Object.entries(body).map(([name, schema]) => [name === 'username' ? usernameField : name, schema]);
   const asksSecretKey = needs === 'secret key' && secretKey;
   const secret = { secret_key: text('The secret key; left out where the header X-Secret-Key has it') };
-  return object({ ...Object.fromEntries(fields), ...(asksSecretKey && secret) } as Record<string, Schema>, optional);
+  const inCookies = options.cookies ? ['refresh', 'secret_key'] : [];
+  const properties = { ...Object.fromEntries(fields), ...(asksSecretKey && secret) } as Record<string, Schema>;
+  return object(properties, [...optional, ...inCookies]);
 }
 
 function errorResponse(status: number, codes: readonly MultiSessionErrorCode[]): MethodDecorator {

@@ -12,7 +12,7 @@ describe('documentSessions', () => {
   function documentedRoutes(): [string, any][] {
     const config = new DocumentBuilder().addBearerAuth().build();
     const { paths } = SwaggerModule.createDocument(app.app, config);
-    return Object.entries(paths).map(([path, item]) => [path, item.post]);
+    return Object.entries(paths).flatMap(([path, { post }]) => (post ? [[path, post]] : []));
   }
   const bodyOf = (operation: any) => operation.requestBody.content['application/json'].schema;
 
@@ -29,6 +29,13 @@ describe('documentSessions', () => {
       expect(Object.keys(properties)).toEqual(expect.arrayContaining(Object.keys(body)));
       expect(Object.keys(body)).toEqual(expect.arrayContaining(required));
     }
+  });
+
+  test('tells of the public keys', () => {
+    documentSessions(SessionsController, { usernameField: 'email' });
+    const { paths } = SwaggerModule.createDocument(app.app, new DocumentBuilder().build());
+    const { get } = paths['/api/session/jwks.json'];
+    expect(get).toMatchObject({ tags: ['sessions'], responses: { 200: { description: 'A JWK Set (RFC 7517)' } } });
   });
 
   test('a further call replaces the bodies and adds nothing twice', () => {

@@ -123,6 +123,22 @@ describe('an option that is wrong is named, with the remedy', () => {
     [{ secretKey: [] }, /^secretKey: must not be empty/],
     [{ secretKey: ['one', 2] }, /^secretKey\[1\]: must be a string/],
     [{ secretKey: true }, /^secretKey: must be a string/],
+    [{ jwt: { managed: {} } }, /^jwt\.managed\.encryptionKey: is missing; give at least 32 random bytes/],
+    [{ jwt: { managed: { encryptionKey: 'short' } } }, /^jwt\.managed\.encryptionKey: must have at least 32 bytes/],
+    [{ jwt: { managed: { encryptionKey: [SECRET, 'short'] } } }, /^jwt\.managed\.encryptionKey: must have/],
+    [{ jwt: { managed: { encryptionKey: SECRET, algorithm: 'none' } } }, /^jwt\.managed\.algorithm: must be one of/],
+    [
+      { jwt: { managed: { encryptionKey: SECRET, rotateEvery: 0 } } },
+      /^jwt\.managed\.rotateEvery: must be more than 0/,
+    ],
+    [
+      { jwt: { managed: { encryptionKey: SECRET, rotateEvery: '1m' } } },
+      /^jwt\.managed\.rotateEvery: would keep \d+ keys/,
+    ],
+    [
+      { jwt: { managed: { encryptionKey: SECRET } }, secretKey: SECRET },
+      /^secretKey: must not be .* the encryption key/,
+    ],
     [{ secretKey: SECRET }, /^secretKey: must not be the signing secret/],
     [{ secretKey: ['another', SECRET] }, /^secretKey: must not be the signing secret/],
     [{ jwt: undefined }, /^jwt\.secret: is missing/],

@@ -1,0 +1,120 @@
+import { describe, expect, test } from '@jest/globals';
+import type { CookieOptions } from 'nestjs-multisession';
+import type { MultiSessionConfigurationError } from '../../../lib/multi-session.errors.js';
+import { readOptions } from '../../../lib/multi-session.options.js';
+import { DEFAULT_OPTIONS } from '../../helpers/app.js';
+import { configOf } from '../../helpers/options.js';
+
+const cookiesOf = (cookies?: boolean | CookieOptions, path?: string) => {
+  const { jwt, secretKey, policies } = DEFAULT_OPTIONS;
+  return readOptions({ jwt, secretKey, policies, cookies }, Object.keys(policies), path).http.cookies;
+};
+
+function faultsOf(cookies: unknown): readonly string[] {
+  try {
+    configOf({ cookies: cookies as CookieOptions });
+  } catch (error) {
+    return (error as MultiSessionConfigurationError).faults;
+  }
+  return [];
+}
+
+const SHARED = { httpOnly: true, secure: true };
+
+describe('the option cookies', () => {
+  test('is off unless it is given', () => {
+    expect(cookiesOf()).toBe(false);
+    expect(cookiesOf(false)).toBe(false);
+  });
+
+  test('true stands for its defaults, with the path of the routes', () => {
+    const expected = {
+      isDefault: false,
+      origins: new Set(),
+      access: { name: '__Host-session-access', attributes: { ...SHARED, path: '/', sameSite: 'lax' } },
+      refresh: {
+        name: '__Secure-session-refresh',
+        attributes: { ...SHARED, path: '/api/session', sameSite: 'strict' },
+      },
+    };
+    for (const path of ['api/session', '/api/session', 'api/session/']) {
+      expect(cookiesOf(true, path)).toEqual(expected);
+      expect(cookiesOf({}, path)).toEqual(expected);
+    }
+    expect(cookiesOf(true, '')).toMatchObject({ refresh: { attributes: { path: '/' } } });
+  });
+
+  test('a domain, a name and a path of the application', () => {
+    const given = { domain: 'app.test', name: 'shop', path: '/v1/auth', default: true, sameSite: 'strict' } as const;
+    expect(cookiesOf(given, 'api/session')).toEqual({
+      isDefault: true,
+      origins: new Set(),
+      access: {
+        name: '__Secure-shop-access',
+        attributes: { ...SHARED, domain: 'app.test', path: '/', sameSite: 'strict' },
+      },
+      refresh: {
+        name: '__Secure-shop-refresh',
+        attributes: { ...SHARED, domain: 'app.test', path: '/v1/auth', sameSite: 'strict' },
+      },
+    });
+  });
+
+  test('none is for both cookies', () => {
+    expect(cookiesOf({ sameSite: 'none' })).toMatchObject({
+      access: { attributes: { sameSite: 'none' } },
+      refresh: { attributes: { sameSite: 'none' } },
+    });
+  });
+
+  test.each([
+    'https://app.example.com',
+    'https://app.example.com:8443',
+    'http://localhost:5173',
+    'http://app.localhost',
+    'http://127.0.0.1:3000',
+    'http://[::1]:3000',
+  ])('%s is an origin', (origin) => {
+    expect(faultsOf({ origins: [origin] })).toEqual([]);
+  });
+
+  test.each([
+    'https://app.example.com/',
+    'https://app.example.com/path',
+    'https://app.example.com:443',
+    'https://App.example.com',
+    'https://*.example.com',
+    'https://user@app.example.com',
+    'http://app.example.com',
+    'http://localhost.example.com',
+    'http://127.0.0.1.example.com',
+    'app.example.com',
+    'null',
+    '*',
+    'file://',
+  ])('%s is none', (origin) => {
+    expect(faultsOf({ origins: ['https://spa.test', origin] })).toEqual([
+      expect.stringMatching(/^cookies\.origins: must be origins as a browser sends them/),
+    ]);
+  });
+
+  test.each<[unknown, unknown]>([
+    ['yes', 'cookies: must be an object'],
+    [{ path: 'api/session' }, "cookies.path: must be a path, such as '/api/session'"],
+    [{ path: '/a;b' }, "cookies.path: must be a path, such as '/api/session'"],
+    [{ name: 'a b' }, 'cookies.name: must be a token: letters, digits, - and _'],
+    [{ name: 'a=b' }, 'cookies.name: must be a token: letters, digits, - and _'],
+    [{ name: '' }, 'cookies.name: must be a string that is not blank'],
+    [{ sameSite: 'Lax' }, 'cookies.sameSite: must be one of strict, lax, none; got "Lax"'],
+    [{ default: 'yes' }, 'cookies.default: must be true or false; got "yes"'],
+    [{ secure: false }, expect.stringMatching(/^cookies\.secure: is no option; known are default, name, path/)],
+    ...['.app.test', 'https://app.test', 'app.test:8443', 'app..test', 'app.test;'].map(
+      (domain): [unknown, unknown] => [
+        { domain },
+        expect.stringMatching(/^cookies\.domain: must be a host without a scheme/),
+      ],
+    ),
+  ])('%j is refused', (cookies, fault) => {
+    expect(faultsOf(cookies)).toEqual([fault]);
+  });
+});
