@@ -1,95 +1,61 @@
 import { describe, expect, test } from '@jest/globals';
-import { OptionFaults } from '../../../lib/option-check.js';
-import { readPolicies } from '../../../lib/session/session.options.js';
-import { type RotationState, SessionPolicyService, type Verdict } from '../../../lib/session/session-policy.service.js';
+import type { Verdict } from '../../../lib/session/session-policy.service.js';
+import {
+  carryOut,
+  judge,
+  loggedIn,
+  type Outcome,
+  policyOf,
+  type Server,
+  type Token,
+  use,
+} from '../../helpers/rotation-model.js';
 
-/**
- * An exhaustive search of a small model of rotation, in which the server's part is the project's own `judge`. A token is the
- * number that stands for its `jti`, with its generation. Time is a flag: whether the grace of the last rotation is running.
- */
-interface Token {
-  readonly id: number;
-  readonly generation: number;
-}
+/** An exhaustive search of a small model of rotation, in which the server's part is the project's own `judge`. */
 
-interface Server {
-  readonly current: Token;
-  readonly parent: Token | null;
-  readonly confirmed: number;
-  readonly inGrace: boolean;
-}
+/** What the server does with a refresh token. @returns null where the session ends */
+type Refresh = (server: Server, token: Token) => Outcome | null;
 
-type Judge = (server: Server, token: Token) => Verdict['kind'];
+const policy = policyOf({ refreshTokenLifetime: '1h' });
+const refresh: Refresh = (server, token) => carryOut(judge(policy, server, token).kind, server, token);
 
-const GRACE = 10_000;
-const NOW = 1_000_000;
-const [policy] = [
-  ...readPolicies({ T: { refreshTokenLifetime: '1h', reuseGrace: GRACE / 1000 } }, 300_000, new OptionFaults()),
-].map(([type, config]) => new SessionPolicyService(type, config));
-
-const judge: Judge = ({ current, parent, confirmed, inGrace }, token) => {
-  const row: RotationState = {
-    generation: current.generation,
-    refreshJti: String(current.id),
-    parentGeneration: parent?.generation ?? null,
-    parentJti: parent && String(parent.id),
-    confirmedGeneration: confirmed,
-    rotatedAt: new Date(inGrace ? NOW : NOW - GRACE),
-    expiresAt: new Date(NOW + 1_000_000),
-    absoluteExpiresAt: null,
+/** The same, with another verdict in the place of one. */
+const without =
+  (kind: Verdict['kind'], instead: Verdict['kind']): Refresh =>
+  (server, token) => {
+    const verdict = judge(policy, server, token).kind;
+    return carryOut(verdict === kind ? instead : verdict, server, token);
   };
-  return policy.judge(row, { jti: String(token.id), generation: token.generation }, NOW).kind;
+
+const withoutNewGrace: Refresh = (server, token) => {
+  const done = refresh(server, token);
+  const isRecovery = judge(policy, server, token).kind === 'recover';
+  return done && isRecovery ? { ...done, server: { ...done.server, inGrace: false } } : done;
 };
 
-/** What the service does by each verdict: the row after it, and the token that it answers; null where the session ends. */
-function carryOut(
-  kind: Verdict['kind'],
-  server: Server,
-  token: Token,
-  recoverKeepsTime = false,
-): { server: Server; answer: Token } | null {
-  const next = { id: server.current.id + 1, generation: server.current.generation + 1 };
-  switch (kind) {
-    case 'rotate':
-      return { server: { current: next, parent: token, confirmed: token.generation, inGrace: true }, answer: next };
-    case 'recover':
-      return { server: { ...server, current: next, inGrace: !recoverKeepsTime }, answer: next };
-    case 'renew':
-      return { server: { ...server, confirmed: Math.max(server.confirmed, token.generation) }, answer: server.current };
-    case 'replay':
-      return { server, answer: server.current };
-    case 'reuse':
-    case 'expired':
-    case 'keep':
-      return null;
-  }
-}
-
-const use = (server: Server, { generation }: Token): Server =>
-  generation === server.current.generation ? { ...server, confirmed: Math.max(server.confirmed, generation) } : server;
-
-const START: Server = { current: { id: 0, generation: 0 }, parent: null, confirmed: 0, inGrace: false };
-
-/** An honest client: what it has stored, its requests on their way, and the answers to them. */
+/** An honest client: what it has stored, now and ever, its requests on their way, and the answers to them. */
 interface World {
   readonly server: Server;
   readonly stored: Token;
+  readonly held: readonly Token[];
   readonly requests: readonly Token[];
   readonly answers: readonly Token[];
 }
 
 const IN_FLIGHT = 3;
 const GENERATIONS = 5;
+const FIRST: Token = { id: 0, generation: 0 };
+const START: World = { server: loggedIn(FIRST), stored: FIRST, held: [FIRST], requests: [], answers: [] };
 
-function* movesOf(world: World, decide: Judge, recoverKeepsTime: boolean): Generator<World | 'logged out'> {
-  const { server, stored, requests, answers } = world;
+function* movesOf(world: World, serve: Refresh): Generator<World | 'logged out'> {
+  const { server, stored, held, requests, answers } = world;
   if (requests.length + answers.length < IN_FLIGHT) yield { ...world, requests: [...requests, stored] };
-  yield { ...world, server: use(server, stored) };
+  yield { ...world, server: use(server, stored.generation) };
   for (const [at, token] of requests.entries()) {
     const rest = requests.toSpliced(at, 1);
     yield { ...world, requests: rest };
-    const done = carryOut(decide(server, token), server, token, recoverKeepsTime);
-    if (!done) yield 'logged out';
+    const done = serve(server, token);
+    if (!done?.answer) yield 'logged out';
     else if (done.server.current.generation <= GENERATIONS)
       yield { ...world, server: done.server, requests: rest, answers: [...answers, done.answer] };
   }
@@ -97,86 +63,124 @@ function* movesOf(world: World, decide: Judge, recoverKeepsTime: boolean): Gener
     const rest = answers.toSpliced(at, 1);
     yield { ...world, answers: rest };
     // It never puts an older generation over a newer.
-    yield { ...world, answers: rest, stored: answer.generation > stored.generation ? answer : stored };
+    if (answer.generation > stored.generation)
+      yield { ...world, answers: rest, stored: answer, held: [...held, answer] };
   }
   // No delay is longer than the grace: what was on its way when it began has arrived or is lost when it ends.
   if (requests.length + answers.length === 0) yield { ...world, server: { ...server, inGrace: false } };
 }
 
-/** @returns how many worlds there are, and whether the honest client is logged out in one of them */
-function explore(decide: Judge, recoverKeepsTime = false): { worlds: number; loggedOut: boolean } {
-  const queue: World[] = [{ server: START, stored: START.current, requests: [], answers: [] }];
-  const seen = new Set(queue.map((world) => JSON.stringify(world)));
-  for (const world of queue) {
-    for (const next of movesOf(world, decide, recoverKeepsTime)) {
-      if (next === 'logged out') return { worlds: seen.size, loggedOut: true };
-      const key = JSON.stringify({
-        ...next,
-        requests: next.requests.map(({ id }) => id).sort(),
-        answers: next.answers.map(({ id }) => id).sort(),
-      });
+const keyOf = (world: World): string =>
+  JSON.stringify({
+    ...world,
+    requests: world.requests.map(({ id }) => id).sort(),
+    answers: world.answers.map(({ id }) => id).sort(),
+  });
+
+/** @returns every world that the client can bring about, up to the first in which it is logged out */
+function explore(serve: Refresh): { worlds: World[]; loggedOut: boolean } {
+  const worlds = [START];
+  const seen = new Set(worlds.map(keyOf));
+  for (const world of worlds) {
+    for (const next of movesOf(world, serve)) {
+      if (next === 'logged out') return { worlds, loggedOut: true };
+      const key = keyOf(next);
       if (!seen.has(key)) {
         seen.add(key);
-        queue.push(next);
+        worlds.push(next);
       }
     }
   }
-  return { worlds: seen.size, loggedOut: false };
+  return { worlds, loggedOut: false };
 }
-
-const without =
-  (kind: Verdict['kind'], instead: Verdict['kind']): Judge =>
-  (server, token) => {
-    const verdict = judge(server, token);
-    return verdict === kind ? instead : verdict;
-  };
 
 describe('P1: an honest client is never logged out', () => {
   test('whatever is lost, repeated or delayed inside the grace', () => {
-    const { worlds, loggedOut } = explore(judge);
+    const { worlds, loggedOut } = explore(refresh);
     expect(loggedOut).toBe(false);
-    expect(worlds).toBeGreaterThan(500);
+    expect(worlds.length).toBeGreaterThan(500);
   });
 
   test.each([
     ['renew', without('renew', 'rotate')],
     ['replay', without('replay', 'reuse')],
     ['recover', without('recover', 'reuse')],
-  ])('it would be without %s', (_, decide) => {
-    expect(explore(decide).loggedOut).toBe(true);
+  ])('it would be without %s', (_, serve) => {
+    expect(explore(serve).loggedOut).toBe(true);
   });
 
   test('it would be if recovery began no new grace', () => {
-    expect(explore(judge, true).loggedOut).toBe(true);
+    expect(explore(withoutNewGrace).loggedOut).toBe(true);
   });
 });
 
-describe('P2: a thief and an honest client who both go on refreshing outside the grace end the session by the third move', () => {
-  /** From every state that an honest client can have brought about, with the thief's copy of what it has stored. */
-  const before: Server[] = [
-    START,
-    { current: { id: 2, generation: 2 }, parent: { id: 0, generation: 1 }, confirmed: 1, inGrace: false },
-  ];
-  const choices = [false, true];
-  const runs = before.flatMap((server) =>
-    choices.flatMap((thiefFirst) =>
-      choices.flatMap((first) => choices.map((second) => ({ server, thiefFirst, uses: [first, second, true] }))),
-    ),
-  );
+/** What the two of them hold. A turn lasts until the other one gets an answer to a refresh. */
+interface Theft {
+  readonly server: Server;
+  readonly held: Readonly<Record<Party, Token>>;
+  readonly mover?: Party;
+  readonly turns: number;
+}
 
-  test.each(runs)('%j', ({ server: start, thiefFirst, uses }) => {
-    let server = start;
-    const held = { thief: start.current, owner: start.current };
-    let moves = 0;
-    for (const doesUse of uses) {
-      const who = (moves % 2 === 0) === thiefFirst ? 'thief' : 'owner';
-      moves++;
-      const outside = { ...server, inGrace: false };
-      const done = carryOut(judge(outside, held[who]), outside, held[who]);
-      if (!done) return;
-      held[who] = done.answer;
-      server = doesUse ? use(done.server, done.answer) : done.server;
-    }
-    throw new Error(`alive after ${moves} moves`);
+type Party = 'thief' | 'owner';
+const PARTIES: readonly Party[] = ['thief', 'owner'];
+const MOVES = 6;
+
+/** Every state that an honest client can bring about in which the grace is over, with a thief's copy of any token it has held. */
+const thefts = (): Theft[] =>
+  explore(refresh)
+    .worlds.filter(({ server, requests, answers }) => !server.inGrace && requests.length + answers.length === 0)
+    .flatMap(({ server, stored, held }) =>
+      held.map((copy): Theft => ({ server, held: { thief: copy, owner: stored }, turns: 0 })),
+    );
+
+/** One of them refreshes after the grace; its answer is lost, or it gets it and uses its access token, or does not. */
+function* movesOfBoth(theft: Theft, serve: Refresh): Generator<Theft> {
+  for (const mover of PARTIES) {
+    const done = serve({ ...theft.server, inGrace: false }, theft.held[mover]);
+    if (!done?.answer) continue;
+    const { server, answer } = done;
+    const turns = theft.turns + (mover === theft.mover ? 0 : 1);
+    const answered = { held: { ...theft.held, [mover]: answer }, mover, turns };
+    yield { ...theft, server };
+    yield { ...answered, server };
+    yield { ...answered, server: use(server, answer.generation) };
+  }
+}
+
+/** Plays every order of `MOVES` moves. @returns the most turns in which somebody got an answer, of those that `choose` lets be */
+function mostTurns(serve: Refresh, choose: (before: Theft, after: Theft) => boolean = () => true): number {
+  let states = thefts();
+  let most = 0;
+  for (let move = 0; move < MOVES; move++) {
+    const after = states.flatMap((theft) => [...movesOfBoth(theft, serve)].filter((next) => choose(theft, next)));
+    states = [...new Map(after.map((theft) => [JSON.stringify(theft), theft])).values()];
+    most = Math.max(most, ...states.map(({ turns }) => turns));
+  }
+  return most;
+}
+
+describe('P2: a thief and an honest client who both go on refreshing outside the grace end the session by the third move', () => {
+  const inTurn = (before: Theft, after: Theft) => after.turns > before.turns;
+
+  test('from every state, whichever token was copied, whoever begins and whoever uses an access token: in turn, the third is refused', () => {
+    expect(thefts().length).toBeGreaterThan(100);
+    expect(mostTurns(refresh, inTurn)).toBe(2);
+  });
+
+  test('in any order, however often each goes on and whatever answers are lost: nobody gets an answer in a third turn', () => {
+    expect(mostTurns(refresh)).toBe(2);
+  });
+
+  test('where whoever refreshes uses the access token, the other is refused at once', () => {
+    const isUsed = ({ server }: Theft) => server.confirmed === server.current.generation;
+    expect(mostTurns(refresh, (before, after) => inTurn(before, after) && isUsed(after))).toBe(1);
+  });
+
+  test.each([
+    ['if the lost successor stayed alive', without('recover', 'replay')],
+    ['if every superseded token were recovered', without('reuse', 'recover')],
+  ])('both would go on for good %s', (_, serve) => {
+    expect(mostTurns(serve, inTurn)).toBe(MOVES);
   });
 });

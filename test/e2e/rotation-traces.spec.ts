@@ -1,0 +1,248 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { getRepositoryToken } from '@nestjs/typeorm';
+import fc from 'fast-check';
+import { SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
+import type { Repository } from 'typeorm';
+import { ConfirmedGenerations } from '../../lib/session/confirmed-generations.js';
+import type { Verdict } from '../../lib/session/session-policy.service.js';
+import { type Answer, bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
+import { type RecordedEvent, recordEvents } from '../helpers/events.js';
+import { onEachDatabase } from '../helpers/matrix.js';
+import { policyOf, type Token } from '../helpers/rotation-model.js';
+import {
+  agentOf,
+  type Expected,
+  type ExpectedEvent,
+  ModelledSession,
+  type Move,
+  move,
+} from '../helpers/rotation-trace.js';
+import { decoded, resigned } from '../helpers/tokens.js';
+import { WhoAmI } from '../helpers/who-am-i.js';
+
+const MINUTE = 60_000;
+const HOUR = 60 * MINUTE;
+/** Longer than any trace takes: it passes when the trace says so. */
+const reuseGrace = '10m';
+const POLICIES = {
+  ROTATING: { refreshTokenLifetime: '1h', reuseGrace },
+  STRICT: { refreshTokenLifetime: '1h', reuseGrace: 0, blacklistAfterRotation: true },
+  EXTENDING: { refreshTokenLifetime: '1h', rotateRefreshTokens: false, extendSession: 'every-refresh', reuseGrace },
+  LATER: {
+    refreshTokenLifetime: '1h',
+    rotateRefreshTokens: false,
+    extendSession: { whenRemainingBelow: '30m' },
+    updateLastLogin: false,
+    reuseGrace,
+  },
+  BOUNDED: { refreshTokenLifetime: '1h', extendSession: 'every-refresh', absoluteLifetime: '3h', reuseGrace },
+  PLAIN: { refreshTokenLifetime: '1h', rotateRefreshTokens: false },
+} as const satisfies Record<string, SessionPolicyOptions>;
+type Type = keyof typeof POLICIES;
+
+/** How many traces; a failure prints the seed, which `TEST_SEED` takes. */
+const RUNS = Number(process.env.TEST_RUNS ?? 40);
+const SEED = process.env.TEST_SEED === undefined ? undefined : Number(process.env.TEST_SEED);
+
+const REUSE = ['reuse, ahead', 'reuse, fork', 'reuse, stale'];
+const VERDICTS = ['expired', 'keep', 'recover', 'renew', 'replay', ...REUSE, 'rotate'];
+
+onEachDatabase((databaseName) => {
+  let app: TestApp;
+  let rows: Repository<SessionEntity>;
+  let events: RecordedEvent[];
+  /** How often each verdict came. */
+  const verdicts = new Map<string, number>();
+  const count = (verdict: Verdict) => {
+    const name = verdict.kind === 'reuse' ? `reuse, ${verdict.reuse}` : verdict.kind;
+    verdicts.set(name, (verdicts.get(name) ?? 0) + 1);
+  };
+
+  beforeAll(async () => {
+    app = await startApp({ databaseName, controllers: [WhoAmI], options: { policies: POLICIES } });
+    rows = app.get(getRepositoryToken(SessionEntity) as string);
+    events = recordEvents(app);
+  });
+  afterAll(() => app?.close());
+
+  const type = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom<Type>('ROTATING', 'STRICT', 'EXTENDING') },
+    { weight: 2, arbitrary: fc.constantFrom<Type>('LATER', 'BOUNDED', 'PLAIN') },
+  );
+  const isBound = fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, fc.constant(true));
+  const moves = fc.array(move, { minLength: 1, maxLength: 120, size: 'max' });
+
+  test(
+    'random traces over HTTP: each answer, event and row is the model’s',
+    async () => {
+      const property = fc.asyncProperty(type, isBound, moves, async (type, isBound, moves) => {
+        const replay = new Replay(type, isBound);
+        for (const move of [{ do: 'log in', by: 0 } as const, ...moves]) await replay.take(move);
+        await replay.take({ do: 'uses are written' });
+      });
+      await fc.assert(property, { numRuns: RUNS, seed: SEED });
+      // Or it would say nothing of those that never came.
+      expect([...verdicts.keys()].sort()).toEqual(VERDICTS);
+    },
+    60_000 + RUNS * 1000,
+  );
+
+  /** A trace on the application and on the model, side by side. */
+  class Replay {
+    private readonly model: ModelledSession;
+    private id = '';
+    private row: SessionEntity | null = null;
+    /** The row before its last generation began. */
+    private before: SessionEntity | null = null;
+    /** By the model's number of a token: its text, as it was handed out first. */
+    private texts: string[] = [];
+    private accessTokens: string[] = [];
+
+    constructor(
+      private readonly type: Type,
+      private readonly isBound: boolean,
+    ) {
+      this.model = new ModelledSession(policyOf(POLICIES[type]), isBound);
+    }
+
+    async take(move: Move): Promise<void> {
+      events.splice(0);
+      const expected = this.model.take(move);
+      if (expected.verdict) count(expected.verdict);
+      if (expected.status === undefined) await this.happen(move.do);
+      else this.compareAnswer(expected, await this.ask(move, expected));
+      expect(told(events)).toEqual([...expected.events].sort(byName));
+      await this.compareRow(expected.isExtended ?? false);
+      if (move.do === 'uses are written') expect(this.row?.confirmedGeneration).toBe(this.model.row?.server.confirmed);
+    }
+
+    private async ask(move: Move, { token, access }: Expected): Promise<Answer> {
+      if (move.do === 'log in') return this.logIn(agentOf(move.by));
+      if (access !== undefined) return app.request('GET', '/me', { headers: bearer(this.accessTokens[access]) });
+      const by = 'by' in move ? agentOf(move.by) : '';
+      const text = this.texts[(token as Token).id];
+      const post = (route: string, body: object) =>
+        app.post(route, { secret_key: SECRET_KEY, ...body }, { 'user-agent': by });
+      if (move.do === 'log out') return post('logout/', { refresh: text });
+      if (move.do === 'refresh as another type')
+        return post('refresh/', { refresh: text, session: this.another('PLAIN') });
+      if (move.do !== 'refresh with a forged token') return post('refresh/', { refresh: text, session: this.type });
+      // One that rotates and one that keeps: the statements of both must see through it.
+      const anyOther = this.another((token as Token).id % 2 ? 'PLAIN' : 'ROTATING');
+      const session = move.forged === 'type' ? anyOther : this.type;
+      const { gen, exp } = decoded(text, 1) as { gen: number; exp: number };
+      const claims = { generation: { gen: gen + 1 }, type: { session_type: session }, end: { exp: exp + 86_400 } };
+      return post('refresh/', { refresh: resigned(text, { claims: claims[move.forged] }), session });
+    }
+
+    private another(other: Type): Type {
+      return this.type === other ? 'STRICT' : other;
+    }
+
+    private async logIn(agent: string): Promise<Answer> {
+      const body = { username: 'alice', password: 'alice-password', session: this.type, secret_key: SECRET_KEY };
+      const answer = await app.post('login/', body, { 'user-agent': agent });
+      this.id = answer.body.session_id;
+      this.texts = [];
+      this.accessTokens = [];
+      this.row = this.before = null;
+      if (this.isBound) {
+        const { expiresAt } = await rows.findOneByOrFail({ id: this.id });
+        await rows.update(this.id, { absoluteExpiresAt: expiresAt });
+      }
+      return answer;
+    }
+
+    /** What happens to the row without a request: time passes for it, and commits are lost. */
+    private async happen(what: Move['do']): Promise<void> {
+      if (what === 'uses are written') await app.get(ConfirmedGenerations).flush();
+      if (!this.row) return;
+      const rotatedAt = new Date(Date.now() - 11 * MINUTE);
+      if (what === 'the grace passes') await this.change({ rotatedAt });
+      const isPast = this.row.expiresAt.getTime() <= Date.now();
+      if (what === 'the end comes near' && !isPast) await this.change({ rotatedAt, ...this.endingIn(20 * MINUTE) });
+      if (what === 'the end passes') await this.change({ rotatedAt, ...this.endingIn(-MINUTE) });
+      if (what === 'the database loses a generation' && this.before) {
+        await app.get(ConfirmedGenerations).flush();
+        const confirmedGeneration = this.model.row?.server.confirmed;
+        await this.change({ ...this.before, confirmedGeneration });
+        this.before = null;
+      }
+    }
+
+    private endingIn(time: number): Partial<SessionEntity> {
+      const expiresAt = new Date(Math.floor((Date.now() + time) / 1000) * 1000);
+      return { expiresAt, ...(this.isBound && { absoluteExpiresAt: expiresAt }) };
+    }
+
+    private async change(change: Partial<SessionEntity>): Promise<void> {
+      await rows.update(this.id, change as object);
+      this.row = await rows.findOneBy({ id: this.id });
+    }
+
+    private compareAnswer(expected: Expected, { status, body }: Answer): void {
+      const { code, refresh, generation } = expected;
+      expect({ status, code: body.code }).toEqual({ status: expected.status, code });
+      expect('refresh' in body).toBe(Boolean(refresh));
+      expect('access' in body).toBe(generation !== undefined);
+      const common = { gen: generation, sid: this.id, session_type: this.type };
+      if (generation !== undefined) {
+        expect(decoded(body.access, 1)).toMatchObject(common);
+        this.accessTokens.push(body.access);
+      }
+      if (!refresh) return;
+      expect(decoded(body.refresh, 1)).toMatchObject(common);
+      // The same token is the same text, and another is another.
+      expect(this.texts.indexOf(body.refresh)).toBe(refresh.id in this.texts ? refresh.id : -1);
+      this.texts[refresh.id] = body.refresh;
+    }
+
+    private async compareRow(isExtended: boolean): Promise<void> {
+      const previous = this.row;
+      const row = this.id ? await rows.findOneBy({ id: this.id }) : null;
+      const expected = this.model.row;
+      this.row = row;
+      if (!row || !expected) return expect({ row, expected }).toEqual({ row: null, expected: null });
+      const { current, parent } = expected.server;
+      expect(row).toMatchObject({
+        generation: current.generation,
+        refreshJti: this.jtiOf(current),
+        parentGeneration: parent?.generation ?? null,
+        parentJti: parent && this.jtiOf(parent),
+        userAgent: expected.agent,
+      });
+      const end = isExtended ? Math.floor(Date.now() / 1000) * 1000 + HOUR : (previous ?? row).expiresAt.getTime();
+      expect(Math.abs(row.expiresAt.getTime() - end)).toBeLessThanOrEqual(isExtended ? 30_000 : 0);
+      if (previous && row.generation > previous.generation) this.before = previous;
+    }
+
+    private jtiOf({ id }: Token): unknown {
+      return decoded(this.texts[id], 1).jti;
+    }
+  }
+});
+
+const byName = (a: ExpectedEvent, b: ExpectedEvent): number => (a.name < b.name ? -1 : 1);
+
+/** The events, as far as the model tells them. */
+function told(events: readonly RecordedEvent[]): ExpectedEvent[] {
+  const all = events.map(({ name, event }): ExpectedEvent => {
+    const { rotated, reason, reuse, presentedGeneration, currentGeneration, client, session } = event as Record<
+      string,
+      any
+    >;
+    return {
+      name,
+      ...(rotated !== undefined && { rotated }),
+      ...(reason !== undefined && { reason }),
+      ...(reuse !== undefined && { reuse }),
+      ...(client && {
+        presented: presentedGeneration,
+        current: currentGeneration,
+        presenter: client.userAgent,
+        other: session.userAgent,
+      }),
+    };
+  });
+  return all.sort(byName);
+}

@@ -1,0 +1,309 @@
+import fc from 'fast-check';
+import type { ReuseKind, SessionPolicyService, Verdict } from '../../lib/session/session-policy.service.js';
+import { carryOut, type Ends, judge, loggedIn, type Outcome, type Server, type Token, use } from './rotation-model.js';
+
+/** Which of a session's tokens: the one that the client has stored, or so many before the latest that was handed out. */
+type Choice = 'own' | number;
+
+/** What somebody who has our signing key may state in a token, against the truth. */
+export type Forgery = 'generation' | 'type' | 'end';
+
+/** A step of a trace. Clients are numbers; all hold the token of the login, and any of them may be the thief. */
+export type Move =
+  | { do: 'refresh'; by: number; token: Choice; isLost: boolean }
+  | { do: 'refresh as another type'; by: number; token: Choice }
+  | { do: 'refresh with a forged token'; by: number; token: Choice; forged: Forgery }
+  | { do: 'use an access token'; latestBut: number }
+  | { do: 'log out'; by: number; token: Choice }
+  | { do: 'log in'; by: number }
+  | { do: 'copy'; from: number; to: number }
+  | { do: 'the grace passes' }
+  | { do: 'the end comes near' }
+  | { do: 'the end passes' }
+  | { do: 'uses are written' }
+  | { do: 'the database loses a generation' };
+
+/** What an event tells, as far as it is compared. */
+export interface ExpectedEvent {
+  readonly name: string;
+  readonly rotated?: boolean;
+  readonly reason?: string;
+  readonly reuse?: ReuseKind;
+  readonly presented?: number;
+  readonly current?: number;
+  readonly presenter?: string;
+  readonly other?: string;
+}
+
+/** What is to come of a move. */
+export interface Expected {
+  readonly status?: number;
+  /** What `judge` said, where it was asked. */
+  readonly verdict?: Verdict;
+  readonly code?: string;
+  /** The token to present. */
+  readonly token?: Token;
+  /** The access token to present, by the order of their issue. */
+  readonly access?: number;
+  /** The refresh token of the answer; null for none. */
+  readonly refresh?: Token | null;
+  /** The generation of the answer's access token. */
+  readonly generation?: number;
+  readonly isExtended?: boolean;
+  readonly events: readonly ExpectedEvent[];
+}
+
+const CLIENTS = 3;
+const client = fc.nat(CLIENTS - 1);
+const token = fc.oneof(
+  { weight: 6, arbitrary: fc.constant<Choice>('own') },
+  { weight: 3, arbitrary: fc.nat(2) },
+  { weight: 1, arbitrary: fc.nat(20) },
+);
+const just = <M extends Move['do']>(name: M) => fc.record({ do: fc.constant(name) });
+
+/** A move, refreshes the most. */
+export const move: fc.Arbitrary<Move> = fc.oneof(
+  {
+    weight: 45,
+    arbitrary: fc.record({
+      do: fc.constant('refresh' as const),
+      by: client,
+      token,
+      isLost: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, fc.constant(true)),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('refresh as another type' as const), by: client, token }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      do: fc.constant('refresh with a forged token' as const),
+      by: client,
+      token,
+      forged: fc.constantFrom<Forgery>('generation', 'type', 'end'),
+    }),
+  },
+  { weight: 10, arbitrary: fc.record({ do: fc.constant('use an access token' as const), latestBut: fc.nat(4) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('log out' as const), by: client, token }) },
+  { weight: 15, arbitrary: fc.record({ do: fc.constant('log in' as const), by: client }) },
+  { weight: 5, arbitrary: fc.record({ do: fc.constant('copy' as const), from: client, to: client }) },
+  { weight: 15, arbitrary: just('the grace passes') },
+  { weight: 3, arbitrary: just('the end comes near') },
+  { weight: 2, arbitrary: just('the end passes') },
+  { weight: 4, arbitrary: just('uses are written') },
+  { weight: 4, arbitrary: just('the database loses a generation') },
+);
+
+export const agentOf = (by: number): string => `client ${by}`;
+
+const UNKNOWN: Expected = { status: 401, code: 'session_not_found', events: [] };
+const NOTHING: Expected = { events: [] };
+
+/** What the row knows beside rotation: the ends of the session, and who was handed the current token. */
+interface Row {
+  readonly server: Server;
+  readonly ends: Ends;
+  readonly agent: string;
+}
+
+/** A session, its clients and one process, told a move at a time. It answers what the application must do. */
+export class ModelledSession {
+  row: Row | null = null;
+  /** The row before its last generation began. */
+  private before: Row | null = null;
+  private handedOut: Token[] = [];
+  private accessTokens: number[] = [];
+  private stored: Token[] = [];
+  /** The highest generation that the process has seen in use, and what of it is not yet written. */
+  private noted = 0;
+  private unwritten = 0;
+  /** Whether the session had expired when it ended. */
+  private hasExpired = false;
+
+  constructor(
+    private readonly policy: SessionPolicyService,
+    private readonly isBound: boolean,
+  ) {}
+
+  take(move: Move): Expected {
+    switch (move.do) {
+      case 'log in':
+        return this.row ? NOTHING : this.logIn(move.by);
+      case 'refresh':
+        return this.refresh(move.by, this.chosen(move), !move.isLost);
+      case 'refresh with a forged token':
+        return this.refreshForged(move.by, this.chosen(move), move.forged);
+      case 'refresh as another type':
+        return this.refreshAsAnother(this.chosen(move));
+      case 'use an access token':
+        return this.use(this.accessTokens.length - 1 - move.latestBut);
+      case 'log out':
+        return this.logOut(this.chosen(move));
+      case 'copy':
+        this.stored[move.to] = this.stored[move.from];
+        return NOTHING;
+      case 'the grace passes':
+      case 'the end comes near':
+      case 'the end passes':
+      case 'uses are written':
+      case 'the database loses a generation':
+        this.happen(move.do);
+        return NOTHING;
+    }
+  }
+
+  private chosen({ by, token }: { by: number; token: Choice }): Token | undefined {
+    return token === 'own' ? this.stored[by] : this.handedOut.at(-1 - (token % Math.max(1, this.handedOut.length)));
+  }
+
+  private logIn(by: number): Expected {
+    const first = { id: 0, generation: 0 };
+    this.row = { server: loggedIn(first), ends: { isBound: this.isBound }, agent: agentOf(by) };
+    this.before = null;
+    this.handedOut = [first];
+    this.accessTokens = [0];
+    this.stored = Array.from({ length: CLIENTS }, () => first);
+    this.noted = this.unwritten = 0;
+    this.hasExpired = false;
+    return { status: 200, refresh: first, generation: 0, events: [{ name: 'session.created' }] };
+  }
+
+  private refresh(by: number, token: Token | undefined, arrives: boolean): Expected {
+    if (!token) return NOTHING;
+    if (!this.row) return { ...UNKNOWN, token };
+    const { row, policy } = this;
+    const seen = { ...row.server, confirmed: Math.max(row.server.confirmed, this.noted) };
+    const verdict = judge(policy, seen, token, row.ends);
+    const done = carryOut(verdict.kind, row.server, token, this.handedOut.length);
+    const told = this.toldOf(verdict, token, by);
+    if (!done) {
+      this.close();
+      return { status: 401, verdict, code: 'token_not_valid', token, events: told };
+    }
+    const isExtended = this.advance(verdict, done, by);
+    const generation = done.server.current.generation;
+    this.accessTokens.push(generation);
+    if (done.isNew) this.handedOut.push(done.server.current);
+    if (done.answer && arrives) this.stored[by] = done.answer;
+    const refreshed = { name: 'session.refreshed', rotated: done.isNew };
+    return { status: 200, verdict, token, refresh: done.answer, generation, isExtended, events: [...told, refreshed] };
+  }
+
+  /** @returns whether the session is extended by it */
+  private advance(verdict: Verdict, done: Outcome, by: number): boolean {
+    const row = this.row as Row;
+    const { extendBelow, updateLastLogin } = this.policy.config;
+    if (done.isNew) {
+      const isDue = !row.ends.isBound && (extendBelow === Infinity || (extendBelow > 0 && row.ends.isNear === true));
+      this.before = row;
+      this.row = { server: done.server, ends: isDue ? {} : row.ends, agent: agentOf(by) };
+      return isDue;
+    }
+    // What writes nothing to the row is noted, and written behind the answer.
+    if (verdict.kind === 'renew' || (verdict.kind === 'keep' && !updateLastLogin)) {
+      this.note(row.server.current.generation);
+    } else {
+      this.row = { ...row, server: done.server };
+    }
+    return false;
+  }
+
+  private toldOf(verdict: Verdict, { generation }: Token, by: number): ExpectedEvent[] {
+    const { server, agent } = this.row as Row;
+    const parties = {
+      presented: generation,
+      current: server.current.generation,
+      presenter: agentOf(by),
+      other: agent,
+    };
+    switch (verdict.kind) {
+      case 'replay':
+        return [{ name: 'refresh.replayed', ...parties }];
+      case 'recover':
+        return [{ name: 'refresh.recovered', ...parties }];
+      case 'reuse':
+        return [...ending('reuse'), { name: 'refresh.reused', ...parties, reuse: verdict.reuse }];
+      case 'expired':
+        return [{ name: 'session.ended', reason: 'expired' }];
+      case 'keep':
+      case 'renew':
+      case 'rotate':
+        return [];
+    }
+  }
+
+  /** No such token was ever written, where it names another type, or another generation beside the `jti` of the current one. */
+  private refreshForged(by: number, original: Token | undefined, forged: Forgery): Expected {
+    if (!original) return NOTHING;
+    const token = forged === 'generation' ? { ...original, generation: original.generation + 1 } : original;
+    const isImpossible = forged === 'type' || (forged === 'generation' && original.id === this.row?.server.current.id);
+    if (!this.row || isImpossible) return { ...UNKNOWN, token };
+    return this.refresh(by, token, false);
+  }
+
+  private refreshAsAnother(token: Token | undefined): Expected {
+    if (!token || this.row?.ends.isPast) return NOTHING;
+    if (!this.row) return { ...UNKNOWN, token };
+    const isCurrent = token.id === this.row.server.current.id;
+    const events = isCurrent ? this.end('mismatch') : [];
+    return { status: 401, code: 'token_not_valid', token, events };
+  }
+
+  private use(access: number): Expected {
+    // Time has passed for the row alone: an access token of a session that has expired would have expired too.
+    if (access < 0 || this.hasExpired || this.row?.ends.isPast) return NOTHING;
+    if (!this.row) return { status: 401, code: 'token_not_valid', access, events: [] };
+    this.note(this.accessTokens[access]);
+    return { status: 200, access, events: [] };
+  }
+
+  private logOut(token: Token | undefined): Expected {
+    if (!token) return NOTHING;
+    if (!this.row || this.row.ends.isPast) return { ...UNKNOWN, token };
+    return { status: 200, token, events: this.end('logout') };
+  }
+
+  private end(reason: string): ExpectedEvent[] {
+    this.close();
+    return ending(reason);
+  }
+
+  private close(): void {
+    this.hasExpired = this.row?.ends.isPast ?? false;
+    this.row = null;
+  }
+
+  private happen(what: Move['do']): void {
+    if (!this.row) return;
+    const { server, ends } = this.row;
+    const graceOver = { ...server, inGrace: false };
+    if (what === 'the grace passes') this.row = { ...this.row, server: graceOver };
+    if (what === 'the end comes near' && !ends.isPast)
+      this.row = { ...this.row, server: graceOver, ends: { ...ends, isNear: true } };
+    if (what === 'the end passes') this.row = { ...this.row, server: graceOver, ends: { ...ends, isPast: true } };
+    if (what === 'uses are written') this.write();
+    if (what === 'the database loses a generation' && this.before) {
+      this.write();
+      this.row = this.before;
+      this.before = null;
+    }
+  }
+
+  private note(generation: number): void {
+    if (generation > this.noted) this.noted = this.unwritten = generation;
+  }
+
+  /** What the process does within a second. */
+  write(): void {
+    if (this.row) this.row = { ...this.row, server: use(this.row.server, this.unwritten) };
+    this.unwritten = 0;
+  }
+}
+
+/** The session ends before its time, so that its access tokens are refused. */
+function ending(reason: string): ExpectedEvent[] {
+  return [
+    { name: 'session.revoked', reason },
+    { name: 'session.ended', reason },
+  ];
+}
