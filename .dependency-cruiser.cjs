@@ -1,4 +1,4 @@
-/** The import rules of the library: module → http → session → {token, revocation} → database → errors. */
+/** The import rules of the library: module → http → session → {token, revocation} → database → errors; keys → token, database. */
 
 /** The whole of what a room may import of the library; type imports count like any other. */
 const room = (name, from, mayImport) => ({
@@ -9,7 +9,7 @@ const room = (name, from, mayImport) => ({
 });
 
 /** Entries of their own: nobody who does not import them pays for what they need. */
-const ENTRIES = 'django|migrations|swagger|testing';
+const ENTRIES = 'django|migrations|redis|swagger|testing';
 
 module.exports = {
   forbidden: [
@@ -25,6 +25,7 @@ module.exports = {
       '^lib/revocation/',
       '^lib/(revocation/|database/|option-check|multi-session\\.errors)',
     ),
+    room('keys-know-tokens', '^lib/keys/', '^lib/(keys/|token/|database/|option-check|multi-session\\.errors)'),
     room(
       'session-below-http',
       '^lib/session/',
@@ -65,6 +66,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^lib/', pathNot: '^lib/swagger/' },
       to: { path: '(^|/)@nestjs/swagger(/|$)' },
+    },
+    {
+      name: 'redis-in-its-entry-only',
+      comment: 'redis is an optional peer.',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/redis/' },
+      to: { path: '(^|/)redis(/|$)' },
     },
     {
       name: 'websockets-when-there-are-sockets',

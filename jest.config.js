@@ -15,7 +15,8 @@ const swc = (parser) => [
 export default {
   testEnvironment: 'node',
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
-  testPathIgnorePatterns: ['<rootDir>/test/package/'],
+  // The last three have commands of their own: `npm run test:races`, `test:faults`, `test:browser`.
+  testPathIgnorePatterns: ['package', 'races', 'faults', 'browser'].map((folder) => `<rootDir>/test/${folder}/`),
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
     '^.+\\.ts$': swc({ syntax: 'typescript', decorators: true }),
@@ -24,10 +25,11 @@ export default {
   transformIgnorePatterns: ['/node_modules/(?!.*cookie/)'],
   moduleNameMapper: {
     '^nestjs-multisession$': '<rootDir>/lib/index.ts',
-    '^nestjs-multisession/(django|migrations|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
+    '^nestjs-multisession/(django|migrations|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   setupFiles: ['reflect-metadata'],
+  setupFilesAfterEnv: ['<rootDir>/test/helpers/log-watch.setup.ts'],
   testTimeout: 30_000,
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',

@@ -9,6 +9,7 @@ import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
 import { newSessionId } from '../../lib/session/session-id.js';
 import { SessionStore } from '../../lib/session/session.store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
+import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
 import type { TestDatabase } from '../helpers/databases.js';
 
 /** A statement as it was sent. */
@@ -49,7 +50,10 @@ export interface TestProcess {
   close(): Promise<void>;
 }
 
-export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000 };
+/** The tables that a DataSource of these tests knows: all. */
+const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity];
+
+export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000, maxEntries: 10_000 };
 export const ACCEPTED_AFTER_END = 310_000;
 
 /** Opens a DataSource on the database, with the tables of this library. */
@@ -57,7 +61,7 @@ export async function openDataSource(
   database: TestDatabase,
   more: Partial<DataSourceOptions> = {},
 ): Promise<DataSource> {
-  const options = { ...database.options, entities: [SessionEntity, BlacklistEntity], poolSize: 5, ...more };
+  const options = { ...database.options, entities: [...ENTITIES], poolSize: 5, ...more };
   return new DataSource(options as DataSourceOptions).initialize();
 }
 

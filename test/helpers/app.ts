@@ -13,6 +13,7 @@ import {
   UserAuthenticator,
 } from 'nestjs-multisession';
 import { type DatabaseName, createDatabase, type TestDatabase } from './databases.js';
+import { watch } from './log-watch.js';
 
 export const SIGNING_SECRET = 'a signing secret of more than thirty-two bytes';
 export const SECRET_KEY = 'the secret key of the tests';
@@ -54,6 +55,8 @@ export interface TestAppOptions {
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
   configure?: (app: INestApplication) => void;
+  /** For HTTPS: a key and its certificate, in PEM. */
+  https?: { key: string; cert: string };
 }
 
 /** An answer of the application. */
@@ -91,7 +94,10 @@ export const DEFAULT_OPTIONS: MultiSessionOptions & MultiSessionStaticOptions = 
 
 export const bearer = (token: string): Record<string, string> => ({ authorization: `Bearer ${token}` });
 
+watch.options(DEFAULT_OPTIONS);
+
 export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
+  watch.options(given.options ?? {});
   const database = given.database ?? (await createDatabase(given.databaseName ?? 'sqlite'));
   const moduleRef = await Test.createTestingModule({
     imports: [
@@ -110,12 +116,18 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   const app =
     given.adapter === 'fastify'
       ? moduleRef.createNestApplication<NestFastifyApplication>(
-          new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true } }),
+          new FastifyAdapter({
+            routerOptions: { ignoreTrailingSlash: true },
+            ...(given.https && { https: given.https }),
+          }),
           { logger: ['fatal'] },
         )
-      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal'] });
+      : moduleRef.createNestApplication(new ExpressAdapter(), { logger: ['fatal'], httpsOptions: given.https });
   given.configure?.(app);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(0, '127.0.0.1').catch(async (error: unknown) => {
+    await app.close();
+    throw error;
+  });
   const url = await app.getUrl();
   const request: TestApp['request'] = async (method, path, { body, headers } = {}) => {
     const isText = typeof body === 'string' || body === undefined;

@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { watch } from './log-watch.js';
 
 const MAIN = 'dist-app/main.js';
+/** The start prints these two lines for who tries the application: the demo user's password and the secret key. */
+const LOGIN_OF_DEMO = /^(Demo user:| +curl ).*$/gm;
 
 /** What a process has come to. */
 export interface Ended {
@@ -32,6 +35,10 @@ function spawnSampleApp(environment: Record<string, string>) {
   const printed = { stdout: '', stderr: '' };
   child.stdout.on('data', (chunk) => (printed.stdout += String(chunk)));
   child.stderr.on('data', (chunk) => (printed.stderr += String(chunk)));
+  watch.secret('signing key', environment.JWT_SECRET);
+  watch.secret('secret key', environment.SESSION_SECRET_KEY);
+  watch.log('sample application, stdout', () => printed.stdout.replaceAll(LOGIN_OF_DEMO, ''));
+  watch.log('sample application, stderr', () => printed.stderr);
   const ended = once(child, 'close').then(([code]): Ended => ({ code: code as number | null, ...printed }));
   return { child, printed, ended };
 }

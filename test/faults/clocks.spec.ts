@@ -1,0 +1,176 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { bearer } from '../helpers/app.js';
+import { createDatabase, type TestDatabase } from '../helpers/databases.js';
+import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
+import { selectedServers, SMALL } from './matrix.js';
+import { until } from './outage.js';
+import { query } from './servers.js';
+
+const MINUTE = 60_000;
+const POLL = 500;
+/** By which an ending or a time may be late on a busy machine. */
+const SLACK = 1500;
+const GRACE = 3000;
+const BRIEF_LIFETIME = 3;
+const SKEW = pathToFileURL(resolve('test/faults/skewed-clock.mjs')).href;
+
+const folder = mkdtempSync(join(tmpdir(), 'clocks-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A process of the sample application, whose clock can be set. */
+class Skewed {
+  readonly file: string;
+  app!: SampleApp;
+
+  constructor(name: string) {
+    this.file = join(folder, name);
+  }
+
+  set(offset: number): void {
+    writeFileSync(this.file, String(offset));
+  }
+
+  async start(environment: Record<string, string>): Promise<void> {
+    this.app = await startSampleApp({ ...environment, NODE_OPTIONS: `--import=${SKEW}`, CLOCK_OFFSET_FILE: this.file });
+  }
+
+  login(type = 'LONG') {
+    return this.granted('login', { username: 'alice', password: 'alice-demo-password', session: type, info: 'a test' });
+  }
+
+  refresh(refresh: string) {
+    return this.app.post('/api/session/refresh/', { refresh, session: 'LONG', secret_key: 'demo-secret-key' });
+  }
+
+  async granted(route: string, body: object, access?: string): Promise<any> {
+    const given = { ...body, secret_key: 'demo-secret-key' };
+    const answer = await this.app.post(`/api/session/${route}/`, given, access ? bearer(access) : {});
+    expect(answer).toMatchObject({ status: 200 });
+    return answer.body;
+  }
+
+  async me(access: string): Promise<number> {
+    return (await fetch(`${this.app.url}/api/me/`, { headers: bearer(access) })).status;
+  }
+}
+
+// A clock goes wrong in the process and not in the database: a small run has one of them.
+describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (name) => {
+  let database: TestDatabase;
+  let environment: Record<string, string>;
+  const [first, second] = [new Skewed('first'), new Skewed('second')];
+  const both = [first, second];
+
+  beforeAll(async () => {
+    database = await createDatabase(name);
+    const policies = {
+      LONG: { refreshTokenLifetime: '1h', reuseGrace: GRACE / 1000 },
+      BRIEF: { refreshTokenLifetime: '1h', accessTokenLifetime: BRIEF_LIFETIME },
+    };
+    const path = join(folder, 'options.json');
+    writeFileSync(path, JSON.stringify({ policies, revocation: { pollInterval: `${POLL}ms` } }));
+    const { url } = database.options as { url: string };
+    environment = { DATABASE_URL: url, SESSION_CONFIG: path, JWT_SECRET: 'x'.repeat(32), THROTTLE: 'off' };
+  });
+  afterEach(async () => void (await Promise.all(both.map(({ app }) => app.stop()))));
+  afterAll(() => database?.drop());
+
+  async function startAt(offsets: [number, number]): Promise<void> {
+    both.forEach((process, at) => process.set(offsets[at]));
+    await Promise.all(both.map((process) => process.start(environment)));
+  }
+
+  const steps: [string, number][] = [
+    ['forward', 5 * MINUTE],
+    ['back', -5 * MINUTE],
+  ];
+  test.each(SMALL ? steps.slice(0, 1) : steps)(
+    'a clock that steps %s five minutes and returns, while the process runs',
+    async (_, step) => {
+      await startAt([0, 0]);
+      const old = await first.login();
+      for (const offset of [step, 0]) {
+        first.set(offset);
+        for (const process of both) expect(await process.me(old.access)).toBe(200);
+        await allIsRight(first, second);
+      }
+      expect(await first.refresh(old.refresh)).toMatchObject({ status: 200 });
+    },
+  );
+
+  const apart: [string, [number, number]][] = [
+    ['half a minute fast and slow', [MINUTE / 2, -MINUTE / 2]],
+    ['one a minute fast', [MINUTE, 0]],
+    ['one a minute slow', [-MINUTE, 0]],
+  ];
+  test.each(SMALL ? apart.slice(0, 1) : apart)('two processes with clocks a minute apart: %s', async (_, offsets) => {
+    await startAt(offsets);
+    await allIsRight(first, second);
+    await allIsRight(second, first);
+  });
+
+  async function allIsRight(one: Skewed, other: Skewed): Promise<void> {
+    await Promise.all([
+      tokensAreTimed(one, other),
+      graceIsRight(one, other),
+      endingsAreSeen(one, other),
+      endingsAreSeen(other, one),
+    ]);
+  }
+
+  /** Valid at once and everywhere, dated by the database, and not for longer than they should be. */
+  async function tokensAreTimed(one: Skewed, other: Skewed): Promise<void> {
+    const begun = performance.now();
+    const { access } = await one.login('BRIEF');
+    const { iat, exp } = JSON.parse(Buffer.from(access.split('.')[1], 'base64url').toString());
+    expect(Math.abs(iat * 1000 - Date.now())).toBeLessThan(SLACK + 1000);
+    expect(exp - iat).toBe(BRIEF_LIFETIME);
+    const granted = async (process: Skewed) => (await process.me(access)) === 200;
+    expect(await granted(one)).toBe(true);
+    expect(await granted(other)).toBe(true);
+    for (const process of [one, other]) {
+      await until('a token outlives itself', BRIEF_LIFETIME * 1000 + SLACK, async () => !(await granted(process)));
+    }
+    expect(performance.now() - begun).toBeGreaterThan((BRIEF_LIFETIME - 1) * 1000);
+  }
+
+  /** For so long and no longer the superseded token gets its successor again, from either process. */
+  async function graceIsRight(one: Skewed, other: Skewed): Promise<void> {
+    const { refresh } = await one.login();
+    const { body: rotated } = await one.refresh(refresh);
+    const rotatedAt = performance.now();
+    expect(rotated.refresh).not.toBe(refresh);
+    for (const process of [other, one]) {
+      const replayed = await process.refresh(refresh);
+      // On a machine that stood still meanwhile there is nothing to be told.
+      if (performance.now() - rotatedAt < GRACE - 500) {
+        expect(replayed).toMatchObject({ status: 200, body: { refresh: rotated.refresh } });
+      }
+    }
+    expect(await other.me(rotated.access)).toBe(200);
+    await sleep(GRACE + 500);
+    // The successor was seen in use, so now it is a thief's; and not only here.
+    expect(await other.refresh(refresh)).toMatchObject({ status: 401 });
+    expect(await one.refresh(rotated.refresh)).toMatchObject({ status: 401 });
+  }
+
+  /** What is ended on one is refused there at once, and on the other after a poll; what is not ended is let in. */
+  async function endingsAreSeen(one: Skewed, other: Skewed): Promise<void> {
+    const [ended, kept] = [await one.login(), await other.login()];
+    expect(await other.me(ended.access)).toBe(200);
+    await one.granted('destroy', { session_id: ended.session_id }, kept.access);
+    expect(await one.me(ended.access)).toBe(401);
+    await until('an ending is not seen', POLL + SLACK, async () => (await other.me(ended.access)) === 401);
+    const [entry] = await query<{ created_at: unknown }[]>(
+      database.options,
+      `SELECT created_at FROM session_blacklist WHERE session_id = '${ended.session_id}'`,
+    );
+    expect(Math.abs(Number(entry.created_at) - Date.now())).toBeLessThan(SLACK + 1000);
+    for (const process of [one, other]) expect(await process.me(kept.access)).toBe(200);
+  }
+});

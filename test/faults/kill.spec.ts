@@ -1,0 +1,269 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  BlacklistEntity,
+  SessionCleanup,
+  SessionEntity,
+  SessionService,
+  type IssuedSession,
+} from 'nestjs-multisession';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { bearer, SECRET_KEY, SIGNING_SECRET, startApp, type TestApp } from '../helpers/app.js';
+import { createDatabase, type DatabaseName, selectedDatabases, type TestDatabase } from '../helpers/databases.js';
+import { SMALL } from './matrix.js';
+import { until } from './outage.js';
+import { Victims, type Work } from './victims.js';
+
+/** Kills at each statement; a small run leaves some out. */
+const STEP = SMALL ? 3 : 1;
+/** For how long a user may be held up by what a dead process had locked. */
+const HELD_UP_AT_MOST = 3000;
+
+const LONG = {
+  refreshTokenLifetime: '1h',
+  maxActiveSessions: 3,
+  blacklistAfterRotation: true,
+  // So that a lost answer is recovered at once.
+  reuseGrace: 0,
+  extendSession: 'every-refresh',
+} as const;
+const OPTIONS = {
+  jwt: { secret: SIGNING_SECRET },
+  secretKey: SECRET_KEY,
+  policies: { LONG },
+  cleanup: { interval: '1h', batchSize: 2 },
+} as const;
+/** A poll would be counted among the statements of the work. */
+const WITHOUT_POLLS = { ...OPTIONS, revocation: { pollInterval: '1h', maxStaleness: '1h' } };
+
+/** What is stored of one user. */
+interface Stored {
+  /** Ids and generations. */
+  readonly rows: readonly (readonly [string, number])[];
+  readonly ended: readonly string[];
+  readonly superseded: number;
+}
+
+/** One way to be killed: `prepare` for a user, then what may be found afterwards. */
+interface Scenario {
+  readonly title: string;
+  /** Whether it is in a small run too. */
+  readonly inSmall?: boolean;
+  readonly prepare: (at: Bench, userId: string) => Promise<{ work: Work; before: IssuedSession[] }>;
+  /** All, of which nothing is the other possibility. `made` are the sessions that were not there before. */
+  readonly all: (before: IssuedSession[], made: readonly string[]) => Stored;
+}
+
+/** The application that goes on, on the database of those that are killed. */
+class Bench {
+  constructor(readonly app: TestApp) {}
+
+  get sessions(): SessionService {
+    return this.app.get(SessionService);
+  }
+
+  async begin(userId: string, count: number): Promise<IssuedSession[]> {
+    this.app.users.users.set(userId, { id: userId, password: 'a password', active: true });
+    const begun: IssuedSession[] = [];
+    for (let at = 0; at < count; at++) begun.push(await this.sessions.create(userId, { type: 'LONG' }));
+    return begun;
+  }
+
+  async stored(userId: string): Promise<Stored> {
+    const { manager } = this.app.get(DataSource);
+    const rows = await manager.find(SessionEntity, { where: { userId }, order: { id: 'ASC' } });
+    const entries = await manager.find(BlacklistEntity, { where: { userId }, order: { sessionId: 'ASC' } });
+    return {
+      rows: rows.map(({ id, generation }) => [id, generation] as const),
+      ended: entries.filter(({ kind }) => kind === 'session').map(({ sessionId }) => sessionId),
+      superseded: entries.filter(({ kind }) => kind === 'token').length,
+    };
+  }
+
+  async letIn(access: string): Promise<boolean> {
+    return (await this.app.post('list/', { session: 'LONG' }, bearer(access))).status === 200;
+  }
+}
+
+const live = (sessions: readonly IssuedSession[], generation = 0) =>
+  sessions.map(({ session }) => [session.id, generation] as const);
+
+const SCENARIOS: Scenario[] = [
+  {
+    title: 'login, with an eviction',
+    inSmall: true,
+    prepare: async (at, userId) => ({ work: { operation: 'login', userId }, before: await at.begin(userId, 3) }),
+    all: ([first, ...others], made) => ({
+      rows: [...live(others), [made[0], 0]],
+      ended: [first.session.id],
+      superseded: 0,
+    }),
+  },
+  {
+    title: 'refresh: rotate',
+    prepare: async (at, userId) => {
+      const before = await at.begin(userId, 1);
+      return { work: { operation: 'refresh', token: before[0].refresh }, before };
+    },
+    all: (before) => ({ rows: live(before, 1), ended: [], superseded: 1 }),
+  },
+  {
+    title: 'refresh: recover',
+    inSmall: true,
+    prepare: async (at, userId) => {
+      const before = await at.begin(userId, 1);
+      await at.sessions.refresh(before[0].refresh);
+      return { work: { operation: 'refresh', token: before[0].refresh }, before };
+    },
+    all: (before) => ({ rows: live(before, 2), ended: [], superseded: 2 }),
+  },
+  {
+    title: 'logout',
+    prepare: async (at, userId) => {
+      const before = await at.begin(userId, 2);
+      return { work: { operation: 'logout', token: before[0].refresh }, before };
+    },
+    all: ([first, second]) => ({ rows: live([second]), ended: [first.session.id], superseded: 0 }),
+  },
+  {
+    title: 'destroyAllOther',
+    prepare: async (at, userId) => {
+      const before = await at.begin(userId, 3);
+      return { work: { operation: 'destroyAllOther', userId, kept: before[2].session.id }, before };
+    },
+    all: ([first, second, kept]) => ({
+      rows: live([kept]),
+      ended: [first.session.id, second.session.id].sort(),
+      superseded: 0,
+    }),
+  },
+];
+
+// sql.js lives in the memory of one process.
+describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (name) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kill-'));
+  let database: TestDatabase;
+  let at: Bench;
+  let victims: Victims;
+
+  beforeAll(async () => {
+    database = await sharedDatabase(name, folder);
+    at = new Bench(await startApp({ database, options: { ...OPTIONS, revocation: { pollInterval: '200ms' } } }));
+    victims = new Victims(database.options, WITHOUT_POLLS, 3);
+  });
+  afterAll(async () => {
+    await victims?.stop();
+    await at?.app.close();
+    await database?.drop();
+    rmSync(folder, { recursive: true });
+  });
+
+  test.each(SMALL ? SCENARIOS.filter(({ inSmall }) => inSmall) : SCENARIOS)(
+    'killed before any statement of a $title',
+    async ({ title, prepare, all }) => {
+      let [longest, done] = [0, 0];
+      const killPoints = await killAtEach(async (killBefore) => {
+        const userId = `${title} ${killBefore}`;
+        const { work, before } = await prepare(at, userId);
+        const nothing = await at.stored(userId);
+        const statements = await victims.kill(work, killBefore);
+
+        const begun = performance.now();
+        const made = (await at.stored(userId)).rows.map(([id]) => id).filter((id) => !isOneOf(before, id));
+        const found = await at.stored(userId);
+        const wasDone = JSON.stringify(found) !== JSON.stringify(nothing);
+        expect(found).toEqual(wasDone ? all(before, made) : nothing);
+        if (statements) expect(wasDone).toBe(true);
+        if (wasDone) done++;
+        await goesOn(at, userId, before, found);
+        longest = Math.max(longest, performance.now() - begun);
+        return statements;
+      });
+      expect(done).toBeGreaterThan(0);
+      expect(longest).toBeLessThan(HELD_UP_AT_MOST);
+      process.stdout.write(
+        `${name}: ${title}: ${killPoints} kill points, longest afterwards ${Math.round(longest)} ms\n`,
+      );
+    },
+  );
+
+  test('killed before any statement of a cleanup', async () => {
+    const killPoints = await killAtEach(
+      async (killBefore) => {
+        const userId = `cleanup ${killBefore}`;
+        const begun = await at.begin(userId, 3);
+        const expired = begun.slice(0, 2).map(({ session }) => session.id);
+        const other = await at.begin(`${userId} other`, 2);
+        await at.sessions.destroy(other[0].session.id);
+        await expire(at, [...expired, other[1].session.id], other[0].session.id);
+
+        const statements = await victims.kill({ operation: 'cleanup' }, killBefore);
+        const left = async () =>
+          (await at.stored(userId)).rows.length + (await at.stored(`${userId} other`)).rows.length;
+        // Batches of two, each all or nothing; the one session that has not expired is never touched.
+        expect([4, 2, 1]).toContain(await left());
+        // The server notices in its own time that who held the lock has gone.
+        await until('another process cannot clean up', HELD_UP_AT_MOST, async () => {
+          await at.app.get(SessionCleanup).run();
+          return (await left()) === 1;
+        });
+        expect(await at.stored(userId)).toEqual({ rows: live([begun[2]]), ended: [], superseded: 0 });
+        expect(await at.stored(`${userId} other`)).toEqual({ rows: [], ended: [], superseded: 0 });
+        return statements;
+      },
+      2 * STEP - 1,
+    );
+    process.stdout.write(`${name}: cleanup: ${killPoints} kill points\n`);
+  });
+});
+
+/** Kills before one statement after the other, until the work was done before. @returns at how many it was killed */
+async function killAtEach(kill: (killBefore: number) => Promise<string[] | undefined>, step = STEP): Promise<number> {
+  for (let kills = 0, killBefore = 1; ; kills++, killBefore += step) {
+    const statements = await kill(killBefore);
+    if (!statements) continue;
+    // It was killed before each of them, or at steps through them.
+    expect(killBefore - statements.length).toBeLessThanOrEqual(step);
+    return kills;
+  }
+}
+
+const isOneOf = (sessions: readonly IssuedSession[], id: string) => sessions.some(({ session }) => session.id === id);
+
+/** What has ended is refused; what is live goes on with the token that its client holds; and the user logs in and out. */
+async function goesOn(at: Bench, userId: string, before: readonly IssuedSession[], found: Stored): Promise<void> {
+  for (const { session, access, refresh } of before) {
+    if (found.ended.includes(session.id)) {
+      await until('an ended session is let in', 3000, async () => !(await at.letIn(access)));
+      await expect(at.sessions.refresh(refresh)).rejects.toMatchObject({ status: 401 });
+    } else {
+      expect(await at.letIn(access)).toBe(true);
+      const again = await at.sessions.refresh(refresh);
+      expect(again.refresh).toEqual(expect.any(String));
+      await at.sessions.refresh(String(again.refresh));
+    }
+  }
+  const { refresh } = await at.sessions.create(userId, { type: 'LONG' });
+  expect((await at.stored(userId)).rows.length).toBeLessThanOrEqual(LONG.maxActiveSessions);
+  await at.sessions.logout(refresh);
+  const { rows, ended } = await at.stored(userId);
+  expect(rows.filter(([id]) => ended.includes(id))).toEqual([]);
+}
+
+/** Makes sessions and a blacklist entry past their time. */
+async function expire(at: Bench, sessionIds: string[], entryOf: string): Promise<void> {
+  const { manager } = at.app.get(DataSource);
+  const past = new Date(Date.now() - 3_600_000);
+  for (const id of sessionIds) await manager.update(SessionEntity, { id }, { expiresAt: past });
+  await manager.update(BlacklistEntity, { sessionId: entryOf }, { expiresAt: past });
+}
+
+/** One that other processes can use: a file takes the place of SQLite's memory. */
+async function sharedDatabase(name: DatabaseName, folder: string): Promise<TestDatabase> {
+  const database = await createDatabase(name);
+  if ('url' in database.options) return database;
+  const options = { type: 'better-sqlite3', database: join(folder, 'kill.db'), timeout: 10_000 } as DataSourceOptions;
+  return { ...database, options };
+}

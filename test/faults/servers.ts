@@ -1,0 +1,150 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+
+const run = promisify(execFile);
+const START_LIMIT = 60_000;
+
+/** `fast` lets nobody finish but is orderly, `immediate` is a crash with a signal, `kill` one without. */
+export type Stop = 'fast' | 'immediate' | 'kill';
+export type ServerName = 'postgres' | 'mariadb';
+
+/** A database server of a suite's own, in a temporary folder, which may be stopped without touching anybody else's. */
+export interface OwnServer {
+  readonly options: DataSourceOptions & { url: string };
+  /** Settles once it takes statements. */
+  start(): Promise<void>;
+  /** Settles once it is gone. */
+  stop(how: Stop): Promise<void>;
+  /** Stops it and deletes its folder. */
+  remove(): Promise<void>;
+}
+
+interface Program {
+  prepare(): Promise<unknown>;
+  launch(): ChildProcess;
+  readonly signals: Record<Stop, NodeJS.Signals>;
+  readonly pidFile: string;
+}
+
+/** Makes and starts one, on a free port, with an empty database `faults`. */
+export async function startServer(name: ServerName): Promise<OwnServer> {
+  const [folder, port] = [mkdtempSync(join(tmpdir(), `${name}-`)), await freePort()];
+  chmodSync(folder, 0o755);
+  const data = join(folder, 'data');
+  const program = name === 'postgres' ? postgres(data, port) : mariadb(data, port);
+  mkdirSync(data);
+  if (isRoot) await run('chown', [`${USERS[name]}:`, data]);
+  await program.prepare();
+  const user = name === 'postgres' ? 'postgres' : 'root';
+  const url = (database: string) => `${name}://${user}@127.0.0.1:${port}/${database}`;
+  const administration = { type: name, url: url(name === 'postgres' ? 'postgres' : 'mysql') } as DataSourceOptions;
+  let child: ChildProcess | undefined;
+  const isRunning = () => child?.exitCode === null && child.signalCode === null;
+  const start = async () => {
+    const giveUp = performance.now() + START_LIMIT;
+    while (performance.now() < giveUp) {
+      // The processes of one that was killed may hold it up for a moment.
+      if (!isRunning()) child = program.launch();
+      if (await answers(administration)) return;
+      await sleep(100);
+    }
+    throw new Error(`${name} did not start within ${START_LIMIT} ms`);
+  };
+  const stop = async (how: Stop) => {
+    if (!isRunning()) return;
+    process.kill(Number(readFileSync(program.pidFile, 'utf8').split('\n')[0]), program.signals[how]);
+    while (isRunning()) await sleep(20);
+  };
+  await start();
+  await query(administration, 'CREATE DATABASE faults');
+  return {
+    options: { type: name, url: url('faults') } as OwnServer['options'],
+    start,
+    stop,
+    remove: async () => {
+      await stop('immediate');
+      // The last of its processes may still be writing.
+      rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
+    },
+  };
+}
+
+/** One statement over a connection of its own. */
+export async function query<T>(options: DataSourceOptions, sql: string): Promise<T> {
+  const dataSource = await new DataSource(options).initialize();
+  try {
+    return await dataSource.query<T>(sql);
+  } finally {
+    await dataSource.destroy();
+  }
+}
+
+const isRoot = process.getuid?.() === 0;
+const USERS: Record<ServerName, string> = { postgres: 'postgres', mariadb: 'mysql' };
+
+/** A database server does not run as root. */
+function as(name: ServerName, command: string, args: string[]): [string, string[]] {
+  return isRoot ? ['runuser', ['-u', USERS[name], '--', command, ...args]] : [command, args];
+}
+
+function postgres(data: string, port: number): Program {
+  const bin = (program: string) => join(postgresFolder(), program);
+  const args = ['-D', data, '-p', `${port}`, '-k', data, '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'];
+  return {
+    prepare: () =>
+      run(...as('postgres', bin('initdb'), ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '-N'])),
+    launch: () => launch(...as('postgres', bin('postgres'), args)),
+    signals: { fast: 'SIGINT', immediate: 'SIGQUIT', kill: 'SIGKILL' },
+    pidFile: join(data, 'postmaster.pid'),
+  };
+}
+
+function postgresFolder(): string {
+  const all = '/usr/lib/postgresql';
+  const versions = existsSync(all) ? readdirSync(all).sort((a, b) => Number(a) - Number(b)) : [];
+  return versions.length > 0 ? join(all, versions[versions.length - 1], 'bin') : '';
+}
+
+function mariadb(data: string, port: number): Program {
+  const pidFile = join(data, 'pid');
+  const own = ['--no-defaults', `--datadir=${data}`];
+  const server = [`--socket=${data}/socket`, `--pid-file=${pidFile}`, `--port=${port}`, '--bind-address=127.0.0.1'];
+  // So that the locks of GET_LOCK can be seen.
+  const seen = ['--performance-schema=ON', '--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON'];
+  const program = existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd';
+  return {
+    prepare: () =>
+      run(
+        ...as('mariadb', 'mariadb-install-db', [...own, '--auth-root-authentication-method=normal', '--skip-test-db']),
+      ),
+    launch: () => launch(...as('mariadb', program, [...own, ...server, ...seen, '--innodb-flush-log-at-trx-commit=2'])),
+    signals: { fast: 'SIGTERM', immediate: 'SIGKILL', kill: 'SIGKILL' },
+    pidFile,
+  };
+}
+
+function launch(command: string, args: string[]): ChildProcess {
+  return spawn(command, args, { stdio: 'ignore' });
+}
+
+async function answers(options: DataSourceOptions): Promise<boolean> {
+  return query(options, 'SELECT 1').then(
+    () => true,
+    () => false,
+  );
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}

@@ -1,0 +1,96 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { ADAPTERS } from '../helpers/app.js';
+import { createDatabase, type TestDatabase } from '../helpers/databases.js';
+import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
+import { Client, keepUsing, keepVisiting, PASSWORD, SECRET_KEY, TYPES } from './load.js';
+import { selectedServers, SMALL } from './matrix.js';
+import { broken } from './outage.js';
+
+const ROUNDS = SMALL ? 1 : 3;
+const LIMIT = 3;
+const USERS = Array.from({ length: 8 }, (_, at) => `user${at}`);
+const COUNTER = pathToFileURL(resolve('test/faults/request-counter.mjs')).href;
+const folder = mkdtempSync(join(tmpdir(), 'sigterm-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const countFile = join(folder, 'count.json');
+
+// A small run has both adapters on the first of them.
+const cases = (SMALL ? selectedServers().slice(0, 1) : selectedServers()).flatMap((name) =>
+  ADAPTERS.map((adapter) => [name, adapter] as const),
+);
+
+describe.each(cases)('%s, %s', (name, adapter) => {
+  let database: TestDatabase;
+  beforeAll(async () => void (database = await createDatabase(name)));
+  afterAll(() => database?.drop());
+
+  const start = () => {
+    const policy = {
+      refreshTokenLifetime: '1h',
+      maxActiveSessions: LIMIT,
+      reuseGrace: 0,
+      extendSession: 'every-refresh',
+    };
+    const path = join(folder, 'options.json');
+    writeFileSync(path, JSON.stringify({ policies: { LONG: policy, STRICT: { ...policy, accessCheck: 'session' } } }));
+    return startSampleApp({
+      DATABASE_URL: (database.options as { url: string }).url,
+      HTTP_ADAPTER: adapter,
+      SESSION_CONFIG: path,
+      DEMO_USERS: JSON.stringify(USERS.map((username) => ({ username, password: PASSWORD, active: true }))),
+      JWT_SECRET: 'x'.repeat(32),
+      SESSION_SECRET_KEY: SECRET_KEY,
+      THROTTLE: 'off',
+      NODE_OPTIONS: `--import=${COUNTER}`,
+      REQUEST_COUNT_FILE: countFile,
+    });
+  };
+
+  test('at SIGTERM under load every request that was accepted is answered, and no session is lost', async () => {
+    let app: SampleApp = await start();
+    const clients = USERS.map((user, at) => new Client(() => [app], user, TYPES[at % 2]));
+    const visitors = USERS.map((user, at) => new Client(() => [app], user, TYPES[(at + 1) % 2]));
+    for (const client of clients) expect(await client.login()).toBe(true);
+    for (let round = 0; round < ROUNDS; round++) {
+      const running = [...clients.map(keepUsing), ...visitors.map(keepVisiting)];
+      await sleep(500);
+      const begun = performance.now();
+      const { code, stderr } = await app.stop();
+      const took = performance.now() - begun;
+      const ends = await Promise.allSettled(running.map((one) => one.stop()));
+      // Each goes on until it finds the door shut; what lay before the door then, the kernel may have reset.
+      const faults = ends.map((end) => (end.status === 'rejected' ? codeOf(end.reason) : 'none'));
+      expect(faults.filter((fault) => !SHUT.includes(fault))).toEqual([]);
+      const resets = faults.filter((fault) => RESET.includes(fault)).length;
+      const seen = [...clients, ...visitors].flatMap((client) => client.seen.splice(0));
+      expect(seen.filter(({ status }) => status !== 200)).toEqual([]);
+      const count: unknown = JSON.parse(readFileSync(countFile, 'utf8'));
+      expect(count).toEqual({ taken: seen.length, answered: seen.length });
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      expect(took).toBeLessThan(5000);
+
+      app = await start();
+      for (const client of clients) expect([await client.refresh(), await client.me()]).toEqual([true, true]);
+      process.stdout.write(
+        `${name}, ${adapter}: ${seen.length} requests, ${resets} connections reset, ended in ${Math.round(took)} ms\n`,
+      );
+    }
+    await app.stop();
+    expect(await broken(database.options as { url: string } & typeof database.options, LIMIT)).toEqual([]);
+  });
+});
+
+const RESET = ['ECONNRESET', 'UND_ERR_SOCKET'];
+/** `none` where it was told to stop before it asked again. */
+const SHUT = ['ECONNREFUSED', ...RESET, 'none'];
+
+function codeOf(error: unknown): string {
+  const { cause } = error as { cause?: { code?: string; message?: string } };
+  return cause?.code ?? cause?.message ?? String(error);
+}

@@ -1,0 +1,57 @@
+// A process that works on a database with the built library, until it kills itself before one of its statements.
+// It is told by VICTIM what to work on, and by a message what to do: see `victims.ts`.
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { TypeOrmModule } from '@nestjs/typeorm';
+import { MULTI_SESSION_ENTITIES, MultiSessionModule, SessionCleanup, SessionService } from 'nestjs-multisession';
+
+const { database, options } = JSON.parse(process.env.VICTIM);
+
+/** Counts down: TypeORM tells its logger of a statement before it sends it. */
+class Countdown {
+  statements = [];
+  killBefore = Infinity;
+  logQuery(statement) {
+    this.statements.push(statement);
+    if (this.statements.length === this.killBefore) process.kill(process.pid, 'SIGKILL');
+  }
+  logQueryError() {}
+  logQuerySlow() {}
+  logSchemaBuild() {}
+  logMigration() {}
+  log() {}
+}
+const countdown = new Countdown();
+
+class AppModule {}
+Module({
+  imports: [
+    TypeOrmModule.forRoot({
+      ...database,
+      entities: [...MULTI_SESSION_ENTITIES],
+      retryAttempts: 0,
+      logging: true,
+      logger: countdown,
+    }),
+    MultiSessionModule.forRoot(options),
+  ],
+})(AppModule);
+
+const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
+const [sessions, cleanup] = [app.get(SessionService), app.get(SessionCleanup)];
+
+const OPERATIONS = {
+  login: ({ userId }) => sessions.create(userId, { type: 'LONG' }),
+  refresh: ({ token }) => sessions.refresh(token),
+  logout: ({ token }) => sessions.logout(token),
+  destroyAllOther: ({ userId, kept }) => sessions.destroyOthers(userId, kept),
+  cleanup: () => cleanup.run(),
+};
+
+process.on('message', async ({ operation, killBefore, ...given }) => {
+  Object.assign(countdown, { statements: [], killBefore });
+  await OPERATIONS[operation](given);
+  process.send({ statements: countdown.statements }, () => process.exit(0));
+});
+process.send('ready');

@@ -1,0 +1,158 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, request as httpRequest } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { hash } from '@node-rs/argon2';
+import { BlacklistEntity, type MultiSessionOptions, SessionEntity } from 'nestjs-multisession';
+import { DataSource, type DataSourceOptions } from 'typeorm';
+import { DEMO_SECRET_KEY } from '../../sample-app/src/demo.js';
+import { User } from '../../sample-app/src/users/user.entity.js';
+import { createDatabase, type DatabaseName } from './databases.js';
+import { type SampleApp, startSampleApp } from './sample-app.js';
+
+const PASSWORD = 'the password of every user of the cluster';
+/** The least that argon2 can do: the sample application reads the costs from the hash, and thousands of logins are waited for. */
+const CHEAP = { memoryCost: 8, timeCost: 1, parallelism: 1 };
+/** Less than the server's own time-out of an idle connection, in milliseconds: none is closed under a request. */
+const IDLE = 2000;
+
+/** An answer of a process. */
+export interface ProcessAnswer {
+  readonly status: number;
+  readonly body: any;
+}
+
+/** What a login answers. */
+export interface Tokens {
+  readonly refresh: string;
+  readonly access: string;
+  readonly session_id: string;
+}
+
+/** One process of the sample application, asked over real HTTP. */
+export class ClusterProcess {
+  private readonly agent = new Agent({ keepAlive: true, timeout: IDLE });
+
+  constructor(readonly app: SampleApp) {}
+
+  login(username: string, session: string): Promise<ProcessAnswer> {
+    return this.post('login', { username, password: PASSWORD, secret_key: DEMO_SECRET_KEY, session });
+  }
+
+  /** Logs in, and throws where that is refused. */
+  async loggedIn(username: string, session: string): Promise<Tokens> {
+    const { status, body } = await this.login(username, session);
+    if (status !== 200) throw new Error(`login of ${username}: ${status} ${JSON.stringify(body)}`);
+    return body as Tokens;
+  }
+
+  refresh(refresh: string, session: string): Promise<ProcessAnswer> {
+    return this.post('refresh', { refresh, session, secret_key: DEMO_SECRET_KEY });
+  }
+
+  logout(refresh: string): Promise<ProcessAnswer> {
+    return this.post('logout', { refresh, secret_key: DEMO_SECRET_KEY });
+  }
+
+  destroy(access: string, sessionId: string): Promise<ProcessAnswer> {
+    return this.post('destroy', { session_id: sessionId }, access);
+  }
+
+  destroyAllOther({ access, refresh }: Tokens, session = 'ALL'): Promise<ProcessAnswer> {
+    return this.post('destroyAllOther', { session, refresh }, access);
+  }
+
+  /** A guarded route of the application itself. */
+  me(access: string): Promise<ProcessAnswer> {
+    return this.ask('GET', '/api/me', undefined, access);
+  }
+
+  async stop(): Promise<void> {
+    this.agent.destroy();
+    await this.app.stop();
+  }
+
+  private post(route: string, body: unknown, access?: string): Promise<ProcessAnswer> {
+    return this.ask('POST', `/api/session/${route}/`, JSON.stringify(body), access);
+  }
+
+  // Not by `fetch`, which costs several times as much: here the tests themselves must not be what is slow.
+  private ask(method: string, path: string, body?: string, access?: string): Promise<ProcessAnswer> {
+    const headers = {
+      ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
+      ...(access !== undefined && { authorization: `Bearer ${access}` }),
+    };
+    return new Promise((resolve, reject) => {
+      const request = httpRequest(this.app.url + path, { method, headers, agent: this.agent }, (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => (text += chunk));
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: JSON.parse(text) }));
+        response.on('error', reject);
+      });
+      request.on('error', reject).end(body);
+    });
+  }
+}
+
+/** Processes of the sample application on one fresh database. */
+export interface Cluster {
+  readonly databaseName: DatabaseName;
+  readonly processes: readonly ClusterProcess[];
+  /** The tests' own connections to the database. */
+  readonly dataSource: DataSource;
+  /** One of the processes, by lot. */
+  any(): ClusterProcess;
+  /** Starts one more process, which is not among `processes`. */
+  start(environment?: Record<string, string>): Promise<ClusterProcess>;
+  /** Adds users who can log in. */
+  addUsers(names: readonly string[]): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts them, with three processes on a server and one on an SQLite file.
+ * @param sessions the module's options, as they stand in the file of `SESSION_CONFIG`
+ * @param environments instead: a process for each of these, with these variables beside those that all have
+ */
+export async function startCluster(
+  databaseName: DatabaseName,
+  sessions: Partial<MultiSessionOptions>,
+  environments?: (url: string) => readonly Record<string, string>[],
+): Promise<Cluster> {
+  const folder = mkdtempSync(join(tmpdir(), 'cluster-'));
+  const database = await createDatabase(databaseName);
+  const isServer = 'url' in database.options;
+  const url = isServer ? String(database.options.url) : join(folder, 'sample.db');
+  const config = join(folder, 'sessions.json');
+  writeFileSync(config, JSON.stringify(sessions));
+  const environment = { DATABASE_URL: url, SESSION_CONFIG: config, THROTTLE: 'off' };
+  const start = (more: Record<string, string>) =>
+    startSampleApp({ ...environment, ...more }).then((app) => new ClusterProcess(app));
+  const processes = await Promise.all(
+    (environments?.(url) ?? Array.from({ length: isServer ? 3 : 1 }, () => ({}))).map(start),
+  );
+  const own = isServer ? database.options : { type: 'better-sqlite3', database: url, timeout: 10_000 };
+  const entities = [SessionEntity, BlacklistEntity, User];
+  const dataSource = await new DataSource({ ...own, entities } as DataSourceOptions).initialize();
+  return {
+    databaseName,
+    processes,
+    dataSource,
+    start: (more = {}) => start(more),
+    any: () => processes[Math.floor(Math.random() * processes.length)],
+    addUsers: async (names) => {
+      const passwordHash = await hash(PASSWORD, CHEAP);
+      await dataSource.manager.insert(
+        User,
+        names.map((username) => ({ username, passwordHash, active: true })),
+      );
+    },
+    stop: async () => {
+      await Promise.all(processes.map((process) => process.stop()));
+      await dataSource.destroy();
+      await database.drop();
+      rmSync(folder, { recursive: true });
+    },
+  };
+}

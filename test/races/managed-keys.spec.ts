@@ -1,0 +1,56 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
+import { startCluster } from '../helpers/cluster.js';
+import { selectedDatabases } from '../helpers/databases.js';
+import { decoded } from '../helpers/tokens.js';
+import { outcome, ROUNDS, Tally } from './race.js';
+
+/** How long the processes are under load, in milliseconds: some ten rotations in the small size. */
+const SPAN = ROUNDS < 1000 ? 14_000 : 60_000;
+const CLIENTS = 12;
+
+const databases = selectedDatabases().filter((name) => name !== 'sqljs');
+// In the small size on one, since it takes as long as keys take to come and go.
+const last = databases.slice(-1);
+
+describe.each(ROUNDS < 1000 ? last : databases)('%s', (databaseName) => {
+  test('managed keys are replaced under load, and no request is refused', async () => {
+    const cluster = await startCluster(databaseName, {
+      jwt: {
+        managed: { encryptionKey: 'an encryption key of more than thirty-two bytes', rotateEvery: '1s' },
+        accessTokenLifetime: '2s',
+      },
+      revocation: { pollInterval: '50ms', maxStaleness: '250ms', overlap: '2s' },
+      policies: { LONG: { refreshTokenLifetime: '4s', extendSession: 'every-refresh', reuseGrace: '1s' } },
+    });
+    try {
+      const names = Array.from({ length: CLIENTS }, (_, at) => `user${at}`);
+      await cluster.addUsers(names);
+      const seen = new Tally();
+      const kids = new Set<unknown>();
+      const until = performance.now() + SPAN;
+      const live = async (name: string) => {
+        let { access, refresh } = await cluster.any().loggedIn(name, 'LONG');
+        while (performance.now() < until) {
+          for (let requests = 0; requests < 4; requests++) {
+            seen.add(`request: ${outcome(await cluster.any().me(access))}`);
+            await sleep(Math.random() * 30);
+          }
+          const refreshed = await cluster.any().refresh(refresh, 'LONG');
+          seen.add(`refresh: ${outcome(refreshed)}`);
+          if (refreshed.status === 200) ({ access, refresh } = refreshed.body);
+          kids.add(decoded(access, 0).kid);
+        }
+      };
+      await Promise.all(names.map(live));
+      const kept = await cluster.dataSource.query<unknown[]>('SELECT kid FROM session_signing_key');
+      console.log(`${databaseName}: ${kids.size} keys signed, ${kept.length} are kept; ${seen.toString()}`);
+      seen.expect({ 'request: 200': true, 'refresh: 200': true });
+      expect(kids.size).toBeGreaterThan(4);
+      // What was made in the beginning has been retired; what was made lately has not.
+      expect(kept.length).toBeLessThan(kids.size + 2);
+    } finally {
+      await cluster.stop();
+    }
+  });
+});

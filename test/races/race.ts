@@ -1,0 +1,168 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from '@jest/globals';
+import { BlacklistEntity, SessionEntity } from 'nestjs-multisession';
+import { In } from 'typeorm';
+import { User } from '../../sample-app/src/users/user.entity.js';
+import type { Cluster, ClusterProcess, ProcessAnswer, Tokens } from '../helpers/cluster.js';
+
+/** How often each pair is raced. */
+export const ROUNDS = Number(process.env.TEST_ROUNDS ?? 1000);
+/** Rounds that run at once. */
+export const LANES = 50;
+/** How far apart the two sides of a race may start, in milliseconds. */
+const LONGEST_LEAD = 100;
+
+/** A session of a race, with every token that it has ever handed out. */
+export interface RacedSession {
+  readonly id: string;
+  readonly type: string;
+  readonly access: string[];
+  readonly refresh: string[];
+}
+
+export function raced({ session_id: id, access, refresh }: Tokens, type: string): RacedSession {
+  return { id, type, access: [access], refresh: [refresh] };
+}
+
+/** Refreshes with the session's first token, and keeps what is handed out. */
+export async function refreshed(process: ClusterProcess, session: RacedSession): Promise<ProcessAnswer> {
+  const answer = await process.refresh(session.refresh[0], session.type);
+  if (answer.status === 200) {
+    session.access.push(answer.body.access);
+    session.refresh.push(answer.body.refresh);
+  }
+  return answer;
+}
+
+/** What was answered, in a word: `200`, `401 token_not_valid`. */
+export function outcome({ status, body }: ProcessAnswer): string {
+  return status === 200 ? '200' : `${status} ${body.code}`;
+}
+
+/** A random time between minus and plus `longest`, in milliseconds: often near zero, at times long enough to be the first. */
+export const jitter = (longest: number): number => longest * (2 * Math.random() - 1) ** 3;
+
+/** Runs both, one of them a random while before the other. @param later how much later `one` starts on average, where it is faster */
+export async function atOnce<A, B>(one: () => Promise<A>, other: () => Promise<B>, later = 0): Promise<[A, B]> {
+  const delay = later + jitter(LONGEST_LEAD);
+  return Promise.all([sleep(Math.max(0, delay)).then(one), sleep(Math.max(0, -delay)).then(other)]);
+}
+
+/** Runs the rounds in batches, and after each batch what `verify` makes of their results. */
+export async function inBatches<T>(
+  round: (lane: number) => Promise<T>,
+  verify: (results: T[]) => Promise<void>,
+): Promise<void> {
+  for (let done = 0; done < ROUNDS; done += LANES) {
+    const lanes = Math.min(LANES, ROUNDS - done);
+    await verify(await Promise.all(Array.from({ length: lanes }, (_, lane) => round(lane))));
+  }
+}
+
+/** How often each outcome was seen. */
+export class Tally {
+  private readonly counts = new Map<string, number>();
+
+  add(seen: string): void {
+    this.counts.set(seen, (this.counts.get(seen) ?? 0) + 1);
+  }
+
+  /** Every outcome is one of these, and each of those marked true has occurred. */
+  expect(outcomes: Readonly<Record<string, boolean>>): void {
+    const seen = [...this.counts.keys()];
+    expect(seen.filter((name) => !Object.hasOwn(outcomes, name))).toEqual([]);
+    expect(seen).toEqual(expect.arrayContaining(Object.keys(outcomes).filter((name) => outcomes[name])));
+  }
+
+  toString(): string {
+    return [...this.counts]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, count]) => `${name}: ${count}`)
+      .join(', ');
+  }
+}
+
+/** Looks at what the database holds and what the processes answer. */
+export class Inspection {
+  constructor(private readonly cluster: Cluster) {}
+
+  /** The ended sessions have no row and one entry each, and each of their tokens is refused everywhere. @param reason of all */
+  async expectEnded(sessions: readonly RacedSession[], reason?: string): Promise<void> {
+    const { rows, entries } = await this.stored(sessions);
+    expect(rows.map((row) => row.id)).toEqual([]);
+    expect(entries.map((entry) => entry.sessionId).sort()).toEqual(sessions.map((session) => session.id).sort());
+    if (reason !== undefined) expect(entries.filter((entry) => entry.reason !== reason)).toEqual([]);
+    await this.expectRefused(sessions);
+  }
+
+  /** The living sessions have a row and no entry, and their last tokens are good everywhere. */
+  async expectLiving(sessions: readonly RacedSession[]): Promise<void> {
+    const { rows, entries } = await this.stored(sessions);
+    expect(rows.map((row) => row.id).sort()).toEqual(sessions.map((session) => session.id).sort());
+    expect(entries).toEqual([]);
+    const answers = await this.everywhere(sessions, (process, { access }) => [process.me(access[access.length - 1])]);
+    expect(answers.filter((seen) => seen !== '200')).toEqual([]);
+  }
+
+  /** Everything that any process has committed is known to every process, and every token of these sessions is refused. */
+  async expectRefused(sessions: readonly RacedSession[]): Promise<void> {
+    await this.untilAllKnow();
+    const answers = await this.everywhere(sessions, (process, { type, access, refresh }) => [
+      ...access.map((token) => process.me(token)),
+      ...refresh.map((token) => process.refresh(token, type)),
+    ]);
+    expect(answers.filter((seen) => !seen.startsWith('401 '))).toEqual([]);
+  }
+
+  /** All sessions of these users. */
+  async rowsOf(usernames: readonly string[]): Promise<SessionEntity[]> {
+    const { manager } = this.cluster.dataSource;
+    const users = await manager.findBy(User, { username: In(usernames) });
+    return manager.findBy(SessionEntity, { userId: In(users.map((user) => String(user.id))) });
+  }
+
+  /** These users have these sessions, and no row is left of any other. */
+  async expectOnly(usernames: readonly string[], sessions: readonly RacedSession[]): Promise<void> {
+    const rows = await this.rowsOf(usernames);
+    expect(rows.map((row) => row.id).sort()).toEqual(sessions.map((session) => session.id).sort());
+  }
+
+  async stored(sessions: readonly RacedSession[]): Promise<{ rows: SessionEntity[]; entries: BlacklistEntity[] }> {
+    const { manager } = this.cluster.dataSource;
+    const ids = sessions.map((session) => session.id);
+    return {
+      rows: await manager.findBy(SessionEntity, { id: In(ids) }),
+      entries: await manager.findBy(BlacklistEntity, { kind: 'session', sessionId: In(ids) }),
+    };
+  }
+
+  /**
+   * Ends a session on each process, and waits until the other processes refuse it: by a poll, since they had no part in it.
+   * What was committed before is then known to them too.
+   */
+  private async untilAllKnow(): Promise<void> {
+    const { processes } = this.cluster;
+    const canaries = await Promise.all(processes.map((process) => process.loggedIn('canary', 'FREE')));
+    await Promise.all(canaries.map(({ refresh }, at) => processes[at].logout(refresh)));
+    const isRefused = async (process: ClusterProcess, { access }: Tokens) => (await process.me(access)).status === 401;
+    const pairs = processes.flatMap((process) => canaries.map((canary) => () => isRefused(process, canary)));
+    await Promise.all(pairs.map(waitUntil));
+  }
+
+  private async everywhere(
+    sessions: readonly RacedSession[],
+    ask: (process: ClusterProcess, session: RacedSession) => Promise<ProcessAnswer>[],
+  ): Promise<string[]> {
+    const asked = sessions.flatMap((session) => this.cluster.processes.flatMap((process) => ask(process, session)));
+    return (await Promise.all(asked)).map(outcome);
+  }
+}
+
+/** @throws where it has not come true in ten seconds */
+export async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
+  const giveUp = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > giveUp) throw new Error('has not come true in ten seconds');
+    await sleep(10);
+  }
+}
