@@ -18,8 +18,10 @@ const DOCUMENT = 'docs/configuration.md';
 const SECTIONS = [
   ['lib/multi-session.options.ts', 'MultiSessionStaticOptions', '## Static options'],
   ['lib/multi-session.options.ts', 'MultiSessionOptions', '## Values'],
+  ['lib/http/cookie.options.ts', 'CookieOptions', '## `cookies`'],
   ['lib/token/token.options.ts', 'JwtOptions', '## `jwt`'],
   ['lib/token/token.options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
+  ['lib/token/token.options.ts', 'ManagedKeyOptions', '### `jwt.managed`'],
   ['lib/session/session.options.ts', 'SessionPolicyOptions', '## `policies`'],
   ['lib/revocation/revocation.options.ts', 'RevocationOptions', '## `revocation`'],
   ['lib/session/session.options.ts', 'CleanupOptions', '## `cleanup`'],
@@ -38,6 +40,10 @@ describe('docs/configuration.md', () => {
     expect(read({ [name]: value })).toEqual(read());
   });
 
+  test.each(literalDefaults('## `cookies`'))('cookies: the default of %s is %s', (name, _, value) => {
+    expect(read({ cookies: { [name]: value } })).toEqual(read({ cookies: true }));
+  });
+
   test.each(literalDefaults('## `jwt`'))('jwt: the default of %s is %s', (name, _, value) => {
     expect(read({ jwt: { ...MINIMAL.jwt, ...nested(name, value) } })).toEqual(read());
   });
@@ -45,6 +51,11 @@ describe('docs/configuration.md', () => {
   test.each(literalDefaults('### `jwt.keys`'))('jwt.keys: the default of %s is %s', (name, _, value) => {
     const key = { secret: MINIMAL.jwt.secret };
     expect(read({ jwt: { keys: [{ ...key, [name]: value }] } })).toEqual(read({ jwt: { keys: [key] } }));
+  });
+
+  test.each(literalDefaults('### `jwt.managed`'))('jwt.managed: the default of %s is %s', (name, _, value) => {
+    const managed = { encryptionKey: 'an encryption key of more than thirty-two bytes' };
+    expect(read({ jwt: { managed: { ...managed, [name]: value } } })).toEqual(read({ jwt: { managed } }));
   });
 
   test.each(literalDefaults('## `policies`'))('policies: the default of %s is %s', (name, _, value) => {

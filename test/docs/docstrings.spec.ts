@@ -4,7 +4,14 @@ import ts from 'typescript';
 import { ROOT } from './documents.js';
 import { libraryProgram } from './program.js';
 
-const ENTRIES = ['index.ts', 'django/index.ts', 'migrations/index.ts', 'swagger/index.ts', 'testing/index.ts'];
+const ENTRIES = [
+  'index.ts',
+  'django/index.ts',
+  'migrations/index.ts',
+  'redis/index.ts',
+  'swagger/index.ts',
+  'testing/index.ts',
+];
 
 describe('every public name has a docstring', () => {
   const paths = ENTRIES.map((entry) => join(ROOT, 'lib', entry));

@@ -5,17 +5,8 @@ import { createServer, type AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { transformFileSync, transformSync, type Options } from '@swc/core';
-import { codeBlocks, readDocument, ROOT } from './documents.js';
-
-const SWC: Options = {
-  swcrc: false,
-  jsc: {
-    target: 'es2022',
-    parser: { syntax: 'typescript', decorators: true },
-    transform: { legacyDecorator: true, decoratorMetadata: true, useDefineForClassFields: false },
-  },
-};
+import { transformFileSync, transformSync } from '@swc/core';
+import { codeBlocks, readDocument, ROOT, SWC } from './documents.js';
 
 const blocks = codeBlocks(['README.md']);
 const requests = blocks.filter((block) => block.language === 'sh').flatMap((block) => curlLines(block.text));
