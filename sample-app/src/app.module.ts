@@ -19,7 +19,7 @@ const DJANGO_PROVIDERS: Provider[] = [{ provide: APP_FILTER, useClass: DjangoErr
 @Module({})
 export class AppModule {
   /** @param dataSource connected, with all tables in place */
-  static with({ sessions, djangoCompat, throttleLogins }: Environment, dataSource: DataSource): DynamicModule {
+  static with({ sessions, push, djangoCompat, throttleLogins }: Environment, dataSource: DataSource): DynamicModule {
     return {
       module: AppModule,
       imports: [
@@ -31,6 +31,7 @@ export class AppModule {
         TerminusModule,
         MultiSessionModule.forRoot({
           ...sessions,
+          ...(push && { revocation: { push, ...sessions.revocation } }),
           imports: [UsersModule],
           authenticator: { useExisting: UsersAuthenticator },
         }),

@@ -12,8 +12,8 @@ export function serveDocumentation(
   app: INestApplication,
   { sessions, djangoCompat, throttleLogins }: Environment,
 ): void {
-  const { usernameField, secretKey } = sessions;
-  documentSessions(SessionsController, { usernameField, secretKey: secretKey !== false });
+  const { usernameField, secretKey, cookies } = sessions;
+  documentSessions(SessionsController, { usernameField, secretKey: secretKey !== false, cookies: Boolean(cookies) });
   if (throttleLogins) {
     const { prototype } = SessionsController;
     const login = Object.getOwnPropertyDescriptor(prototype, 'login') as PropertyDescriptor;

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { plainToInstance } from 'class-transformer';
 import { validateSync } from 'class-validator';
+import type { RevocationPush } from 'nestjs-multisession';
+import { redisPush } from 'nestjs-multisession/redis';
 import type { DataSourceOptions } from 'typeorm';
 import { readDatabaseUrl } from './database/database-url.js';
 import { DEMO_USERS } from './demo.js';
@@ -14,6 +16,8 @@ export interface Environment {
   readonly adapter: 'express' | 'fastify';
   readonly database: DataSourceOptions;
   readonly sessions: SessionOptions;
+  /** By which processes tell each other of ended sessions, where the options name no push. */
+  readonly push?: RevocationPush;
   readonly demoUsers: readonly DemoUser[];
   readonly djangoCompat: boolean;
   readonly throttleLogins: boolean;
@@ -50,6 +54,7 @@ export function readEnvironment(variables: Variables): Environment {
     sessions: variable('SESSION_CONFIG', readSessionOptions({}, variables, djangoCompat), (path) =>
       readSessionOptions(readJson(readText(path)), variables, djangoCompat),
     ),
+    push: variable<RevocationPush | undefined>('REDIS_URL', undefined, readRedisUrl),
     demoUsers: variable('DEMO_USERS', DEMO_USERS, (text) => readDemoUsers(readJson(text))),
     djangoCompat,
     throttleLogins: variable('THROTTLE', true, oneOf({ on: true, off: false })),
@@ -68,6 +73,11 @@ function oneOf<T>(choices: Readonly<Record<string, T>>): (value: string) => T {
 function readPort(value: string): number {
   if (/^\d{1,5}$/.test(value) && Number(value) <= 65_535) return Number(value);
   throw new Error(`must be a whole number from 0 to 65535; got «${value}»`);
+}
+
+function readRedisUrl(url: string): RevocationPush {
+  if (/^rediss?:\/\//.test(url) && URL.canParse(url)) return redisPush({ url });
+  throw new Error('must be a URL that begins with redis:// or rediss://');
 }
 
 function readText(path: string): string {

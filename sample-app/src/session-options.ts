@@ -33,7 +33,7 @@ export function readSessionOptions(
   const jwt = file.jwt ?? {};
   const secret = variables.JWT_SECRET || DEMO_JWT_SECRET;
   const jwtDefaults = {
-    ...(isObject(jwt) && jwt.keys === undefined && { secret }),
+    ...(isObject(jwt) && jwt.keys === undefined && jwt.managed === undefined && { secret }),
     ...(djangoCompat && { userIdClaim: 'user_id' }),
   };
   return {

@@ -13,6 +13,7 @@ import {
   Injectable,
   NotFoundException,
   Post,
+  Req,
   UseGuards,
   VersioningType,
 } from '@nestjs/common';
@@ -367,8 +368,12 @@ onEachAdapter((databaseName, adapter) => {
       }
 
       @SessionRoute('destroyAllOther', 'others')
-      override destroyAllOther(@ValidBody() body: DestroyAllOtherDto, @CurrentSession() current: CurrentSessionClaims) {
-        return super.destroyAllOther(body, current);
+      override destroyAllOther(
+        @ValidBody() body: DestroyAllOtherDto,
+        @CurrentSession() current: CurrentSessionClaims,
+        @Req() request: unknown,
+      ) {
+        return super.destroyAllOther(body, current, request);
       }
     }
 

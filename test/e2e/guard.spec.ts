@@ -336,11 +336,31 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(await ended(destroyed.access)).toBe(true);
 
       const evicted = await create('alice', 'BLACKLIST');
+      // Of two that were created within one millisecond, either is the older.
+      await new Promise((resolve) => setTimeout(resolve, 5));
       const second = await create('alice', 'BLACKLIST');
       expect(await ended(evicted.access)).toBe(false);
       const third = await create('alice', 'BLACKLIST');
       expect(await ended(evicted.access)).toBe(true);
       for (const { access } of [second, third, bystander]) expect(await ended(access)).toBe(false);
+    });
+
+    test('beyond the bound of the blacklist each request reads its row, and nobody ended is let in', async () => {
+      const revocation = { pollInterval: '50ms', maxEntries: 2 } as const;
+      await start({ options: { policies: POLICIES, revocation } });
+      const service = app.get(SessionService);
+      const live = await create('alice', 'BLACKLIST');
+      const ended = [];
+      app.app.useLogger(false);
+      for (let at = 0; at < 5; at++) {
+        ended.push(await create('bob', 'BLACKLIST'));
+        await service.destroy(ended[at].session.id);
+      }
+      expect((await get('/notes/user', live.access)).status).toBe(200);
+      for (const { access } of ended) expect((await get('/notes/user', access)).body.code).toBe('token_not_valid');
+      // One whose row has gone, though no entry of it is known: the row is what is looked at.
+      await app.get(DataSource).getRepository('SessionEntity').delete({ id: live.session.id });
+      expect((await get('/notes/user', live.access)).body.code).toBe('token_not_valid');
     });
 
     test('a blacklist that is stale makes each request read its row', async () => {

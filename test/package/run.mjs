@@ -9,8 +9,9 @@ import { join, resolve } from 'node:path';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const ROOT = resolve(import.meta.dirname, '../..');
-/** What an application may do without: `nestjs-multisession/swagger` alone needs the first, and no entry a driver. */
-const NOT_NEEDED = ['@nestjs/swagger', 'sql.js'];
+/** What an application may do without: an entry of its own needs each of the first two, and no entry a driver. */
+const NOT_NEEDED = ['@nestjs/swagger', 'redis', 'sql.js'];
+const NEEDY = ['swagger', 'redis'];
 
 const APPLICATIONS = [
   {
@@ -31,7 +32,7 @@ const APPLICATIONS = [
 ];
 
 const MAIN = 'nestjs-multisession';
-const ENTRIES = ['django', 'migrations', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
+const ENTRIES = ['django', 'migrations', 'redis', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
 
 const count = { passed: 0, failed: 0 };
 
@@ -115,11 +116,13 @@ function checkEntries(name, directory, load) {
   const quietly = (title, { succeeded, all }) => report(title, succeeded && all === '' ? undefined : all || 'failed');
   for (const entry of [MAIN, ...ENTRIES]) quietly(`${name}: ${entry} loads, without a warning`, loads(entry));
   without(NOT_NEEDED, directory, () => {
-    const others = ENTRIES.filter((entry) => !entry.endsWith('/swagger'));
+    const others = ENTRIES.filter((entry) => !NEEDY.some((name) => entry.endsWith(`/${name}`)));
     for (const entry of [MAIN, ...others])
       quietly(`${name}: ${entry} does without ${NOT_NEEDED.join(', ')}`, loads(entry));
-    const isHidden = !loads(`${MAIN}/swagger`).succeeded;
-    report(`${name}: ${MAIN}/swagger does not`, isHidden ? undefined : 'it loads, so nothing was hidden');
+    for (const needy of NEEDY) {
+      const isHidden = !loads(`${MAIN}/${needy}`).succeeded;
+      report(`${name}: ${MAIN}/${needy} does not`, isHidden ? undefined : 'it loads, so nothing was hidden');
+    }
   });
   const sockets = existsSync(join(directory, 'node_modules/@nestjs/websockets'));
   report(`${name}: @nestjs/websockets was not needed by any of this`, sockets ? 'it is installed' : undefined);
