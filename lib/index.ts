@@ -74,10 +74,10 @@ export {
   type SessionPolicyOptions,
   SHORT_AND_LONG,
 } from './session/session.options.js';
+export type { RefreshedSession } from './session/session-refresh.js';
 export {
   type CreateSessionOptions,
   type IssuedSession,
-  type RefreshedSession,
   type SessionList,
   SessionService,
 } from './session/session.service.js';

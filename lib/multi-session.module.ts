@@ -37,6 +37,7 @@ import { Clock } from './session/clock.js';
 import { ConfirmedGenerations } from './session/confirmed-generations.js';
 import { SessionCleanup } from './session/session.cleanup.js';
 import { SessionEntity } from './session/session.entity.js';
+import { SessionEndings } from './session/session-endings.js';
 import { SessionEvents } from './session/session.events.js';
 import { SessionPolicies } from './session/session.policies.js';
 import { SessionService } from './session/session.service.js';
@@ -262,12 +263,24 @@ const PROVIDERS: Provider[] = [
     inject: [SessionStore],
   },
   {
+    provide: SessionEndings,
+    useFactory: (
+      config: MultiSessionConfig,
+      store: SessionStore,
+      blacklist: Blacklist,
+      events: SessionEvents,
+      clock: Clock,
+    ) => new SessionEndings(store, blacklist, events, clock, config.tokens),
+    inject: [CONFIG, SessionStore, Blacklist, SessionEvents, Clock],
+  },
+  {
     provide: SessionService,
     useFactory: (
       config: MultiSessionConfig,
       keyring: Keyring,
       policies: SessionPolicies,
       store: SessionStore,
+      endings: SessionEndings,
       blacklist: Blacklist,
       confirmed: ConfirmedGenerations,
       events: SessionEvents,
@@ -278,6 +291,7 @@ const PROVIDERS: Provider[] = [
         tokens: config.tokens,
         policies,
         store,
+        endings,
         blacklist,
         confirmed,
         events,
@@ -291,6 +305,7 @@ const PROVIDERS: Provider[] = [
       Keyring,
       SessionPolicies,
       SessionStore,
+      SessionEndings,
       Blacklist,
       ConfirmedGenerations,
       SessionEvents,
@@ -303,11 +318,11 @@ const PROVIDERS: Provider[] = [
     useFactory: (
       config: MultiSessionConfig,
       store: SessionStore,
-      service: SessionService,
+      endings: SessionEndings,
       policies: SessionPolicies,
       clock: Clock,
-    ) => new SessionCleanup(store, service, policies, config.cleanup, () => clock.now()),
-    inject: [CONFIG, SessionStore, SessionService, SessionPolicies, Clock],
+    ) => new SessionCleanup(store, endings, policies, config.cleanup, () => clock.now()),
+    inject: [CONFIG, SessionStore, SessionEndings, SessionPolicies, Clock],
   },
 ];
 

@@ -1,6 +1,7 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { SessionNotFoundError, TokenNotValidError } from '../multi-session.errors.js';
-import type { IssuedSession, RefreshedSession } from '../session/session.service.js';
+import type { RefreshedSession } from '../session/session-refresh.js';
+import type { IssuedSession } from '../session/session.service.js';
 import { Keyring } from '../token/keyring.js';
 import { assertNotForged, TRANSPORT_HEADER } from './csrf.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';

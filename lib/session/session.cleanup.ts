@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { CleanupConfig } from './session.options.js';
 import type { SessionPolicies } from './session.policies.js';
-import type { SessionService } from './session.service.js';
+import type { SessionEndings } from './session-endings.js';
 import type { EndedSession, SessionStore } from './session.store.js';
 
 /** What one run of the cleanup took away. */
@@ -27,7 +27,7 @@ export class SessionCleanup {
 
   constructor(
     private readonly store: SessionStore,
-    private readonly service: SessionService,
+    private readonly endings: SessionEndings,
     private readonly policies: SessionPolicies,
     private readonly config: CleanupConfig,
     private readonly now: () => number,
@@ -88,7 +88,7 @@ export class SessionCleanup {
   private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
     const { store, policies } = this;
     const { batchSize } = this.config;
-    const announced = (ended: EndedSession[] | undefined) => ended && this.service.announceEnded(ended);
+    const announced = (ended: EndedSession[] | undefined) => ended && this.endings.announce(ended);
     const unusedSince = this.now() - (removedTypesUnusedFor ?? 0);
     return [
       ['sessions', async () => announced(await store.endExpired(batchSize))],

@@ -85,3 +85,8 @@ export class SessionEntity {
   @Column({ type: 'simple-json', nullable: true })
   claims!: Record<string, unknown> | null;
 }
+
+/** Since when there is the current refresh token: `rotatedAt`, or the login where there was no rotation. */
+export function handedOutAt({ rotatedAt, createdAt }: SessionEntity): number {
+  return Math.max(rotatedAt.getTime(), createdAt.getTime());
+}

@@ -1,0 +1,27 @@
+import type { Blacklist } from '../revocation/blacklist.js';
+import type { AccessTokens } from '../token/access-token.js';
+import type { RefreshTokens } from '../token/refresh-token.js';
+import type { TokenConfig } from '../token/token.options.js';
+import type { Clock } from './clock.js';
+import type { ConfirmedGenerations } from './confirmed-generations.js';
+import type { SessionEvents } from './session.events.js';
+import type { SessionEndings } from './session-endings.js';
+import type { SessionPolicies } from './session.policies.js';
+import type { SessionStore } from './session.store.js';
+import type { UserAuthenticator } from './user-authenticator.js';
+
+/** What `SessionService` and its parts work with. The module puts it together. */
+export interface SessionParts {
+  readonly tokens: TokenConfig;
+  readonly policies: SessionPolicies;
+  readonly store: SessionStore;
+  readonly endings: SessionEndings;
+  readonly blacklist: Blacklist;
+  readonly accessTokens: AccessTokens;
+  readonly refreshTokens: RefreshTokens;
+  readonly confirmed: ConfirmedGenerations;
+  readonly events: SessionEvents;
+  readonly clock: Clock;
+  /** Looked up at each login and not at start: the application's users may themselves inject the service. */
+  readonly authenticator: () => UserAuthenticator | null;
+}

@@ -1,0 +1,42 @@
+import { toSession } from './session.js';
+import { handedOutAt, type SessionEntity } from './session.entity.js';
+import type { SessionParts } from './session-parts.js';
+import type { SessionPolicyService } from './session-policy.service.js';
+
+/** Makes the tokens of a session from its row. */
+export class SessionTokens {
+  constructor(private readonly parts: Pick<SessionParts, 'tokens' | 'accessTokens' | 'refreshTokens'>) {}
+
+  /** An access token that speaks for the session from `now` on. */
+  access(row: SessionEntity, policy: SessionPolicyService, now: number): string {
+    const { userId } = toSession(row, this.parts.tokens);
+    const lifetime = policy.config.accessTokenLifetime;
+    return this.parts.accessTokens.issue(
+      {
+        userId,
+        sessionId: row.id,
+        type: row.type,
+        generation: row.generation,
+        claims: row.claims,
+        expiresAt: row.expiresAt.getTime(),
+        lifetime,
+      },
+      now,
+    );
+  }
+
+  /** The session's current refresh token, to the letter as often as it is asked for. */
+  refresh(row: SessionEntity): string {
+    const { userId } = toSession(row, this.parts.tokens);
+    return this.parts.refreshTokens.write({
+      sessionId: row.id,
+      userId,
+      type: row.type,
+      generation: row.generation,
+      jti: row.refreshJti,
+      expiresAt: row.expiresAt.getTime(),
+      issuedAt: handedOutAt(row),
+      kid: row.refreshKid,
+    });
+  }
+}
