@@ -72,6 +72,7 @@ export {
   type CleanupOptions,
   type SessionPolicyConfig,
   type SessionPolicyOptions,
+  PERMANENT_DEVICE,
   SHORT_AND_LONG,
 } from './session/session.options.js';
 export type { RefreshedSession } from './session/session-refresh.js';

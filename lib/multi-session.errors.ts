@@ -97,8 +97,11 @@ export class SessionLimitReachedError extends MultiSessionError {
 
 /** 401: a token is forged, expired, of the wrong type, or its session has ended. */
 export class TokenNotValidError extends MultiSessionError {
-  constructor(readonly tokenType: 'access' | 'refresh') {
-    super('token_not_valid', HttpStatus.UNAUTHORIZED, 'Token is invalid or expired', {
+  constructor(
+    readonly tokenType: 'access' | 'refresh',
+    message = 'Token is invalid or expired',
+  ) {
+    super('token_not_valid', HttpStatus.UNAUTHORIZED, message, {
       headers: tokenType === 'access' ? { 'WWW-Authenticate': 'Bearer error="invalid_token"' } : {},
     });
   }

@@ -105,6 +105,19 @@ export class SessionPolicyService {
     return Math.max(expiresAt, Math.min(this.firstExpiry(now), row.absoluteExpiresAt?.getTime() ?? Infinity));
   }
 
+  /**
+   * What a refresh with a permanent session's token writes: its new end, once in a `touchInterval`. @returns undefined where it
+   * writes nothing
+   */
+  slidingExpiry(
+    row: Pick<SessionEntity, 'lastUpdate' | 'expiresAt' | 'absoluteExpiresAt'>,
+    now: number,
+  ): number | undefined {
+    if (now - row.lastUpdate.getTime() < this.config.touchInterval) return undefined;
+    const bound = row.absoluteExpiresAt?.getTime() ?? Infinity;
+    return Math.max(row.expiresAt.getTime(), Math.min(this.firstExpiry(now), bound));
+  }
+
   /** Whether a refresh now hands out a new refresh token: the policy rotates, or an extension is due. */
   handsOut(row: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>, now: number): boolean {
     return this.config.rotateRefreshTokens || this.extensionDue(row, now);

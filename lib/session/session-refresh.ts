@@ -114,8 +114,9 @@ export class SessionRefresh {
   ): Promise<Granted | undefined> {
     const { store } = this.parts;
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
+    // Where the row alone knows its end it must be read, and then there is mostly nothing to write.
+    if (policy.config.permanent || token.expiresAt === null || token.expiresAt <= now) return undefined;
     const row = { expiresAt: new Date(token.expiresAt), absoluteExpiresAt: null };
-    if (token.expiresAt <= now) return undefined;
     if (!policy.handsOut(row, now)) {
       const kept = updateLastLogin ? await store.touch(token, now) : null;
       return kept ? { row: kept, handedOut: false } : undefined;
@@ -142,9 +143,10 @@ export class SessionRefresh {
     client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
     const { store, events, confirmed } = this.parts;
-    const { updateLastLogin, reuseGrace, blacklistAfterRotation } = policy.config;
+    const { permanent, updateLastLogin, reuseGrace, blacklistAfterRotation } = policy.config;
     switch (verdict.kind) {
       case 'keep': {
+        if (permanent) return this.slide(policy, row, token, now);
         if (!updateLastLogin) confirmed.note(row.id, token.generation);
         const kept = updateLastLogin ? await store.touch(token, now) : row;
         return kept ? { row: kept, handedOut: false } : undefined;
@@ -175,8 +177,23 @@ export class SessionRefresh {
         throw new TokenNotValidError('refresh');
       case 'expired':
         await this.parts.endings.end(row, 'expired', { expiredAt: now });
-        throw new TokenNotValidError('refresh');
+        throw permanent
+          ? new TokenNotValidError('refresh', 'The permanent token has expired, and the device is logged out')
+          : new TokenNotValidError('refresh');
     }
+  }
+
+  /** A permanent session lives on from here; the same token is handed out again where its end has moved, for a cookie's sake. */
+  private async slide(
+    policy: SessionPolicyService,
+    row: SessionEntity,
+    token: RefreshTokenClaims,
+    now: number,
+  ): Promise<Granted | undefined> {
+    const expiresAt = policy.slidingExpiry(row, now);
+    if (expiresAt === undefined) return { row, handedOut: false };
+    const slid = await this.parts.store.touch(token, now, { expiresAt, touchInterval: policy.config.touchInterval });
+    return slid ? { row: slid, handedOut: true } : undefined;
   }
 
   /** The session of a token that names the wrong type is destroyed, where the token is its current one. */
@@ -222,7 +239,7 @@ export class SessionRefresh {
     const session = toSession(row, this.parts.tokens);
     this.parts.events.emit('session.refreshed', { session, rotated });
     const access = this.tokens.access(row, policy, now);
-    return handedOut ? { session, access, refresh: this.tokens.refresh(row) } : { session, access };
+    return handedOut ? { session, access, refresh: this.tokens.refresh(row, policy) } : { session, access };
   }
 
   private supersededEvent(

@@ -26,7 +26,7 @@ export class SessionTokens {
   }
 
   /** The session's current refresh token, to the letter as often as it is asked for. */
-  refresh(row: SessionEntity): string {
+  refresh(row: SessionEntity, { config }: SessionPolicyService): string {
     const { userId } = toSession(row, this.parts.tokens);
     return this.parts.refreshTokens.write({
       sessionId: row.id,
@@ -34,7 +34,7 @@ export class SessionTokens {
       type: row.type,
       generation: row.generation,
       jti: row.refreshJti,
-      expiresAt: row.expiresAt.getTime(),
+      expiresAt: config.permanent ? null : row.expiresAt.getTime(),
       issuedAt: handedOutAt(row),
       kid: row.refreshKid,
     });

@@ -20,7 +20,7 @@ export type AccessCheck = 'signature' | 'blacklist' | 'session';
  * are those of simplejwt_multisessions.
  */
 export interface SessionPolicyOptions {
-  /** How long a session lives. Required. `REFRESH_TOKEN_LIFETIME`. */
+  /** How long a session lives. Required. `REFRESH_TOKEN_LIFETIME`; `JWT_PERMANENT_TOKEN_EXPIRATION_DELTA`. */
   refreshTokenLifetime: Duration;
   /** How long an access token lives. Default: `jwt.accessTokenLifetime`. `ACCESS_TOKEN_LIFETIME`. */
   accessTokenLifetime?: Duration;
@@ -48,6 +48,17 @@ export interface SessionPolicyOptions {
   reuseGrace?: Duration;
   /** Default: `'blacklist'`. */
   accessCheck?: AccessCheck;
+  /**
+   * Whether the refresh token stays the same and states no end: the session lives `refreshTokenLifetime` from its last refresh,
+   * and its row decides. Neither rotation nor `extendSession` goes with it. Default: false. drf-jwt-devices.
+   */
+  permanent?: boolean;
+  /**
+   * Of a permanent session: how often a refresh is written down at most, so that most write nothing. A session may end by so
+   * much earlier than its lifetime after the last refresh; at most half of it. Default: `'30m'`.
+   * `JWT_PERMANENT_TOKEN_EXPIRATION_ACCURACY`.
+   */
+  touchInterval?: Duration;
 }
 
 /** `SessionPolicyOptions`, checked and completed; time spans in milliseconds. */
@@ -64,6 +75,9 @@ export interface SessionPolicyConfig {
   readonly absoluteLifetime?: number;
   readonly reuseGrace: number;
   readonly accessCheck: AccessCheck;
+  readonly permanent: boolean;
+  /** Of a permanent session. */
+  readonly touchInterval: number;
 }
 
 /** The `cleanup` part of the options; `false` leaves it to the application, which calls `SessionCleanup.run()`. */
@@ -79,6 +93,8 @@ export interface CleanupConfig {
   readonly interval: number;
   readonly batchSize: number;
 }
+
+const DEFAULT_TOUCH_INTERVAL = 1_800_000;
 
 /** The session types of simplejwt_multisessions' README, with its values. */
 export const SHORT_AND_LONG = {
@@ -101,6 +117,13 @@ export const SHORT_AND_LONG = {
     whenFull: 'destroy-oldest',
   },
 } as const satisfies Record<string, SessionPolicyOptions>;
+
+/** A session type as drf-jwt-devices has it, with its defaults: `policies: { DEVICE: PERMANENT_DEVICE }`. */
+export const PERMANENT_DEVICE = {
+  permanent: true,
+  refreshTokenLifetime: '7d',
+  touchInterval: '30m',
+} as const satisfies SessionPolicyOptions;
 
 /** @returns the policies by the name of their type */
 export function readPolicies(
@@ -143,10 +166,11 @@ function readPolicy(
   faults: OptionFaults,
 ): SessionPolicyConfig {
   const before = faults.list.length;
+  const isPermanent = (given as Partial<SessionPolicyOptions> | null)?.permanent === true;
   const { extendSession, ...policy } = checkObject(given, name, faults, {
     refreshTokenLifetime: required(wholeSeconds, "say how long its sessions live, for example '30d'"),
     accessTokenLifetime: withDefault(accessTokenLifetime, wholeSeconds),
-    rotateRefreshTokens: withDefault(true, boolean),
+    rotateRefreshTokens: withDefault(!isPermanent, boolean),
     blacklistAfterRotation: withDefault(false, boolean),
     updateLastLogin: withDefault(true, boolean),
     extendSession: withDefault<false | 'every-refresh' | number>(false, readExtension),
@@ -155,6 +179,8 @@ function readPolicy(
     absoluteLifetime: optional(wholeSeconds),
     reuseGrace: withDefault(10_000, duration('zero')),
     accessCheck: withDefault('blacklist', oneOf('signature', 'blacklist', 'session')),
+    permanent: withDefault(false, boolean),
+    touchInterval: optional(duration()),
   });
   const { refreshTokenLifetime: lifetime, absoluteLifetime } = policy;
   if (faults.list.length === before) {
@@ -164,12 +190,37 @@ function readPolicy(
     if (absoluteLifetime !== undefined && absoluteLifetime < lifetime) {
       faults.add(`${name}.absoluteLifetime`, 'is below refreshTokenLifetime');
     }
-    if (absoluteLifetime !== undefined && extendSession === false) {
-      faults.add(`${name}.absoluteLifetime`, 'has no use without extendSession');
+    if (absoluteLifetime !== undefined && extendSession === false && !isPermanent) {
+      faults.add(`${name}.absoluteLifetime`, 'has no use without extendSession or permanent');
     }
     if (policy.reuseGrace >= lifetime) faults.add(`${name}.reuseGrace`, 'must be below refreshTokenLifetime');
   }
-  return { ...policy, extendBelow: extendSession === 'every-refresh' ? Infinity : Number(extendSession) };
+  const { touchInterval = DEFAULT_TOUCH_INTERVAL } = policy;
+  if (isPermanent) checkPermanent({ ...policy, extendSession, touchInterval }, name, faults);
+  else if (policy.touchInterval !== undefined)
+    faults.add(`${name}.touchInterval`, 'has no use without permanent: true');
+  return {
+    ...policy,
+    touchInterval,
+    extendBelow: extendSession === 'every-refresh' ? Infinity : Number(extendSession),
+  };
+}
+
+function checkPermanent(
+  policy: Pick<SessionPolicyConfig, 'refreshTokenLifetime' | 'touchInterval'> &
+    Pick<SessionPolicyOptions, 'rotateRefreshTokens' | 'blacklistAfterRotation' | 'updateLastLogin'> & {
+      extendSession: unknown;
+    },
+  name: string,
+  faults: OptionFaults,
+): void {
+  const never = (option: string) => faults.add(`${name}.${option}`, 'does not go with permanent: true');
+  if (policy.rotateRefreshTokens) never('rotateRefreshTokens');
+  if (policy.blacklistAfterRotation) never('blacklistAfterRotation');
+  if (policy.extendSession !== false) never('extendSession');
+  if (policy.updateLastLogin === false) never('updateLastLogin');
+  if (policy.touchInterval > policy.refreshTokenLifetime / 2)
+    faults.add(`${name}.touchInterval`, 'is above half of refreshTokenLifetime');
 }
 
 function readExtension(value: unknown, name: string, faults: OptionFaults): false | 'every-refresh' | number {

@@ -107,7 +107,7 @@ export class SessionService {
     this.parts.endings.announce(evicted);
     const session = toSession(row, this.parts.tokens);
     events.emit('session.created', { session });
-    return { session, access: this.tokens.access(row, policy, now), refresh: this.tokens.refresh(row) };
+    return { session, access: this.tokens.access(row, policy, now), refresh: this.tokens.refresh(row, policy) };
   }
 
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────

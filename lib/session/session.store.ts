@@ -141,8 +141,15 @@ export class SessionStore {
     return this.supersede(update, condition.blacklistLost ? lost : undefined);
   }
 
-  /** `keep`: sets `lastUpdate`, and the generation as seen in use. @returns the row, or null where the token is not current */
-  async touch(token: RefreshTokenClaims, now: number): Promise<SessionEntity | null> {
+  /**
+   * `keep`: sets `lastUpdate`, and the generation as seen in use. @param sliding of a permanent session: its new
+   * end, written where it was not within the interval @returns the row, or null where the token is not current, or just was written
+   */
+  async touch(
+    token: RefreshTokenClaims,
+    now: number,
+    sliding?: { expiresAt: number; touchInterval: number },
+  ): Promise<SessionEntity | null> {
     const { sessionId: id, jti: refreshJti, generation, type } = token;
     const current: FindOptionsWhere<SessionEntity> = {
       id,
@@ -152,8 +159,13 @@ export class SessionStore {
       expiresAt: MoreThan(new Date(now)),
     };
     return this.database.run((manager) => {
-      const set = { lastUpdate: new Date(now), confirmedGeneration: generation };
+      const set = {
+        lastUpdate: new Date(now),
+        confirmedGeneration: generation,
+        ...(sliding && { expiresAt: new Date(sliding.expiresAt) }),
+      };
       const query = manager.createQueryBuilder().update(SessionEntity).set(set).where(current);
+      if (sliding) query.andWhere('lastUpdate <= :touchedBefore', { touchedBefore: now - sliding.touchInterval });
       return this.database.updateReturning(manager, query, SessionEntity, current);
     });
   }
@@ -288,7 +300,7 @@ export class SessionStore {
       const updated = await update(manager);
       if (updated) {
         const { id: sessionId, userId } = updated;
-        const expiresAt = new Date(superseded.expiresAt);
+        const expiresAt = superseded.expiresAt === null ? updated.expiresAt : new Date(superseded.expiresAt);
         await this.blacklist.record(manager, 'token', [
           { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt },
         ]);

@@ -11,8 +11,8 @@ export interface RefreshTokenClaims {
   readonly generation: number;
   /** 128 random bits of this generation, in lower-case hex. */
   readonly jti: string;
-  /** When the session ends, in milliseconds. */
-  readonly expiresAt: number;
+  /** When the session ends, in milliseconds; null in the token of a permanent session, whose row alone knows. */
+  readonly expiresAt: number | null;
 }
 
 /** A refresh token to write: what it states, and since when, by which key. */
@@ -48,7 +48,7 @@ export class RefreshTokens {
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
     const claims = {
       [tokenTypeClaim]: 'refresh',
-      exp: Math.floor(source.expiresAt / 1000),
+      ...(source.expiresAt !== null && { exp: Math.floor(source.expiresAt / 1000) }),
       iat: Math.floor(source.issuedAt / 1000),
       [jtiClaim]: source.jti,
       [userIdClaim]: userIdClaimOf(this.config, source.userId),
@@ -75,11 +75,12 @@ export class RefreshTokens {
       !SESSION_ID.test(sid) ||
       !JTI.test(jti) ||
       !isGeneration(gen) ||
-      !Number.isSafeInteger(exp) ||
+      !(exp === undefined || Number.isSafeInteger(exp)) ||
       userId === undefined
     ) {
       return undefined;
     }
-    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt: (exp as number) * 1000 };
+    const expiresAt = exp === undefined ? null : (exp as number) * 1000;
+    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt };
   }
 }
