@@ -198,7 +198,7 @@ const PROVIDERS: Provider[] = [
   { provide: HTTP_CONFIG, useFactory: (config: MultiSessionConfig) => config.http, inject: [CONFIG] },
   {
     provide: SessionPolicies,
-    useFactory: (config: MultiSessionConfig) => new SessionPolicies(config.policies),
+    useFactory: (config: MultiSessionConfig) => new SessionPolicies(config.policies, config.maxActiveSessionsPerUser),
     inject: [CONFIG],
   },
   { provide: Keyring, useFactory: (config: MultiSessionConfig) => new Keyring(config.tokens), inject: [CONFIG] },

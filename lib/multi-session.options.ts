@@ -3,7 +3,7 @@ import type { ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nest
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
-import { checkObject, OptionFaults, oneOf, withDefault } from './option-check.js';
+import { checkObject, OptionFaults, oneOf, positiveInteger, withDefault } from './option-check.js';
 import {
   readRevocationOptions,
   type RevocationConfig,
@@ -26,6 +26,11 @@ export interface MultiSessionOptions extends HttpOptions {
   jwt: JwtOptions;
   /** A policy for each session type, by its name. */
   policies: Record<string, SessionPolicyOptions>;
+  /**
+   * How many sessions a user may have over all types. A login when they are reached does what `whenFull` of its type says, with
+   * the sessions of every type. Default: any number.
+   */
+  maxActiveSessionsPerUser?: number;
   /** What a user's id is read back as. Default: `'string'`. */
   userIdType?: 'string' | 'number';
   /** How processes learn that a session has ended. */
@@ -75,6 +80,7 @@ export interface MultiSessionConfig {
   readonly tokens: TokenConfig;
   readonly http: HttpConfig;
   readonly policies: ReadonlyMap<string, SessionPolicyConfig>;
+  readonly maxActiveSessionsPerUser: number;
   readonly revocation: RevocationConfig;
   readonly cleanup: CleanupConfig;
 }
@@ -94,12 +100,14 @@ export function readOptions(
   const {
     jwt: tokens,
     policies,
+    maxActiveSessionsPerUser,
     revocation,
     cleanup,
     ...http
   } = checkObject(given, 'options', faults, {
     jwt: (value: unknown) => readTokenOptions(value ?? {}, given?.userIdType ?? 'string', faults),
     policies: (value: unknown) => value,
+    maxActiveSessionsPerUser: withDefault(Infinity, positiveInteger),
     userIdType: withDefault('string', oneOf('string', 'number')),
     revocation: (value: unknown) => readRevocationOptions(value, faults),
     cleanup: (value: unknown) => readCleanupOptions(value, faults),
@@ -109,6 +117,7 @@ export function readOptions(
     tokens,
     http: toHttpConfig(http, tokens.header, `/${path.replace(/^\/+|\/+$/g, '')}`),
     policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
+    maxActiveSessionsPerUser,
     revocation,
     cleanup,
   };

@@ -129,16 +129,20 @@ export class SessionPolicyService {
   }
 
   /** The sessions that must go so that one more fits: the least recently updated first, then the earliest created. */
-  evicted<S extends Pick<SessionEntity, 'id' | 'lastUpdate' | 'createdAt'>>(active: readonly S[]): S[] {
+  evicted<S extends LastUse>(active: readonly S[]): S[] {
     const excess = active.length + 1 - this.config.maxActiveSessions;
-    return excess <= 0 ? [] : [...active].sort(byLastUse).slice(0, excess);
+    return leastRecentlyUsed(active, excess);
   }
 }
 
-function byLastUse(
-  a: Pick<SessionEntity, 'id' | 'lastUpdate' | 'createdAt'>,
-  b: Pick<SessionEntity, 'id' | 'lastUpdate' | 'createdAt'>,
-): number {
+/** So many sessions: the least recently updated first, then the earliest created. */
+export function leastRecentlyUsed<S extends LastUse>(sessions: readonly S[], count: number): S[] {
+  return count <= 0 ? [] : [...sessions].sort(byLastUse).slice(0, count);
+}
+
+type LastUse = Pick<SessionEntity, 'id' | 'lastUpdate' | 'createdAt'>;
+
+function byLastUse(a: LastUse, b: LastUse): number {
   return (
     a.lastUpdate.getTime() - b.lastUpdate.getTime() ||
     a.createdAt.getTime() - b.createdAt.getTime() ||

@@ -1,6 +1,7 @@
 import { InvalidSessionTypeError } from '../multi-session.errors.js';
 import type { SessionPolicyConfig } from './session.options.js';
-import { SessionPolicyService } from './session-policy.service.js';
+import type { SessionEntity } from './session.entity.js';
+import { leastRecentlyUsed, SessionPolicyService } from './session-policy.service.js';
 
 /** What stands for every type, at list and destroyAllOther. */
 export const ALL_TYPES = 'ALL';
@@ -12,7 +13,11 @@ export class SessionPolicies {
   private readonly byName: ReadonlyMap<string, SessionPolicyService>;
   private readonly byFoldedName: ReadonlyMap<string, SessionPolicyService>;
 
-  constructor(configs: ReadonlyMap<string, SessionPolicyConfig>) {
+  /** @param maxActiveSessionsPerUser over all types. Default: any number */
+  constructor(
+    configs: ReadonlyMap<string, SessionPolicyConfig>,
+    readonly maxActiveSessionsPerUser = Infinity,
+  ) {
     this.types = [...configs.keys()];
     this.byName = new Map([...configs].map(([type, config]) => [type, new SessionPolicyService(type, config)]));
     this.byFoldedName = new Map([...this.byName].map(([type, policy]) => [type.toUpperCase(), policy]));
@@ -36,6 +41,31 @@ export class SessionPolicies {
     const policy = this.byFoldedName.get(type.trim().toUpperCase());
     if (policy) return [policy];
     throw new InvalidSessionTypeError([...this.types, ALL_TYPES]);
+  }
+
+  /** Of which types a user's sessions are counted at a login to this one; undefined where nothing limits it. */
+  countedTypes({ type, config }: SessionPolicyService): readonly string[] | undefined {
+    if (Number.isFinite(this.maxActiveSessionsPerUser)) return this.types;
+    return Number.isFinite(config.maxActiveSessions) ? [type] : undefined;
+  }
+
+  /**
+   * The sessions that must go so that one more of this type fits: of its own type first, then of any, the least recently
+   * updated first. @param active all that `countedTypes` names
+   */
+  evicted<S extends Pick<SessionEntity, 'id' | 'type' | 'lastUpdate' | 'createdAt'>>(
+    policy: SessionPolicyService,
+    active: readonly S[],
+  ): S[] {
+    const ofType = policy.evicted(active.filter((row) => row.type === policy.type));
+    const others = active.filter((row) => !ofType.includes(row));
+    return [...ofType, ...leastRecentlyUsed(others, others.length + 1 - this.maxActiveSessionsPerUser)];
+  }
+
+  /** How many more sessions of this type a user may have. @param active all that `countedTypes` names */
+  available(policy: SessionPolicyService, active: readonly Pick<SessionEntity, 'type'>[]): number {
+    const ofType = active.filter((row) => row.type === policy.type).length;
+    return Math.min(policy.available(ofType), Math.max(0, this.maxActiveSessionsPerUser - active.length));
   }
 
   /** The longest that an access token of any type lives, in milliseconds. */

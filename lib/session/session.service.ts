@@ -90,7 +90,8 @@ export class SessionService {
   /**
    * Creates a session for a user whom the application has authenticated in a way of its own.
    *
-   * Invariant: however many are created at once on however many processes, no more than `maxActiveSessions` are active.
+   * Invariant: however many are created at once on however many processes, no more than `maxActiveSessions` of
+   * the type and `maxActiveSessionsPerUser` of all types are active.
    * @throws InvalidSessionTypeError, SessionLimitReachedError
    */
   async create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
@@ -101,8 +102,8 @@ export class SessionService {
     const now = clock.now();
     const row = this.newRow(userId, policy, options, now);
 
-    const limited = Number.isFinite(policy.config.maxActiveSessions);
-    const evicted = await store.create(row, limited ? (active) => evictedBy(policy, active) : undefined);
+    const types = policies.countedTypes(policy);
+    const evicted = await store.create(row, types && ((active) => this.evictedBy(policy, active)), types);
 
     this.parts.endings.announce(evicted);
     const session = toSession(row, this.parts.tokens);
@@ -186,14 +187,13 @@ export class SessionService {
    * @throws InvalidSessionTypeError
    */
   async list(userId: UserId, options: { type?: string } = {}): Promise<SessionList[]> {
-    const policies = this.parts.policies.namedOrAll(options.type ?? 'ALL');
-    const rows = await this.parts.store.listActive(
-      String(userId),
-      policies.map((policy) => policy.type),
-    );
-    return policies.map((policy) => {
+    const { policies, store } = this.parts;
+    const asked = policies.namedOrAll(options.type ?? 'ALL');
+    const types = asked.flatMap((policy) => [policy.type, ...(policies.countedTypes(policy) ?? [])]);
+    const rows = await store.listActive(String(userId), [...new Set(types)]);
+    return asked.map((policy) => {
       const sessions = rows.filter((row) => row.type === policy.type).map((row) => toSession(row, this.parts.tokens));
-      return { type: policy.type, available: policy.available(sessions.length), sessions };
+      return { type: policy.type, available: policies.available(policy, rows), sessions };
     });
   }
 
@@ -320,6 +320,12 @@ export class SessionService {
     return Object.assign(new SessionEntity(), row);
   }
 
+  private evictedBy(policy: SessionPolicyService, active: readonly SessionEntity[]): SessionEntity[] {
+    const evicted = this.parts.policies.evicted(policy, active);
+    if (evicted.length > 0 && policy.config.whenFull === 'refuse') throw new SessionLimitReachedError();
+    return evicted;
+  }
+
   private assertUserId(userId: UserId): void {
     const { userIdType } = this.parts.tokens;
     const isValid =
@@ -342,10 +348,4 @@ export class SessionService {
       `claims: ${taken.join(', ')} are written by the library; choose other names`,
     ]);
   }
-}
-
-function evictedBy(policy: SessionPolicyService, active: readonly SessionEntity[]): SessionEntity[] {
-  const evicted = policy.evicted(active);
-  if (evicted.length > 0 && policy.config.whenFull === 'refuse') throw new SessionLimitReachedError();
-  return evicted;
 }

@@ -75,16 +75,21 @@ export class SessionStore {
   }
 
   /**
-   * Inserts a session. With `chooseEvicted` the user's active sessions of this type are counted first and those it names are
+   * Inserts a session. With `chooseEvicted` the user's active sessions of these types are counted first and those it names are
    * ended, all in one transaction, serialised per user. Without it, there is no limit to hold, and it is one insert.
+   * @param types default: that of the session
    */
-  async create(row: SessionEntity, chooseEvicted?: ChooseEvicted): Promise<EndedSession[]> {
+  async create(
+    row: SessionEntity,
+    chooseEvicted?: ChooseEvicted,
+    types: readonly string[] = [row.type],
+  ): Promise<EndedSession[]> {
     if (!chooseEvicted) {
       await this.database.run((manager) => this.insert(manager, row));
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
-      const evicted = chooseEvicted(await this.active(manager, row.userId, [row.type], row.createdAt.getTime()));
+      const evicted = chooseEvicted(await this.active(manager, row.userId, types, row.createdAt.getTime()));
       // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
       const ended = await this.endRows(manager, evicted, 'evicted');
       await this.insert(manager, row);

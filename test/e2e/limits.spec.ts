@@ -63,6 +63,82 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     return most;
   }
 
+  describe('maxActiveSessionsPerUser', () => {
+    const TOTAL = 4;
+    let limited: TestApp[];
+    const loginThere = (session: string, at = 0) =>
+      limited[at % limited.length].post('login/', {
+        username: 'alice',
+        password: 'alice-password',
+        secret_key: SECRET_KEY,
+        session,
+      });
+    const all = () => rows.countBy({ userId: 'alice', expiresAt: MoreThan(new Date()) });
+    const options = { policies: POLICIES, maxActiveSessionsPerUser: TOTAL };
+
+    beforeAll(async () => {
+      limited = [await startApp({ database, databaseName, adapter, options })];
+      if (apps.length > 1) limited.push(await startApp({ database, adapter, options }));
+      if (apps.length === 1) rows = limited[0].get(getRepositoryToken(SessionEntity) as string);
+    });
+    afterAll(async () => {
+      for (const app of limited) await app.close();
+      rows = apps[0].get(getRepositoryToken(SessionEntity) as string);
+    });
+
+    test('a login beyond it ends the least recently updated session of whatever type', async () => {
+      const open = (await loginThere('OPEN')).body;
+      for (const type of ['EVICTING', 'EVICTING', 'REFUSING']) expect((await loginThere(type)).status).toBe(200);
+      const last = (await loginThere('OPEN')).body;
+      expect(await rows.findOneBy({ id: open.session_id })).toBeNull();
+      expect(await all()).toBe(TOTAL);
+      const { body } = await limited[0].post('list/', { session: 'ALL' }, bearer(last.access));
+      expect(Object.entries(body).map(([type, { 'Available Sessions': available }]: any) => [type, available])).toEqual(
+        [
+          ['Evicting', '0'],
+          ['Refusing', '0'],
+          ['Open', '0'],
+        ],
+      );
+    });
+
+    test('the own type gives way first', async () => {
+      const open = (await loginThere('OPEN')).body;
+      const first = (await loginThere('EVICTING')).body;
+      for (const type of ['EVICTING', 'EVICTING']) await loginThere(type);
+      expect((await loginThere('EVICTING')).status).toBe(200);
+      expect(await rows.findOneBy({ id: first.session_id })).toBeNull();
+      expect(await rows.findOneBy({ id: open.session_id })).not.toBeNull();
+    });
+
+    test('where the type refuses, the login is refused and nothing is ended', async () => {
+      for (const type of ['OPEN', 'OPEN', 'OPEN', 'EVICTING']) await loginThere(type);
+      const refused = await loginThere('REFUSING');
+      expect([refused.status, refused.body.code]).toEqual([409, 'session_limit_reached']);
+      expect(await all()).toBe(TOTAL);
+      const { body } = await limited[0].post(
+        'list/',
+        { session: 'OPEN' },
+        bearer((await loginThere('OPEN')).body.access),
+      );
+      expect(body.Open['Available Sessions']).toBe('0');
+    });
+
+    test('many logins of all types at once never exceed it, and each is answered', async () => {
+      const types = ['OPEN', 'EVICTING', 'OPEN'];
+      const logins = Promise.all(Array.from({ length: 12 }, (_, at) => loginThere(types[at % 3], at)));
+      let [most, done] = [0, false];
+      void logins.finally(() => (done = true));
+      while (!done) {
+        most = Math.max(most, await all());
+        await turn();
+      }
+      expect((await logins).map(({ status }) => status)).toEqual(Array(12).fill(200));
+      expect(most).toBeLessThanOrEqual(TOTAL);
+      expect(await all()).toBe(TOTAL);
+    });
+  });
+
   describe('destroy-oldest', () => {
     test('the least recently updated goes, with its access token and an entry, and the new one is told of', async () => {
       const first = (await login('EVICTING')).body;
