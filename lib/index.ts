@@ -35,6 +35,7 @@ export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes }
 export type { HttpOptions } from './http/http.options.js';
 export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
+export { LoginGuards } from './http/login.guards.js';
 export { SecretKeyGuard } from './http/secret-key.guard.js';
 export { SessionCookies } from './http/session-cookies.js';
 export { SessionRoute } from './http/session-route.js';
@@ -48,6 +49,7 @@ export {
   type LoginAnswer,
   LoginDto,
   LogoutDto,
+  ReauthenticateDto,
   type RefreshAnswer,
   RefreshDto,
 } from './http/sessions.dto.js';

@@ -1,5 +1,6 @@
 import {
   type BeforeApplicationShutdown,
+  type CanActivate,
   ConfigurableModuleBuilder,
   type DynamicModule,
   Inject,
@@ -16,6 +17,7 @@ import { CsrfGuard } from './http/csrf.js';
 import { HTTP_CONFIG } from './http/http.options.js';
 import { JwtAuthGuard } from './http/jwt-auth.guard.js';
 import { jwtStrategyProvider } from './http/jwt.strategy.js';
+import { LOGIN_GUARDS, LoginGuards } from './http/login.guards.js';
 import { RefreshTransport } from './http/refresh-transport.js';
 import { SecretKeyGuard } from './http/secret-key.guard.js';
 import { JWKS_MAX_AGE, SessionsController } from './http/sessions.controller.js';
@@ -64,6 +66,7 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   sessionTypes: undefined,
   path: undefined,
   controller: undefined,
+  loginGuards: undefined,
   dataSource: undefined,
   passportStrategy: undefined,
   isGlobal: undefined,
@@ -143,6 +146,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     authenticator,
     sessionTypes = [],
     controller = SessionsController,
+    loginGuards = [],
     dataSource,
     passportStrategy = 'jwt',
     isGlobal = true,
@@ -173,6 +177,12 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
         inject: [MODULE_OPTIONS_TOKEN],
       },
       { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,
+      ...loginGuards,
+      {
+        provide: LOGIN_GUARDS,
+        useFactory: (...guards: CanActivate[]) => guards,
+        inject: [...loginGuards],
+      },
       ...databaseProviders(dataSource),
       ...PROVIDERS,
       ...policies,
@@ -191,6 +201,7 @@ const PROVIDERS: Provider[] = [
   SecretKeyGuard,
   CsrfGuard,
   JwtAuthGuard,
+  LoginGuards,
   SessionCookies,
   RefreshTransport,
   SessionEvents,
@@ -337,12 +348,14 @@ function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: S
 /** What guards in other modules are built from, and what applications inject. */
 const EXPORTED = [
   HTTP_CONFIG,
+  LOGIN_GUARDS,
   ManagedKeys,
   SessionService,
   SessionEvents,
   SessionPolicies,
   SessionCleanup,
   JwtAuthGuard,
+  LoginGuards,
   SecretKeyGuard,
   CsrfGuard,
   SessionCookies,

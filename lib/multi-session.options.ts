@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import type { ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
+import type { CanActivate, ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
@@ -55,6 +55,11 @@ export interface MultiSessionStaticOptions {
   path?: string;
   /** A subclass of `SessionsController` under its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
   controller?: Type<SessionsController> | false;
+  /**
+   * Guards that each login and `reauthenticate/` must pass beyond the secret key, before a password is looked at: a captcha, a
+   * second factor. They are made by Nest, from what `imports` has. Default: none.
+   */
+  loginGuards?: readonly Type<CanActivate>[];
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
   /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */

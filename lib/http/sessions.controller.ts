@@ -18,6 +18,7 @@ import {
   LoginDto,
   type LoginAnswer,
   LogoutDto,
+  ReauthenticateDto,
   RefreshDto,
   type RefreshAnswer,
 } from './sessions.dto.js';
@@ -26,7 +27,7 @@ import {
 export const JWKS_MAX_AGE = 300;
 
 /**
- * The six routes of the HTTP contract, and the public keys. Subclass it under your own `@Controller()` to change the path or, with
+ * The six routes of the HTTP contract, `reauthenticate/` and the public keys. Subclass it under your own `@Controller()` to change the path or, with
  * `@SessionRoute()`, a route.
  */
 @Controller()
@@ -94,6 +95,18 @@ export class SessionsController {
     await this.sessions.logout(tokens).catch((error: unknown) => this.transport.refuse(request, error));
     this.transport.clear(request);
     return {};
+  }
+
+  /** Asks for the caller's password again, and puts a new session in the place of the one that asks. */
+  @SessionRoute('reauthenticate')
+  async reauthenticate(
+    @ValidBody() body: ReauthenticateDto,
+    @CurrentSession() current: CurrentSessionClaims,
+    @Req() request: unknown,
+  ): Promise<LoginAnswer> {
+    const options = { client: clientInfoOf(request) };
+    const issued = await this.sessions.reauthenticate(current, { ...body }, options, request);
+    return { ...this.transport.handOut(request, issued), session_id: issued.session.id };
   }
 
   /** The public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). Never a secret. */

@@ -89,6 +89,15 @@ export class LogoutDto {
   refresh!: string;
 }
 
+/** The body of `reauthenticate/`. `username` as at login. */
+export class ReauthenticateDto {
+  @Text({ name: true })
+  username!: string;
+
+  @Text()
+  password!: string;
+}
+
 /** The body of `list/`. */
 export class ListDto {
   @Text({ name: true })

@@ -17,8 +17,9 @@ import { newSessionId } from './session-id.js';
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
 import { type RefreshedSession, SessionRefresh } from './session-refresh.js';
+import type { EndedSession } from './session.store.js';
 import { SessionTokens } from './session-tokens.js';
-import type { Credentials } from './user-authenticator.js';
+import type { Credentials, UserAuthenticator } from './user-authenticator.js';
 
 /** What a new session is made of, beside its user. */
 export interface CreateSessionOptions {
@@ -68,10 +69,7 @@ export class SessionService {
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
     const { type } = this.parts.policies.named(options.type);
-    const authenticator = this.parts.authenticator();
-    if (!authenticator)
-      throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
-    const user = await authenticator.authenticate(credentials, request);
+    const user = await this.authenticator().authenticate(credentials, request);
     const client = fitClientInfo(options.client ?? {});
     if (!user) {
       this.parts.events.emit('login.failed', { reason: 'invalid_credentials', type, client });
@@ -95,7 +93,7 @@ export class SessionService {
    * @throws InvalidSessionTypeError, SessionLimitReachedError
    */
   async create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
-    const { policies, store, clock, events } = this.parts;
+    const { policies, store, clock } = this.parts;
     const policy = policies.named(options.type);
     this.assertUserId(userId);
     this.assertClaims(options.claims);
@@ -105,10 +103,45 @@ export class SessionService {
     const types = policies.countedTypes(policy);
     const evicted = await store.create(row, types && ((active) => this.evictedBy(policy, active)), types);
 
-    this.parts.endings.announce(evicted);
-    const session = toSession(row, this.parts.tokens);
-    events.emit('session.created', { session });
-    return { session, access: this.tokens.access(row, policy, now), refresh: this.tokens.refresh(row, policy) };
+    return this.begun(row, policy, now, evicted);
+  }
+
+  /**
+   * Asks a session's user for their credentials again. The session ends and a new one takes its place, of the same type and
+   * device, with its data and claims: one transaction, and no limit is counted, so nobody else's session goes for it (OWASP ASVS 5.0, 7.2.4).
+   * @throws TokenNotValidError where the session is not active any more, InvalidCredentialsError for another user's credentials
+   * too, and what the authenticator throws
+   */
+  async reauthenticate(
+    current: Pick<CurrentSession, 'sessionId' | 'userId' | 'sessionType'>,
+    credentials: Credentials,
+    options: { client?: ClientInfo } = {},
+    request?: unknown,
+  ): Promise<IssuedSession> {
+    const { policies, store, clock, events } = this.parts;
+    const policy = policies.get(current.sessionType);
+    if (!policy) throw new TokenNotValidError('access');
+    const client = fitClientInfo(options.client ?? {});
+    const user = await this.authenticator().authenticate(credentials, request);
+    const { userId } = current;
+    if (!user || String(user.id) !== String(userId)) {
+      events.emit('login.failed', { reason: 'invalid_credentials', type: policy.type, userId, client });
+      throw new InvalidCredentialsError();
+    }
+    const now = clock.now();
+    const replaced = await store.replace(
+      { id: current.sessionId, userId: String(userId) },
+      'reauthenticated',
+      (old) => {
+        const { info, data, claims, deviceName } = old;
+        const device = { ...client, deviceName: client.deviceName ?? deviceName };
+        const kept = { type: policy.type, info, client: device, data: data ?? undefined, claims: claims ?? undefined };
+        return this.newRow(userId, policy, kept, now);
+      },
+    );
+    if (!replaced) throw new TokenNotValidError('access');
+
+    return this.begun(replaced.row, policy, now, [replaced.ended]);
   }
 
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -289,6 +322,14 @@ export class SessionService {
 
   // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** After the commit: tells of the new session and of those that went for it, and makes its tokens. */
+  private begun(row: SessionEntity, policy: SessionPolicyService, now: number, gone: EndedSession[]): IssuedSession {
+    this.parts.endings.announce(gone);
+    const session = toSession(row, this.parts.tokens);
+    this.parts.events.emit('session.created', { session });
+    return { session, access: this.tokens.access(row, policy, now), refresh: this.tokens.refresh(row, policy) };
+  }
+
   private newRow(
     userId: UserId,
     policy: SessionPolicyService,
@@ -318,6 +359,12 @@ export class SessionService {
       claims: options.claims ?? null,
     };
     return Object.assign(new SessionEntity(), row);
+  }
+
+  private authenticator(): UserAuthenticator {
+    const authenticator = this.parts.authenticator();
+    if (authenticator) return authenticator;
+    throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
   }
 
   private evictedBy(policy: SessionPolicyService, active: readonly SessionEntity[]): SessionEntity[] {

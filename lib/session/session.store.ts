@@ -98,6 +98,27 @@ export class SessionStore {
   }
 
   /**
+   * Ends a session that is active and inserts another of the same user in its place, serialised with that user's logins: both or
+   * neither, and no limit is counted. @param make the new session, of the old one as it is under the lock
+   * @returns undefined where the old one was not active any more
+   */
+  async replace(
+    { id, userId }: Pick<SessionEntity, 'id' | 'userId'>,
+    reason: EndReason,
+    make: (old: SessionEntity) => SessionEntity,
+  ): Promise<{ ended: EndedSession; row: SessionEntity } | undefined> {
+    return this.asUser(userId, async (manager) => {
+      const [old] = await this.lockRows(manager, [id]);
+      if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.now()) return undefined;
+      const [ended] = await this.endRows(manager, [old], reason);
+      if (!ended) return undefined;
+      const row = make(old);
+      await this.insert(manager, row);
+      return { ended, row };
+    });
+  }
+
+  /**
    * `rotate`: one statement, compare-and-swap on the presented token. Where the row has not been read, it must be what the
    * token states of it: else an end that was moved in the row would come back, or one forged with our key go in. @returns the
    * row after it, or null on a miss

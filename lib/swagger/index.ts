@@ -14,7 +14,7 @@ export interface DocumentSessionsOptions {
 }
 
 type Schema = ApiResponseSchemaHost['schema'];
-type Route = 'login' | 'refresh' | 'list' | 'destroy' | 'destroyAllOther' | 'logout';
+type Route = 'login' | 'refresh' | 'list' | 'destroy' | 'destroyAllOther' | 'logout' | 'reauthenticate';
 
 /** What one route takes and answers, and with which codes it refuses. */
 interface RouteDocument {
@@ -127,6 +127,16 @@ const ROUTES: Record<Route, RouteDocument> = {
     answer: NOTHING,
     errors: { 400: ['validation_failed'], 401: ['secret_key_invalid', 'session_not_found'] },
   },
+  reauthenticate: {
+    summary: 'Asks for the password again, and puts a new session in the place of the one that asks',
+    needs: 'access token',
+    body: {
+      username: text('The name of the user'),
+      password: text('The password', { format: 'password' }),
+    },
+    answer: object({ refresh: REFRESH, access: ACCESS, session_id: SESSION_ID }),
+    errors: { 400: ['validation_failed'], 401: ['invalid_credentials'] },
+  },
 };
 
 /** What `JwtAuthGuard` refuses with. */
@@ -164,7 +174,7 @@ const TRANSPORT = {
 const answered = new WeakSet<object>();
 
 /**
- * Documents the six routes and the public keys for Swagger UI: bodies, answers, and errors with their codes. To be called
+ * Documents the routes of `SessionsController` and the public keys for Swagger UI: bodies, answers, and errors with their codes. To be called
  * before `SwaggerModule.createDocument`, whose `DocumentBuilder` has `addBearerAuth()` and, with cookies,
  * `addCookieAuth('__Host-session-access')`. A further call replaces the bodies.
  *
@@ -212,7 +222,11 @@ function documentRoute(
     apply(errorResponse(403, ['csrf_failed']));
   }
   apply(ApiResponse({ status: 200, description: 'Done', schema: route.answer }));
-  const errors = { ...route.errors, ...(needsToken && { 401: ACCESS_TOKEN_CODES }), 503: ['unavailable'] as const };
+  const errors = {
+    ...route.errors,
+    ...(needsToken && { 401: [...(route.errors[401] ?? []), ...ACCESS_TOKEN_CODES] }),
+    503: ['unavailable'] as const,
+  };
   for (const [status, codes] of Object.entries(errors)) apply(errorResponse(Number(status), codes));
 }
 

@@ -1,14 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { Module, type Type } from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
-import { transformSync } from '@swc/core';
 import { SessionService } from 'nestjs-multisession';
 import { io, type Socket } from 'socket.io-client';
-import { codeBlocks, ROOT, SWC } from '../docs/documents.js';
 import { bearer, startApp, type TestApp } from '../helpers/app.js';
+import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
 
@@ -21,11 +19,9 @@ onEachDatabaseAndAdapter((name, adapter) => {
   const sockets: Socket[] = [];
 
   beforeEach(async () => {
-    const cache = join(ROOT, 'node_modules/.cache');
-    mkdirSync(cache, { recursive: true });
-    folder = mkdtempSync(join(cache, 'open-connections-'));
-    const { NotesGateway } = (await written('notes.gateway.ts')) as Record<string, Type>;
-    const { NewsController } = (await written('news.controller.ts')) as Record<string, Type>;
+    folder = folderForBlocks();
+    const { NotesGateway } = (await importBlock(folder, DOCUMENT, 'notes.gateway.ts')) as Record<string, Type>;
+    const { NewsController } = (await importBlock(folder, DOCUMENT, 'news.controller.ts')) as Record<string, Type>;
     database = await sharedDatabase();
     const start = () => {
       @Module({ providers: [NotesGateway], controllers: [NewsController] })
@@ -97,14 +93,6 @@ onEachDatabaseAndAdapter((name, adapter) => {
   }
 
   /** A code block of the document, as a module that runs. */
-  async function written(file: string): Promise<unknown> {
-    const block = codeBlocks([DOCUMENT]).find(({ text }) => text.startsWith(`// ${file}\n`));
-    if (!block) throw new Error(`${DOCUMENT} has no ${file}`);
-    const path = join(folder, file.replace(/ts$/, 'mjs'));
-    writeFileSync(path, transformSync(block.text, SWC).code);
-    return import(pathToFileURL(path).href);
-  }
-
   /** SQLite in a file, so that two applications can open it. */
   async function sharedDatabase(): Promise<TestDatabase> {
     if (name !== 'sqlite') return createDatabase(name);
