@@ -36,9 +36,17 @@ export type { HttpOptions } from './http/http.options.js';
 export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
 export { LoginGuards } from './http/login.guards.js';
-export { SecretKeyGuard } from './http/secret-key.guard.js';
+export { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
 export { SessionCookies } from './http/session-cookies.js';
 export { SessionRoute } from './http/session-route.js';
+export { SessionManagementController } from './http/session-management.controller.js';
+export {
+  DeleteListDto,
+  type EndedAnswer,
+  type IntrospectionAnswer,
+  type ManagedSession,
+  VerifyDto,
+} from './http/session-management.dto.js';
 export { SessionsController } from './http/sessions.controller.js';
 export {
   DestroyAllOtherDto,
@@ -61,6 +69,8 @@ export type { RevokedSession } from './revocation/revoked-session.js';
 
 export { type ClientInfo, clientInfoOf } from './session/client-info.js';
 export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
+export type { IntrospectedToken } from './session/session-introspection.js';
+export { type DeviceKind, describeUserAgent, type UserAgentDescription } from './session/user-agent.js';
 export { SessionEntity } from './session/session.entity.js';
 export {
   type EndReason,

@@ -19,7 +19,8 @@ import { JwtAuthGuard } from './http/jwt-auth.guard.js';
 import { jwtStrategyProvider } from './http/jwt.strategy.js';
 import { LOGIN_GUARDS, LoginGuards } from './http/login.guards.js';
 import { RefreshTransport } from './http/refresh-transport.js';
-import { SecretKeyGuard } from './http/secret-key.guard.js';
+import { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
+import { SessionManagementController } from './http/session-management.controller.js';
 import { JWKS_MAX_AGE, SessionsController } from './http/sessions.controller.js';
 import { ManagedKeys, type ManagedKeyTimes } from './keys/managed-keys.js';
 import { SigningKeyEntity } from './keys/signing-key.entity.js';
@@ -66,6 +67,7 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   sessionTypes: undefined,
   path: undefined,
   controller: undefined,
+  management: undefined,
   loginGuards: undefined,
   dataSource: undefined,
   passportStrategy: undefined,
@@ -146,6 +148,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     authenticator,
     sessionTypes = [],
     controller = SessionsController,
+    management = controller === SessionsController && SessionManagementController,
     loginGuards = [],
     dataSource,
     passportStrategy = 'jwt',
@@ -166,9 +169,9 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       ...(definition.imports ?? []),
       ...imports,
       TypeOrmModule.forFeature([...MULTI_SESSION_ENTITIES], dataSource),
-      ...(controller && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
+      ...((controller || management) && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
     ],
-    controllers: controller ? [controller] : [],
+    controllers: [controller, management].filter((routes) => routes !== false),
     providers: [
       ...(definition.providers ?? []),
       {
@@ -199,6 +202,7 @@ function databaseProviders(dataSource: string | undefined): Provider[] {
 
 const PROVIDERS: Provider[] = [
   SecretKeyGuard,
+  RequiredSecretKeyGuard,
   CsrfGuard,
   JwtAuthGuard,
   LoginGuards,

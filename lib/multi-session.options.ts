@@ -1,6 +1,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { CanActivate, ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
+import type { SessionManagementController } from './http/session-management.controller.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
 import { checkObject, OptionFaults, oneOf, positiveInteger, withDefault } from './option-check.js';
@@ -55,6 +56,11 @@ export interface MultiSessionStaticOptions {
   path?: string;
   /** A subclass of `SessionsController` under its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
   controller?: Type<SessionsController> | false;
+  /**
+   * `GET sessions` and the routes beside it, and `verify/`: a class of the application's that extends `SessionManagementController`,
+   * or `false` for none. Default: `SessionManagementController` where `controller` is not set, else none.
+   */
+  management?: Type<SessionManagementController> | false;
   /**
    * Guards that each login and `reauthenticate/` must pass beyond the secret key, before a password is looked at: a captcha, a
    * second factor. They are made by Nest, from what `imports` has. Default: none.

@@ -14,11 +14,11 @@ import { plainToInstance } from 'class-transformer';
 import { validateSync } from 'class-validator';
 import { ValidationFailedError } from '../multi-session.errors.js';
 import { SessionPolicies } from '../session/session.policies.js';
+import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './body-fields.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
 import { keepResponse, transportOf } from './refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SECRET_KEY_HEADER } from './secret-key.guard.js';
-import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './sessions.dto.js';
 
 interface BodyRule {
   readonly dto: Type<object>;
@@ -70,7 +70,7 @@ export class BodyGuard implements CanActivate {
     if (body === undefined || (typeof body === 'string' && !isJson)) return {};
     if (body === null || typeof body !== 'object' || Array.isArray(body))
       throw new BadRequestException('The body must be a JSON object');
-    // A field is a text or faulty; class-transformer would follow a deeply nested one until the stack is full.
+    // A field is a text, a list of texts, or faulty; class-transformer would follow a deeply nested one until the stack is full.
     const fields = new Map(Object.entries(body).map(([name, value]: [string, unknown]) => [name, flat(value)]));
     const { usernameField } = this.config;
     const username = fields.get(usernameField);
@@ -115,6 +115,11 @@ export class BodyGuard implements CanActivate {
 }
 
 function flat(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutMembers);
+  return withoutMembers(value);
+}
+
+function withoutMembers(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? {} : value;
 }
 

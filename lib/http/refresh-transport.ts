@@ -98,9 +98,9 @@ export class RefreshTransport {
     return undefined;
   }
 
-  /** Clears the cookies, where the tokens travel in them. */
-  clear(request: unknown): void {
-    if (this.isInCookies(request)) this.cookies.clear(request[RESPONSE]);
+  /** Clears the cookies, where the tokens travel in them. @param response default: what `BodyGuard` has kept */
+  clear(request: unknown, response?: unknown): void {
+    if (this.isInCookies(request)) this.cookies.clear(response ?? request[RESPONSE]);
   }
 
   /** Clears the cookies where the session is gone for good; never for what may be well again. @throws the error itself */

@@ -36,6 +36,21 @@ export class SecretKeyGuard implements CanActivate {
   }
 }
 
+/**
+ * The same for what must never be open to all: where the option `secretKey` is `false`, nobody passes.
+ */
+@Injectable()
+export class RequiredSecretKeyGuard extends SecretKeyGuard {
+  constructor(@Inject(HTTP_CONFIG) private readonly config: HttpConfig) {
+    super(config);
+  }
+
+  override canActivate(context: ExecutionContext): boolean {
+    if (this.config.secretKeys === false) throw new SecretKeyInvalidError();
+    return super.canActivate(context);
+  }
+}
+
 function givenSecretKey(request: CredentialsCarrier): string | undefined {
   const fromHeader = headerOf(request, SECRET_KEY_HEADER);
   if (fromHeader !== undefined) return fromHeader;

@@ -78,6 +78,14 @@ export class SessionPolicyService {
     return { kind: 'reuse', reuse: reuseKindOf(row, token) };
   }
 
+  /**
+   * Whether an access token is older than its type's lifetime is now: blacklist entries are kept no longer than that, so one from
+   * before the lifetime was shortened could outlive its entry. @param issuedAt seconds since 1970
+   */
+  outlived(issuedAt: number, now: number, clockTolerance: number): boolean {
+    return now >= issuedAt * 1000 + this.config.accessTokenLifetime + clockTolerance;
+  }
+
   /** When a session that begins now ends: whole seconds, so that the token's `exp` is it. */
   firstExpiry(now: number): number {
     return wholeSecond(now + this.config.refreshTokenLifetime);

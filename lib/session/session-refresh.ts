@@ -274,6 +274,6 @@ function isRefusal(error: unknown): error is Refusal {
 }
 
 /** Who has our signing key and a token of their own could state another type or generation in it: no such token was written. */
-function contradicts(token: RefreshTokenClaims, row: SessionEntity): boolean {
+export function contradicts(token: RefreshTokenClaims, row: SessionEntity): boolean {
   return token.type !== row.type || (token.jti === row.refreshJti && token.generation !== row.generation);
 }

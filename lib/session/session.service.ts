@@ -14,6 +14,7 @@ import { type CurrentSession, type Session, toSession } from './session.js';
 import { NEVER, SessionEntity } from './session.entity.js';
 import type { EndReason } from './session.events.js';
 import { newSessionId } from './session-id.js';
+import { type IntrospectedToken, SessionIntrospection } from './session-introspection.js';
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
 import { type RefreshedSession, SessionRefresh } from './session-refresh.js';
@@ -55,10 +56,12 @@ export interface SessionList {
 export class SessionService {
   private readonly tokens: SessionTokens;
   private readonly refreshing: SessionRefresh;
+  private readonly introspection: SessionIntrospection;
 
   constructor(private readonly parts: SessionParts) {
     this.tokens = new SessionTokens(parts);
     this.refreshing = new SessionRefresh(parts, this.tokens);
+    this.introspection = new SessionIntrospection(parts);
   }
 
   // ─── Beginning ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,11 +192,9 @@ export class SessionService {
   private admit(current: CurrentSession): CurrentSession | Promise<CurrentSession> {
     const { policies, blacklist, confirmed, clock, tokens } = this.parts;
     const policy = policies.get(current.sessionType);
-    // A type that has gone fails closed. And no token is taken for longer than its type's lifetime is now: blacklist entries
-    // are kept no longer than that, so a token from before the lifetime was shortened could outlive its entry.
-    if (!policy || clock.now() >= current.issuedAt * 1000 + policy.config.accessTokenLifetime + tokens.clockTolerance) {
+    // A type that has gone fails closed.
+    if (!policy || policy.outlived(current.issuedAt, clock.now(), tokens.clockTolerance))
       throw new TokenNotValidError('access');
-    }
     const { accessCheck } = policy.config;
     if (accessCheck === 'session' || (accessCheck === 'blacklist' && !blacklist.isFresh()))
       return this.admitByRow(current);
@@ -235,6 +236,14 @@ export class SessionService {
     const row = await this.parts.store.find(sessionId);
     if (!row || row.expiresAt.getTime() <= this.parts.clock.now() || !this.parts.policies.get(row.type)) return null;
     return toSession(row, this.parts.tokens);
+  }
+
+  /**
+   * What a token is worth at this moment, by its session's row, for services that ask (RFC 7662). Nothing is changed by it.
+   * @returns null for whatever is not valid; a superseded refresh token is not
+   */
+  introspect(token: string): Promise<IntrospectedToken | null> {
+    return this.introspection.introspect(token);
   }
 
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -299,6 +308,22 @@ export class SessionService {
     if (![refreshToken].flat().some((token) => refreshTokens.read(token)?.sessionId === current.sessionId))
       throw new TokenNotValidError('refresh');
     return this.destroyOthers(current.userId, current.sessionId, options);
+  }
+
+  /**
+   * Ends those of a user's sessions that are named, all or none, in one transaction.
+   * @param options.except is left out, where it is named
+   * @returns how many were ended
+   * @throws SessionNotFoundError (404) where one of them is not active, or another user's
+   */
+  async destroyMany(userId: UserId, sessionIds: readonly string[], options: { except?: string } = {}): Promise<number> {
+    const { policies, store, endings } = this.parts;
+    const ended = await store.endOfUser(String(userId), policies.types, 'destroyed', (active) => {
+      const named = active.filter((row) => sessionIds.includes(row.id));
+      if (named.length < new Set(sessionIds).size) throw new SessionNotFoundError();
+      return named.filter((row) => row.id !== options.except);
+    });
+    return endings.announce(ended);
   }
 
   /**

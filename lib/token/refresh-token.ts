@@ -13,10 +13,12 @@ export interface RefreshTokenClaims {
   readonly jti: string;
   /** When the session ends, in milliseconds; null in the token of a permanent session, whose row alone knows. */
   readonly expiresAt: number | null;
+  /** Since when there is this token, in seconds since 1970. */
+  readonly issuedAt: number;
 }
 
 /** A refresh token to write: what it states, and since when, by which key. */
-export interface RefreshTokenSource extends RefreshTokenClaims {
+export interface RefreshTokenSource extends Omit<RefreshTokenClaims, 'issuedAt'> {
   /** Milliseconds. */
   readonly issuedAt: number;
   /** The key that signed this generation. */
@@ -64,7 +66,7 @@ export class RefreshTokens {
     const claims = this.keyring.verify(token);
     if (!claims) return undefined;
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
-    const { sid, gen, session_type: type, exp } = claims;
+    const { sid, gen, session_type: type, exp, iat } = claims;
     const jti = claims[jtiClaim];
     const userId = readUserId(this.config, claims[userIdClaim]);
     if (
@@ -75,12 +77,13 @@ export class RefreshTokens {
       !SESSION_ID.test(sid) ||
       !JTI.test(jti) ||
       !isGeneration(gen) ||
+      !Number.isSafeInteger(iat) ||
       !(exp === undefined || Number.isSafeInteger(exp)) ||
       userId === undefined
     ) {
       return undefined;
     }
     const expiresAt = exp === undefined ? null : (exp as number) * 1000;
-    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt };
+    return { sessionId: sid, userId, type, generation: gen, jti, expiresAt, issuedAt: iat as number };
   }
 }

@@ -143,5 +143,6 @@ export function tokenOf(row: SessionEntity): RefreshTokenClaims {
     generation: row.generation,
     jti: row.refreshJti,
     expiresAt: row.expiresAt.getTime(),
+    issuedAt: row.createdAt.getTime() / 1000,
   };
 }
