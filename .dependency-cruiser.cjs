@@ -32,11 +32,12 @@ module.exports = {
       '^lib/(session/|token/|revocation/|database/|option-check|multi-session\\.errors)',
     ),
     room('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
+    room('devices-are-http', '^lib/devices/', '^lib/(devices/|http/|session/|multi-session\\.errors)'),
     {
       name: 'http-never-meets-typeorm',
       comment: 'Neither TypeORM itself nor what is made of it: http/ asks the services.',
       severity: 'error',
-      from: { path: '^lib/http/' },
+      from: { path: '^lib/(http|devices)/' },
       to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/session/[^/]+\\.(store|entity)\\.ts$' },
     },
     {

@@ -1,6 +1,7 @@
 export {
   BadAuthorizationHeaderError,
   CsrfFailedError,
+  HeaderNotPermittedError,
   InvalidCredentialsError,
   InvalidSessionTypeError,
   MultiSessionConfigurationError,
@@ -27,6 +28,9 @@ export type { Duration } from './option-check.js';
 
 export { ManagedKeys } from './keys/managed-keys.js';
 export { SigningKeyEntity } from './keys/signing-key.entity.js';
+
+export { type DeviceAnswer, DevicesController } from './devices/devices.controller.js';
+export { PermitsPermanentToken, PermittedHeadersGuard } from './devices/permitted-headers.guard.js';
 
 export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
 export type { CookieOptions } from './http/cookie.options.js';
@@ -87,7 +91,7 @@ export {
   PERMANENT_DEVICE,
   SHORT_AND_LONG,
 } from './session/session.options.js';
-export type { RefreshedSession } from './session/session-refresh.js';
+export type { RefreshedSession, RefreshOptions } from './session/session-refresh.js';
 export {
   type CreateSessionOptions,
   type IssuedSession,

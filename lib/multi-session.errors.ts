@@ -4,6 +4,7 @@ import { HttpException, HttpStatus } from '@nestjs/common';
 export type MultiSessionErrorCode =
   | 'bad_authorization_header'
   | 'csrf_failed'
+  | 'header_not_permitted'
   | 'invalid_credentials'
   | 'invalid_session_type'
   | 'not_authenticated'
@@ -70,6 +71,18 @@ export class InvalidSessionTypeError extends MultiSessionError {
       'invalid_session_type',
       HttpStatus.BAD_REQUEST,
       `Invalid session type. Valid types: ${validTypes.join(', ')}`,
+    );
+  }
+}
+
+/** 400: a permanent token was sent to a route that does not take it. */
+export class HeaderNotPermittedError extends MultiSessionError {
+  /** @param header its name; the value is told to nobody */
+  constructor(header: string) {
+    super(
+      'header_not_permitted',
+      HttpStatus.BAD_REQUEST,
+      `The header ${header} may be sent to its refresh route alone`,
     );
   }
 }

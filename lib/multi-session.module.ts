@@ -13,6 +13,7 @@ import { ModuleRef, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource, EntityManager } from 'typeorm';
 import { Database } from './database/database.js';
+import { DevicesController } from './devices/devices.controller.js';
 import { CsrfGuard } from './http/csrf.js';
 import { HTTP_CONFIG } from './http/http.options.js';
 import { JwtAuthGuard } from './http/jwt-auth.guard.js';
@@ -68,6 +69,7 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   path: undefined,
   controller: undefined,
   management: undefined,
+  devices: undefined,
   loginGuards: undefined,
   dataSource: undefined,
   passportStrategy: undefined,
@@ -149,6 +151,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     sessionTypes = [],
     controller = SessionsController,
     management = controller === SessionsController && SessionManagementController,
+    devices = false,
     loginGuards = [],
     dataSource,
     passportStrategy = 'jwt',
@@ -156,6 +159,8 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     imports = [],
   } = options;
   const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
+  const deviceRoutes = devices === true ? DevicesController : devices;
+  const controllers = [controller, management, deviceRoutes].filter((routes) => routes !== false);
   const policies = sessionTypes.map((type) => ({
     provide: sessionPolicyToken(type),
     useFactory: (all: SessionPolicies) => all.named(type),
@@ -169,14 +174,15 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       ...(definition.imports ?? []),
       ...imports,
       TypeOrmModule.forFeature([...MULTI_SESSION_ENTITIES], dataSource),
-      ...((controller || management) && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
+      ...(controllers.length > 0 && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
     ],
-    controllers: [controller, management].filter((routes) => routes !== false),
+    controllers: controllers,
     providers: [
       ...(definition.providers ?? []),
       {
         provide: CONFIG,
-        useFactory: (given: MultiSessionOptions) => readOptions(given, sessionTypes, controller ? path : ''),
+        useFactory: (given: MultiSessionOptions) =>
+          readOptions(given, sessionTypes, controller ? path : '', devices !== false),
         inject: [MODULE_OPTIONS_TOKEN],
       },
       { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,

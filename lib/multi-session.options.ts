@@ -1,5 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { CanActivate, ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
+import type { DevicesController } from './devices/devices.controller.js';
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
 import type { SessionManagementController } from './http/session-management.controller.js';
 import type { SessionsController } from './http/sessions.controller.js';
@@ -61,6 +62,8 @@ export interface MultiSessionStaticOptions {
    * or `false` for none. Default: `SessionManagementController` where `controller` is not set, else none.
    */
   management?: Type<SessionManagementController> | false;
+  /** The routes of drf-jwt-devices: true, or a class of the application's that extends `DevicesController`. Default: false. */
+  devices?: boolean | Type<DevicesController>;
   /**
    * Guards that each login and `reauthenticate/` must pass beyond the secret key, before a password is looked at: a captcha, a
    * second factor. They are made by Nest, from what `imports` has. Default: none.
@@ -100,12 +103,14 @@ export interface MultiSessionConfig {
  * Checks the options once, at start.
  * @param sessionTypes the names that were given statically; they must be those of `policies`
  * @param path where the routes are. Default: at the root
+ * @param devices whether there must be a permanent session type. Default: false
  * @throws MultiSessionConfigurationError that names every fault
  */
 export function readOptions(
   given: MultiSessionOptions,
   sessionTypes: readonly string[],
   path = '',
+  devices = false,
 ): MultiSessionConfig {
   const faults = new OptionFaults();
   const {
@@ -134,6 +139,11 @@ export function readOptions(
   };
   checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
   checkSecretsDiffer(config, faults);
+  if (devices && ![...config.policies.values()].some(({ permanent }) => permanent))
+    faults.add(
+      'devices',
+      'needs a permanent session type; give one, for example policies: { DEVICE: PERMANENT_DEVICE }',
+    );
   checkKeysAreFew(config, faults);
   if (faults.list.length > 0)
     throw new MultiSessionConfigurationError(faults.list.map((fault) => fault.replace(/^options\./, '')));

@@ -20,6 +20,8 @@ export interface HttpOptions {
    * say. Default: false.
    */
   cookies?: boolean | CookieOptions;
+  /** The header in which a permanent token travels. Default: `'Permanent-Token'`. drf-jwt-devices. */
+  permanentTokenHeader?: string;
 }
 
 /** `HttpOptions`, checked and completed. */
@@ -28,6 +30,7 @@ export interface HttpConfig {
   readonly usernameField: string;
   readonly maxInfoLength: number;
   readonly cookies: CookieConfig | false;
+  readonly permanentTokenHeader: string;
   readonly accessTokenHeader: string;
   /** As written, and in lower case. */
   readonly schemes: ReadonlySet<string>;
@@ -42,6 +45,7 @@ export const HTTP_CHECKS = {
   usernameField: withDefault('username', readUsernameField),
   maxInfoLength: withDefault(10_000, readMaxInfoLength),
   cookies: readCookies,
+  permanentTokenHeader: withDefault('Permanent-Token', readHeaderName),
 };
 
 /** The other fields of a login's body. */
@@ -51,6 +55,12 @@ function readUsernameField(given: unknown, name: string, faults: OptionFaults): 
   const field = text(given, name, faults);
   if (LOGIN_FIELDS.includes(field)) faults.add(name, `must not be ${field}, which is another field of a login`);
   return field;
+}
+
+function readHeaderName(given: unknown, name: string, faults: OptionFaults): string {
+  const header = text(given, name, faults);
+  if (!/^[A-Za-z0-9-]+$/.test(header)) faults.add(name, 'must be letters, digits and -');
+  return header;
 }
 
 function readMaxInfoLength(given: unknown, name: string, faults: OptionFaults): number {
@@ -82,6 +92,7 @@ export function toHttpConfig(
     usernameField: read.usernameField,
     maxInfoLength: read.maxInfoLength,
     cookies: toCookieConfig(read.cookies, path),
+    permanentTokenHeader: read.permanentTokenHeader,
     accessTokenHeader: name.toLowerCase(),
     // As written too, so that the common spelling is found without being folded.
     schemes: new Set([...schemes, ...schemes.map((scheme) => scheme.toLowerCase())]),

@@ -2,7 +2,8 @@ import { Controller, Get, Inject, Req, Res, UseInterceptors } from '@nestjs/comm
 import { HttpAdapterHost } from '@nestjs/core';
 import { clientInfoOf } from '../session/client-info.js';
 import type { CurrentSession as CurrentSessionClaims, Session } from '../session/session.js';
-import { type SessionList, SessionService } from '../session/session.service.js';
+import { SessionPolicies } from '../session/session.policies.js';
+import { type IssuedSession, type SessionList, SessionService } from '../session/session.service.js';
 import { Keyring, type PublicJwk } from '../token/keyring.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
 import { ValidBody } from './body.guard.js';
@@ -37,14 +38,14 @@ export class SessionsController {
   @Inject(Keyring) private readonly keyring!: Keyring;
   @Inject(HttpAdapterHost) private readonly adapterHost!: HttpAdapterHost;
   @Inject(RefreshTransport) private readonly transport!: RefreshTransport;
+  @Inject(SessionPolicies) private readonly policies!: SessionPolicies;
 
   /** Opens a session for a user name and a password. */
   @SessionRoute('login')
   async login(@ValidBody() body: LoginDto, @Req() request: unknown): Promise<LoginAnswer> {
     const { username, password, session: type, info } = body;
     const options = { type, info, client: clientInfoOf(request) };
-    const issued = await this.sessions.login({ username, password }, options, request);
-    return { ...this.transport.handOut(request, issued), session_id: issued.session.id };
+    return this.begun(request, await this.sessions.login({ username, password }, options, request));
   }
 
   /** Gives a new access token, and a new refresh token where the policy hands one out. */
@@ -105,8 +106,7 @@ export class SessionsController {
     @Req() request: unknown,
   ): Promise<LoginAnswer> {
     const options = { client: clientInfoOf(request) };
-    const issued = await this.sessions.reauthenticate(current, { ...body }, options, request);
-    return { ...this.transport.handOut(request, issued), session_id: issued.session.id };
+    return this.begun(request, await this.sessions.reauthenticate(current, { ...body }, options, request));
   }
 
   /** The public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). Never a secret. */
@@ -115,6 +115,14 @@ export class SessionsController {
   jwks(@Res({ passthrough: true }) response: unknown): { keys: PublicJwk[] } {
     this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE}`);
     return this.keyring.jwks();
+  }
+
+  private begun(request: unknown, issued: IssuedSession): LoginAnswer {
+    const tokens = this.transport.handOut(request, issued);
+    const { id, type } = issued.session;
+    const isDevice = this.policies.get(type)?.config.permanent;
+    if (!tokens || !isDevice) return { ...tokens, session_id: id };
+    return { token: tokens.access, permanent_token: issued.refresh, device_id: id };
   }
 }
 

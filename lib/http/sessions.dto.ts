@@ -74,12 +74,13 @@ export class DestroyAllOtherDto {
   refresh!: string;
 }
 
-/** The answer of `login/`. The tokens are absent where they travel in cookies. */
-export interface LoginAnswer {
-  refresh?: string;
-  access?: string;
-  session_id: string;
-}
+/**
+ * The answer of `login/`. The tokens are absent where they travel in cookies. That of a login to a permanent type is
+ * drf-jwt-devices'.
+ */
+export type LoginAnswer =
+  | { refresh?: string; access?: string; session_id: string }
+  | { token: string; permanent_token: string; device_id: string };
 
 /** The answer of `refresh/`: the tokens, `refresh` only where one is handed out; `session_id` alone where they travel in cookies. */
 export interface RefreshAnswer {

@@ -17,6 +17,16 @@ export interface RefreshedSession {
   readonly refresh?: string;
 }
 
+/** What a refresh is asked with, beside the token. */
+export interface RefreshOptions {
+  /** The type that the session must have; with another, the session is destroyed. */
+  type?: string;
+  /** Whether only the token of a permanent session is taken; any other is refused, and nothing happens to it. */
+  permanent?: boolean;
+  /** Who asks: a new generation writes it to the session. */
+  client?: ClientInfo;
+}
+
 const TRIES = 5;
 
 /** What happens on refresh. */
@@ -34,22 +44,17 @@ export class SessionRefresh {
    *
    * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
    * and none ends a session before all have been judged
-   * @param options.type where given, the type that the session must have; with another, the session is destroyed
-   * @param options.client where given, a new generation writes it to the session: who refreshed last
    * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
    * or of another type
    */
-  async refresh(
-    refreshToken: string | readonly string[],
-    options: { type?: string; client?: ClientInfo } = {},
-  ): Promise<RefreshedSession> {
+  async refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     if (typeof refreshToken !== 'string') return this.refreshOneOf(refreshToken, options);
     const { policies, refreshTokens, store, clock, confirmed } = this.parts;
     const expected = options.type === undefined ? undefined : policies.named(options.type);
     const token = refreshTokens.read(refreshToken);
     if (!token) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
     const policy = policies.get(token.type);
-    if (!policy) throw new TokenNotValidError('refresh');
+    if (!policy || (options.permanent && !policy.config.permanent)) throw new TokenNotValidError('refresh');
     if (expected && expected !== policy) return this.refuseOtherType(token);
     await this.assertUserActive(token);
 
@@ -71,10 +76,7 @@ export class SessionRefresh {
   }
 
   /** Only where none of them would be granted is each refused as it deserves, and may end its session. */
-  private async refreshOneOf(
-    refreshTokens: readonly string[],
-    options: { type?: string; client?: ClientInfo },
-  ): Promise<RefreshedSession> {
+  private async refreshOneOf(refreshTokens: readonly string[], options: RefreshOptions): Promise<RefreshedSession> {
     if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
     for (const token of refreshTokens) {
       if (await this.wouldGrant(token, options.type)) return this.refresh(token, options);

@@ -17,7 +17,7 @@ import { newSessionId } from './session-id.js';
 import { type IntrospectedToken, SessionIntrospection } from './session-introspection.js';
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
-import { type RefreshedSession, SessionRefresh } from './session-refresh.js';
+import { type RefreshedSession, type RefreshOptions, SessionRefresh } from './session-refresh.js';
 import type { EndedSession } from './session.store.js';
 import { SessionTokens } from './session-tokens.js';
 import type { Credentials, UserAuthenticator } from './user-authenticator.js';
@@ -157,15 +157,10 @@ export class SessionService {
    *
    * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
    * and none ends a session before all have been judged
-   * @param options.type where given, the type that the session must have; with another, the session is destroyed
-   * @param options.client where given, a new generation writes it to the session: who refreshed last
    * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
    * or of another type
    */
-  refresh(
-    refreshToken: string | readonly string[],
-    options: { type?: string; client?: ClientInfo } = {},
-  ): Promise<RefreshedSession> {
+  refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     return this.refreshing.refresh(refreshToken, options);
   }
 

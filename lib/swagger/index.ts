@@ -149,6 +149,7 @@ const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
 const REASONS: Record<MultiSessionErrorCode, string> = {
   bad_authorization_header: 'the authorization header has no token, or more than one word, behind its scheme',
   csrf_failed: 'the request does not show that a page which may use the cookies has sent it',
+  header_not_permitted: 'a permanent token was sent to a route that does not take it',
   invalid_credentials: 'unknown user, wrong password or inactive user',
   invalid_session_type: 'no such session type',
   not_authenticated: 'no access token',
