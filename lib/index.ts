@@ -8,7 +8,9 @@ export {
   MultiSessionError,
   type MultiSessionErrorCode,
   NotAuthenticatedError,
+  ReauthenticationRequiredError,
   SecretKeyInvalidError,
+  SessionDataError,
   SessionLimitReachedError,
   SessionNotFoundError,
   SessionTypeNotAllowedError,
@@ -35,7 +37,14 @@ export { PermitsPermanentToken, PermittedHeadersGuard } from './devices/permitte
 export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
 export type { CookieOptions } from './http/cookie.options.js';
 export { CsrfGuard } from './http/csrf.js';
-export { CurrentSession, OptionalSession, Public, RequireSession, SessionTypes } from './http/decorators.js';
+export {
+  CurrentSession,
+  OptionalSession,
+  Public,
+  RequireRecentLogin,
+  RequireSession,
+  SessionTypes,
+} from './http/decorators.js';
 export type { HttpOptions } from './http/http.options.js';
 export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
@@ -75,6 +84,7 @@ export { type ClientInfo, clientInfoOf } from './session/client-info.js';
 export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
 export type { IntrospectedToken } from './session/session-introspection.js';
 export { type DeviceKind, describeUserAgent, type UserAgentDescription } from './session/user-agent.js';
+export type { JsonValue, SessionData, SessionDataPatch } from './session/session-data.js';
 export { SessionEntity } from './session/session.entity.js';
 export {
   type EndReason,

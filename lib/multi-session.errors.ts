@@ -8,7 +8,9 @@ export type MultiSessionErrorCode =
   | 'invalid_credentials'
   | 'invalid_session_type'
   | 'not_authenticated'
+  | 'reauthentication_required'
   | 'secret_key_invalid'
+  | 'session_data_invalid'
   | 'session_limit_reached'
   | 'session_not_found'
   | 'session_type_not_allowed'
@@ -98,6 +100,24 @@ export class InvalidCredentialsError extends MultiSessionError {
 export class SecretKeyInvalidError extends MultiSessionError {
   constructor() {
     super('secret_key_invalid', HttpStatus.UNAUTHORIZED, 'Invalid secret key');
+  }
+}
+
+/** 400: data of a session that is too large, or nothing that JSON can say. Nothing was changed. */
+export class SessionDataError extends MultiSessionError {
+  /** @param message names the member, and never its value */
+  constructor(message: string) {
+    super('session_data_invalid', HttpStatus.BAD_REQUEST, message);
+  }
+}
+
+/** 401: `@RequireRecentLogin` asks for a login that is not so long ago (RFC 9470 section 3). */
+export class ReauthenticationRequiredError extends MultiSessionError {
+  /** @param maxAge seconds */
+  constructor(maxAge: number) {
+    super('reauthentication_required', HttpStatus.UNAUTHORIZED, 'Log in again to go on', {
+      headers: { 'WWW-Authenticate': `Bearer error="insufficient_user_authentication", max_age=${maxAge}` },
+    });
   }
 }
 

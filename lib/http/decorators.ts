@@ -7,10 +7,13 @@ import {
   type Type,
 } from '@nestjs/common';
 import type { CurrentSession as CurrentSessionClaims } from '../session/session.js';
+import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import { type Duration, duration, OptionFaults } from '../option-check.js';
 import { credentialsCarrierOf } from './request.js';
 
 export const ACCESS_RULE = 'multi-session:access-rule';
 export const ALLOWED_TYPES = 'multi-session:allowed-types';
+export const RECENT_LOGIN = 'multi-session:recent-login';
 
 /** How `JwtAuthGuard` treats a route that carries no decorator of these: `required`. */
 export type AccessRule = 'required' | 'optional' | 'public';
@@ -33,6 +36,19 @@ export const SessionTypes = (...types: string[]): CustomDecorator =>
     ALLOWED_TYPES,
     types.map((type) => type.trim().toUpperCase()),
   );
+
+/**
+ * Lets pass only who has logged in, or asked for `reauthenticate/`, no longer ago than this; others get 401
+ * `reauthentication_required`. A token of an earlier version of the library, which does not say when, counts as too old.
+ * @param maxAge a number is seconds, a string such as `'10m'` has its unit
+ * @throws MultiSessionConfigurationError where it is no time span
+ */
+export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
+  const faults = new OptionFaults();
+  const milliseconds = duration()(maxAge, '@RequireRecentLogin', faults);
+  if (faults.list.length > 0) throw new MultiSessionConfigurationError(faults.list);
+  return SetMetadata(RECENT_LOGIN, milliseconds);
+}
 
 // Written out, since the type that Nest 12 infers has names that Nest 11 does not know.
 type MemberOrPipe = keyof CurrentSessionClaims | Type<PipeTransform> | PipeTransform | undefined;

@@ -1,10 +1,15 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost, Reflector } from '@nestjs/core';
-import { MultiSessionError, NotAuthenticatedError, SessionTypeNotAllowedError } from '../multi-session.errors.js';
+import {
+  MultiSessionError,
+  NotAuthenticatedError,
+  ReauthenticationRequiredError,
+  SessionTypeNotAllowedError,
+} from '../multi-session.errors.js';
 import type { CurrentSession } from '../session/session.js';
 import { SessionService } from '../session/session.service.js';
 import { accessTokenOf, sessionOfCookies } from './bearer.js';
-import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES } from './decorators.js';
+import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES, RECENT_LOGIN } from './decorators.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
 import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
 import { setErrorHeaders } from './error-headers.js';
@@ -13,6 +18,8 @@ import { setErrorHeaders } from './error-headers.js';
 interface RouteRules {
   readonly access: AccessRule;
   readonly types?: ReadonlySet<string>;
+  /** How long ago the login may be, in milliseconds. */
+  readonly recentLogin?: number;
 }
 
 /**
@@ -47,9 +54,9 @@ export class JwtAuthGuard implements CanActivate {
     try {
       const carrier = this.getRequest(context);
       const session = carrier && this.sessionOf(carrier);
-      if (!(session instanceof Promise)) return admit(session, carrier, rules);
+      if (!(session instanceof Promise)) return this.admit(session, carrier, rules);
       return session
-        .then((verified) => admit(verified, carrier, rules))
+        .then((verified) => this.admit(verified, carrier, rules))
         .catch((error: unknown) => this.refuse(context, error));
     } catch (error) {
       return this.refuse(context, error);
@@ -72,6 +79,11 @@ export class JwtAuthGuard implements CanActivate {
     return cookies ? sessionOfCookies(carrier, cookies, this.sessions) : undefined;
   }
 
+  /** Whether the user logged in no longer ago than this, in milliseconds. */
+  protected isRecentLogin(session: CurrentSession, maxAge: number): boolean {
+    return this.sessions.isRecentLogin(session, maxAge);
+  }
+
   private rulesOf(context: ExecutionContext): RouteRules {
     const [handler, controller] = [context.getHandler(), context.getClass()];
     let ofHandler = this.rules.get(handler);
@@ -81,7 +93,8 @@ export class JwtAuthGuard implements CanActivate {
       const targets = [handler, controller];
       const types = this.reflector.getAllAndOverride<string[] | undefined>(ALLOWED_TYPES, targets);
       const access = this.reflector.getAllAndOverride<AccessRule | undefined>(ACCESS_RULE, targets) ?? 'required';
-      ofHandler.set(controller, (rules = { access, types: types && new Set(types) }));
+      const recentLogin = this.reflector.getAllAndOverride<number | undefined>(RECENT_LOGIN, targets);
+      ofHandler.set(controller, (rules = { access, types: types && new Set(types), recentLogin }));
     }
     return rules;
   }
@@ -96,18 +109,20 @@ export class JwtAuthGuard implements CanActivate {
     if (context.getType() === 'http') setErrorHeaders(this.adapterHost.httpAdapter, context, error);
     throw error;
   }
-}
 
-function admit(
-  session: CurrentSession | undefined,
-  carrier: CredentialsCarrier | undefined,
-  { access, types }: RouteRules,
-): boolean {
-  if (!session || !carrier) {
-    if (access === 'optional') return true;
-    throw new NotAuthenticatedError();
+  private admit(
+    session: CurrentSession | undefined,
+    carrier: CredentialsCarrier | undefined,
+    { access, types, recentLogin }: RouteRules,
+  ): boolean {
+    if (!session || !carrier) {
+      if (access === 'optional') return true;
+      throw new NotAuthenticatedError();
+    }
+    if (types && !types.has(session.sessionType.toUpperCase())) throw new SessionTypeNotAllowedError();
+    if (recentLogin !== undefined && !this.isRecentLogin(session, recentLogin))
+      throw new ReauthenticationRequiredError(Math.floor(recentLogin / 1000));
+    carrier.user = session;
+    return true;
   }
-  if (types && !types.has(session.sessionType.toUpperCase())) throw new SessionTypeNotAllowedError();
-  carrier.user = session;
-  return true;
 }

@@ -8,7 +8,9 @@ import type { SupersededTokenEvent } from './session.events.js';
 import type { SessionParts } from './session-parts.js';
 import type { NextGeneration } from './session.store.js';
 import type { SessionPolicyService, Verdict } from './session-policy.service.js';
+import type { SessionClaims } from './session-claims.js';
 import type { SessionTokens } from './session-tokens.js';
+import type { AuthenticatedUser } from './user-authenticator.js';
 
 /** What a refresh hands out: `refresh` only where there is one to be stored by the client. */
 export interface RefreshedSession {
@@ -34,6 +36,7 @@ export class SessionRefresh {
   constructor(
     private readonly parts: SessionParts,
     private readonly tokens: SessionTokens,
+    private readonly claims: SessionClaims,
   ) {}
 
   /**
@@ -56,11 +59,11 @@ export class SessionRefresh {
     const policy = policies.get(token.type);
     if (!policy || (options.permanent && !policy.config.permanent)) throw new TokenNotValidError('refresh');
     if (expected && expected !== policy) return this.refuseOtherType(token);
-    await this.assertUserActive(token);
+    const user = await this.activeUser(token);
 
     let now = clock.now();
     const unread = await this.refreshUnread(policy, token, now, options.client);
-    if (unread) return this.refreshed(unread, policy, now);
+    if (unread) return this.refreshed(unread, policy, now, user);
 
     // A miss of a compare-and-swap means that another request has just changed the row: read it again and judge again.
     for (let attempt = 0; attempt < TRIES; attempt++) {
@@ -70,7 +73,7 @@ export class SessionRefresh {
       const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
       const verdict = policy.judge(row, token, now, seen);
       const outcome = await this.carryOut(verdict, policy, row, token, now, options.client);
-      if (outcome) return this.refreshed(outcome, policy, now);
+      if (outcome) return this.refreshed(outcome, policy, now, user);
     }
     throw new UnavailableError(new Error('a session changed at each of several attempts to refresh it'));
   }
@@ -99,7 +102,7 @@ export class SessionRefresh {
     const expected = type === undefined ? undefined : policies.named(type);
     const token = refreshTokens.read(refreshToken);
     const policy = token && policies.get(token.type);
-    if (!policy || (expected && expected !== policy) || !(await this.isUserActive(token))) return false;
+    if (!policy || (expected && expected !== policy) || !(await this.findActive(token))) return false;
     const row = await store.find(token.sessionId);
     if (!row || contradicts(token, row)) return false;
     const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
@@ -206,16 +209,17 @@ export class SessionRefresh {
     throw new TokenNotValidError('refresh');
   }
 
-  private async assertUserActive(token: RefreshTokenClaims): Promise<void> {
-    if (await this.isUserActive(token)) return;
+  private async activeUser(token: RefreshTokenClaims): Promise<AuthenticatedUser> {
+    const user = await this.findActive(token);
+    if (user) return user;
     const row = await this.parts.store.find(token.sessionId);
     if (row) await this.parts.endings.end(row, 'user-inactive');
     throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
   }
 
-  private async isUserActive({ userId }: RefreshTokenClaims): Promise<boolean> {
+  private async findActive({ userId }: RefreshTokenClaims): Promise<AuthenticatedUser | null> {
     const authenticator = this.parts.authenticator();
-    return !authenticator?.findActive || Boolean(await authenticator.findActive(userId));
+    return authenticator?.findActive ? authenticator.findActive(userId) : { id: userId };
   }
 
   private nextGeneration(
@@ -233,14 +237,15 @@ export class SessionRefresh {
     };
   }
 
-  private refreshed(
+  private async refreshed(
     { row, handedOut, rotated = false }: Granted,
     policy: SessionPolicyService,
     now: number,
-  ): RefreshedSession {
+    user: AuthenticatedUser,
+  ): Promise<RefreshedSession> {
     const session = toSession(row, this.parts.tokens);
     this.parts.events.emit('session.refreshed', { session, rotated });
-    const access = this.tokens.access(row, policy, now);
+    const access = this.tokens.access(row, policy, now, await this.claims.build(row, user));
     return handedOut ? { session, access, refresh: this.tokens.refresh(row, policy) } : { session, access };
   }
 

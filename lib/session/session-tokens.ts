@@ -1,4 +1,5 @@
-import { toSession } from './session.js';
+import type { Claims } from '../token/keyring.js';
+import { storedClaims, toSession } from './session.js';
 import { handedOutAt, type SessionEntity } from './session.entity.js';
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
@@ -7,9 +8,10 @@ import type { SessionPolicyService } from './session-policy.service.js';
 export class SessionTokens {
   constructor(private readonly parts: Pick<SessionParts, 'tokens' | 'accessTokens' | 'refreshTokens'>) {}
 
-  /** An access token that speaks for the session from `now` on. */
-  access(row: SessionEntity, policy: SessionPolicyService, now: number): string {
+  /** An access token that speaks for the session from `now` on. @param built claims that are laid over the stored ones */
+  access(row: SessionEntity, policy: SessionPolicyService, now: number, built?: Claims): string {
     const { userId } = toSession(row, this.parts.tokens);
+    const { claims, amr } = storedClaims(row);
     const lifetime = policy.config.accessTokenLifetime;
     return this.parts.accessTokens.issue(
       {
@@ -17,7 +19,9 @@ export class SessionTokens {
         sessionId: row.id,
         type: row.type,
         generation: row.generation,
-        claims: row.claims,
+        claims: built ? { ...claims, ...built } : claims,
+        amr,
+        authenticatedAt: row.createdAt.getTime(),
         expiresAt: row.expiresAt.getTime(),
         lifetime,
       },

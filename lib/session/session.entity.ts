@@ -81,7 +81,7 @@ export class SessionEntity {
   @Column({ type: 'simple-json', nullable: true })
   data!: Record<string, unknown> | null;
 
-  /** What the application adds to each access token. */
+  /** What the application adds to each access token; beside it `amr`, which is written by the library. */
   @Column({ type: 'simple-json', nullable: true })
   claims!: Record<string, unknown> | null;
 }

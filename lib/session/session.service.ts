@@ -8,9 +8,11 @@ import {
 } from '../multi-session.errors.js';
 import type { Claims } from '../token/keyring.js';
 import { RefreshTokens } from '../token/refresh-token.js';
-import { reservedClaims, type UserId } from '../token/token.options.js';
+import type { UserId } from '../token/token.options.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
-import { type CurrentSession, type Session, toSession } from './session.js';
+import { type CurrentSession, type Session, storedClaims, toSession } from './session.js';
+import { SessionClaims } from './session-claims.js';
+import { checkData, mergeData, type SessionData, type SessionDataPatch } from './session-data.js';
 import { NEVER, SessionEntity } from './session.entity.js';
 import type { EndReason } from './session.events.js';
 import { newSessionId } from './session-id.js';
@@ -20,7 +22,7 @@ import type { SessionPolicyService } from './session-policy.service.js';
 import { type RefreshedSession, type RefreshOptions, SessionRefresh } from './session-refresh.js';
 import type { EndedSession } from './session.store.js';
 import { SessionTokens } from './session-tokens.js';
-import type { Credentials, UserAuthenticator } from './user-authenticator.js';
+import type { AuthenticatedUser, Credentials, UserAuthenticator } from './user-authenticator.js';
 
 /** What a new session is made of, beside its user. */
 export interface CreateSessionOptions {
@@ -29,11 +31,15 @@ export interface CreateSessionOptions {
   /** What the client says of itself. Default: the device's name, else the user agent, else nothing. */
   info?: string;
   client?: ClientInfo;
-  /** The application's own data, kept on the server. */
+  /** The application's own data, kept on the server; at most 32 KiB. */
   data?: Record<string, unknown>;
-  /** The application's own claims, in each access token of the session; never under a name that the library writes. */
+  /** The application's own claims, in each access token of the session; at most 4 KiB, never under a name that the library writes. */
   claims?: Claims;
+  /** How the user has shown who they are (RFC 8176): the claim `amr`. Default: of `login`, `['pwd']`; of `create`, none. */
+  amr?: readonly string[];
 }
+
+const PASSWORD = ['pwd'];
 
 /** A new session with its tokens. */
 export interface IssuedSession {
@@ -55,12 +61,14 @@ export interface SessionList {
  */
 export class SessionService {
   private readonly tokens: SessionTokens;
+  private readonly claims: SessionClaims;
   private readonly refreshing: SessionRefresh;
   private readonly introspection: SessionIntrospection;
 
   constructor(private readonly parts: SessionParts) {
     this.tokens = new SessionTokens(parts);
-    this.refreshing = new SessionRefresh(parts, this.tokens);
+    this.claims = new SessionClaims(parts);
+    this.refreshing = new SessionRefresh(parts, this.tokens, this.claims);
     this.introspection = new SessionIntrospection(parts);
   }
 
@@ -79,7 +87,7 @@ export class SessionService {
       throw new InvalidCredentialsError();
     }
     try {
-      return await this.create(user.id, options);
+      return await this.open(user, { amr: user.amr ?? PASSWORD, ...options });
     } catch (error) {
       if (error instanceof SessionLimitReachedError) {
         this.parts.events.emit('login.failed', { reason: 'session_limit_reached', type, userId: user.id, client });
@@ -93,20 +101,27 @@ export class SessionService {
    *
    * Invariant: however many are created at once on however many processes, no more than `maxActiveSessions` of
    * the type and `maxActiveSessionsPerUser` of all types are active.
-   * @throws InvalidSessionTypeError, SessionLimitReachedError
+   * @throws InvalidSessionTypeError, SessionLimitReachedError, SessionDataError
    */
-  async create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
+  create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
+    return this.open({ id: userId }, options);
+  }
+
+  private async open(user: AuthenticatedUser, options: CreateSessionOptions): Promise<IssuedSession> {
     const { policies, store, clock } = this.parts;
     const policy = policies.named(options.type);
-    this.assertUserId(userId);
-    this.assertClaims(options.claims);
+    this.assertUserId(user.id);
+    this.claims.check(options.claims);
+    if (options.data) checkData(options.data);
     const now = clock.now();
-    const row = this.newRow(userId, policy, options, now);
+    const row = this.newRow(user.id, policy, options, now);
+    // Before the session is there: what the application throws leaves none behind.
+    const built = await this.claims.build(row, user);
 
     const types = policies.countedTypes(policy);
     const evicted = await store.create(row, types && ((active) => this.evictedBy(policy, active)), types);
 
-    return this.begun(row, policy, now, evicted);
+    return this.begun(row, policy, now, evicted, built);
   }
 
   /**
@@ -131,20 +146,22 @@ export class SessionService {
       events.emit('login.failed', { reason: 'invalid_credentials', type: policy.type, userId, client });
       throw new InvalidCredentialsError();
     }
+    const old = await store.find(current.sessionId);
+    if (old?.userId !== String(userId) || old.type !== policy.type) throw new TokenNotValidError('access');
     const now = clock.now();
-    const replaced = await store.replace(
-      { id: current.sessionId, userId: String(userId) },
-      'reauthenticated',
-      (old) => {
-        const { info, data, claims, deviceName } = old;
-        const device = { ...client, deviceName: client.deviceName ?? deviceName };
-        const kept = { type: policy.type, info, client: device, data: data ?? undefined, claims: claims ?? undefined };
-        return this.newRow(userId, policy, kept, now);
-      },
-    );
-    if (!replaced) throw new TokenNotValidError('access');
-
-    return this.begun(replaced.row, policy, now, [replaced.ended]);
+    const { info, deviceName } = old;
+    const device = { ...client, deviceName: client.deviceName ?? deviceName };
+    const row = this.newRow(userId, policy, { type: policy.type, info, client: device }, now);
+    const amr = user.amr ?? PASSWORD;
+    const keep = (session: SessionEntity) => {
+      const { claims } = storedClaims(session);
+      return Object.assign(row, { data: session.data, claims: { ...claims, amr: [...amr] } });
+    };
+    // Before the old one goes: what the application throws leaves everything as it was.
+    const built = await this.claims.build(keep(old), user);
+    const ended = await store.replace(old, 'reauthenticated', keep);
+    if (!ended) throw new TokenNotValidError('access');
+    return this.begun(row, policy, now, [ended], built);
   }
 
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,6 +256,57 @@ export class SessionService {
    */
   introspect(token: string): Promise<IntrospectedToken | null> {
     return this.introspection.introspect(token);
+  }
+
+  // ─── Data and claims ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What the application keeps with a session, on the server alone. @throws SessionNotFoundError (404) */
+  async getData(sessionId: string): Promise<SessionData> {
+    const session = await this.get(sessionId);
+    if (!session) throw new SessionNotFoundError();
+    return (session.data ?? {}) as SessionData;
+  }
+
+  /**
+   * Merges into it: each key replaces the one that is there, null takes it away. Of any number at once none is lost.
+   * @returns the data after it
+   * @throws SessionNotFoundError (404), SessionDataError (400) for more than 32 KiB and for what JSON cannot say
+   */
+  async mergeData(sessionId: string, patch: SessionDataPatch): Promise<SessionData> {
+    const row = await this.parts.store.change(sessionId, ({ data }) => ({ data: mergeData(data, patch) }));
+    if (!row) throw new SessionNotFoundError();
+    return row.data as SessionData;
+  }
+
+  /**
+   * Merges into a session's claims as `mergeData` does, and gives whoever asks an access token with them at once. Those that were
+   * issued before stay good until they expire.
+   * @param current of the access token that asks: the new one is of the same generation, since one of a later would show that its
+   * refresh token had arrived
+   * @throws SessionNotFoundError (404), SessionDataError, MultiSessionConfigurationError for a name that the library writes
+   */
+  async regenerate(
+    current: Pick<CurrentSession, 'sessionId' | 'generation'>,
+    claims: SessionDataPatch,
+  ): Promise<RefreshedSession> {
+    const { policies, store, clock, tokens } = this.parts;
+    this.claims.check(claims);
+    const now = clock.now();
+    const row = await store.change(current.sessionId, (old) => {
+      const merged = mergeData(old.claims, claims);
+      this.claims.check(storedClaims({ claims: merged }).claims ?? {});
+      return { claims: merged };
+    });
+    const policy = row && policies.get(row.type);
+    if (!policy) throw new SessionNotFoundError();
+    const built = await this.claims.build(row, undefined);
+    const asked = Object.assign(row, { generation: Math.min(current.generation, row.generation) });
+    return { session: toSession(row, tokens), access: this.tokens.access(asked, policy, now, built) };
+  }
+
+  /** Whether the user logged in no longer ago than this, in milliseconds. */
+  isRecentLogin({ authenticatedAt }: CurrentSession, maxAge: number): boolean {
+    return authenticatedAt !== undefined && this.parts.clock.now() <= authenticatedAt * 1000 + maxAge;
   }
 
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -343,11 +411,17 @@ export class SessionService {
   // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** After the commit: tells of the new session and of those that went for it, and makes its tokens. */
-  private begun(row: SessionEntity, policy: SessionPolicyService, now: number, gone: EndedSession[]): IssuedSession {
+  private begun(
+    row: SessionEntity,
+    policy: SessionPolicyService,
+    now: number,
+    gone: EndedSession[],
+    built: Claims | undefined,
+  ): IssuedSession {
     this.parts.endings.announce(gone);
     const session = toSession(row, this.parts.tokens);
     this.parts.events.emit('session.created', { session });
-    return { session, access: this.tokens.access(row, policy, now), refresh: this.tokens.refresh(row, policy) };
+    return { session, access: this.tokens.access(row, policy, now, built), refresh: this.tokens.refresh(row, policy) };
   }
 
   private newRow(
@@ -376,7 +450,7 @@ export class SessionService {
       info: storable(options.info?.trim() || client.deviceName || client.userAgent || ''),
       ...client,
       data: options.data ?? null,
-      claims: options.claims ?? null,
+      claims: options.amr?.length ? { ...options.claims, amr: [...options.amr] } : (options.claims ?? null),
     };
     return Object.assign(new SessionEntity(), row);
   }
@@ -406,13 +480,5 @@ export class SessionService {
     if (isValid) return;
     const wanted = userIdType === 'number' ? 'a whole number' : 'a string of 1 to 255 characters';
     throw new MultiSessionConfigurationError([`a user's id must be ${wanted} (option userIdType: '${userIdType}')`]);
-  }
-
-  private assertClaims(claims: Claims = {}): void {
-    const taken = reservedClaims(this.parts.tokens).filter((name) => Object.hasOwn(claims, name));
-    if (taken.length === 0) return;
-    throw new MultiSessionConfigurationError([
-      `claims: ${taken.join(', ')} are written by the library; choose other names`,
-    ]);
   }
 }

@@ -106,16 +106,35 @@ export class SessionStore {
     { id, userId }: Pick<SessionEntity, 'id' | 'userId'>,
     reason: EndReason,
     make: (old: SessionEntity) => SessionEntity,
-  ): Promise<{ ended: EndedSession; row: SessionEntity } | undefined> {
+  ): Promise<EndedSession | undefined> {
     return this.asUser(userId, async (manager) => {
       const [old] = await this.lockRows(manager, [id]);
       if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.now()) return undefined;
       const [ended] = await this.endRows(manager, [old], reason);
       if (!ended) return undefined;
-      const row = make(old);
-      await this.insert(manager, row);
-      return { ended, row };
+      await this.insert(manager, make(old));
+      return ended;
     });
+  }
+
+  /**
+   * Changes what the application keeps with an active session. One change after the other, so that none is lost.
+   * @param change what to write, of the row as it is under the lock; may throw, and then nothing is done
+   * @returns the row after it, or null where the session is not active
+   */
+  async change(
+    id: string,
+    change: (row: SessionEntity) => Partial<Pick<SessionEntity, 'data' | 'claims'>>,
+  ): Promise<SessionEntity | null> {
+    if (!UUID.test(id)) return null;
+    const changed = await this.database.transaction(undefined, async (manager) => {
+      const [row] = await this.lockRows(manager, [id]);
+      if (!row || row.expiresAt.getTime() <= this.now()) return null;
+      const set = change(row);
+      await manager.update(SessionEntity, { id }, set as QueryDeepPartialEntity<SessionEntity>);
+      return Object.assign(row, set);
+    });
+    return changed ?? null;
   }
 
   /**

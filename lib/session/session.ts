@@ -22,6 +22,8 @@ export interface Session {
   readonly data: Record<string, unknown> | null;
   /** What the application adds to each access token. */
   readonly claims: Record<string, unknown> | null;
+  /** How the user logged in (RFC 8176); empty where it is not known. */
+  readonly amr: readonly string[];
 }
 
 /** Who asks, and by which session: what `JwtAuthGuard` puts on the request as `user`. */
@@ -29,7 +31,28 @@ export type CurrentSession = AccessTokenClaims;
 
 /** The row without what only rotation needs. */
 export function toSession(row: SessionEntity, config: TokenConfig): Session {
-  const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data, claims } = row;
+  const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data } = row;
   const userId = readUserId(config, row.userId) ?? row.userId;
-  return { id, userId, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data, claims };
+  const { claims, amr } = storedClaims(row);
+  return {
+    id,
+    userId,
+    type,
+    createdAt,
+    lastUpdate,
+    expiresAt,
+    info,
+    userAgent,
+    ipAddress,
+    deviceName,
+    data,
+    claims,
+    amr,
+  };
+}
+
+/** The column of claims holds `amr` too, under a name that no application can use. */
+export function storedClaims(row: Pick<SessionEntity, 'claims'>): Pick<Session, 'claims' | 'amr'> {
+  const { amr = [], ...claims } = row.claims ?? {};
+  return { claims: Object.keys(claims).length > 0 ? claims : null, amr: amr as string[] };
 }

@@ -1,5 +1,7 @@
 import type { Type } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
+import { MOST_LISTED_IDS } from '../http/session-management.dto.js';
+import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
 import type { MultiSessionErrorCode } from '../multi-session.errors.js';
 
@@ -9,6 +11,8 @@ export interface DocumentSessionsOptions {
   usernameField?: string;
   /** `false` where the module's `secretKey` is `false`. Default: true. */
   secretKey?: boolean;
+  /** As the module's option, where it is a class. Default: `SessionManagementController`. */
+  management?: Type<SessionManagementController>;
   /** True where the module's option `cookies` is on. Default: false. */
   cookies?: boolean;
 }
@@ -20,9 +24,11 @@ type Route = 'login' | 'refresh' | 'list' | 'destroy' | 'destroyAllOther' | 'log
 interface RouteDocument {
   readonly summary: string;
   readonly needs: 'secret key' | 'access token';
-  readonly body: Readonly<Record<string, Schema>>;
+  /** Absent where there is none. */
+  readonly body?: Readonly<Record<string, Schema>>;
   readonly optional?: readonly string[];
-  readonly answer: Schema;
+  /** Absent where it is 204. */
+  readonly answer?: Schema;
   /** Beside those that every route has. */
   readonly errors: Partial<Record<number, readonly MultiSessionErrorCode[]>>;
 }
@@ -139,6 +145,63 @@ const ROUTES: Record<Route, RouteDocument> = {
   },
 };
 
+const NAMED: Schema = {
+  ...object({ name: text('As the user agent says it'), version: { type: 'string', nullable: true } }),
+  nullable: true,
+};
+const ENDED = object({ ended: { type: 'integer', description: 'How many sessions have been ended' } });
+
+/** By the names of the methods of `SessionManagementController`. */
+const MANAGEMENT_ROUTES: Record<string, RouteDocument> = {
+  list: {
+    summary: "The caller's active sessions, the one that asks first",
+    needs: 'access token',
+    answer: {
+      type: 'array',
+      items: object({
+        id: SESSION_ID,
+        type: SESSION,
+        device: text("The device's name, as it said it", { nullable: true }),
+        browser: NAMED,
+        os: NAMED,
+        kind: text('The kind of device', { enum: ['mobile', 'tablet', 'pc', 'tv', 'bot', 'other'] }),
+        ip_address: text('The last one known', { nullable: true }),
+        info: text('What the client said of itself at login'),
+        created_at: text('In UTC', TIME),
+        last_update: text('In UTC', TIME),
+        expires_at: text('In UTC', TIME),
+        current: { type: 'boolean', description: 'Whether it is the one that asks' },
+      }),
+    },
+    errors: {},
+  },
+  deleteOthers: {
+    summary: "Ends all of the caller's sessions but the one that asks",
+    needs: 'access token',
+    answer: ENDED,
+    errors: {},
+  },
+  delete: {
+    summary: "Ends one of the caller's sessions",
+    needs: 'access token',
+    errors: { 404: ['session_not_found'] },
+  },
+  deleteList: {
+    summary: "Ends those of the caller's sessions that are named, all or none; the one that asks is left out",
+    needs: 'access token',
+    body: { ids: { type: 'array', items: SESSION_ID, maxItems: MOST_LISTED_IDS } },
+    answer: ENDED,
+    errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
+  },
+  verify: {
+    summary: 'Says what a token is worth (RFC 7662)',
+    needs: 'secret key',
+    body: { token: text('An access or refresh token') },
+    answer: { type: 'object', properties: { active: { type: 'boolean' } }, required: ['active'] },
+    errors: { 400: ['validation_failed'], 401: ['secret_key_invalid'] },
+  },
+};
+
 /** What `JwtAuthGuard` refuses with. */
 const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
   'not_authenticated',
@@ -153,7 +216,9 @@ const REASONS: Record<MultiSessionErrorCode, string> = {
   invalid_credentials: 'unknown user, wrong password or inactive user',
   invalid_session_type: 'no such session type',
   not_authenticated: 'no access token',
+  reauthentication_required: 'the login is too long ago',
   secret_key_invalid: 'a wrong secret key',
+  session_data_invalid: 'data that is too large, or nothing that JSON can say',
   session_limit_reached: 'as many active sessions of this type as its policy allows',
   session_not_found: 'no such session of this user',
   session_type_not_allowed: 'sessions of this type are not allowed here',
@@ -186,6 +251,8 @@ export function documentSessions(
   options: DocumentSessionsOptions = {},
 ): void {
   for (const [name, route] of Object.entries(ROUTES)) documentRoute(controller, name, route, options);
+  const { management = SessionManagementController } = options;
+  for (const [name, route] of Object.entries(MANAGEMENT_ROUTES)) documentRoute(management, name, route, options);
   documentPublicKeys(controller);
 }
 
@@ -199,7 +266,7 @@ function documentPublicKeys({ prototype }: Type<SessionsController>): void {
 }
 
 function documentRoute(
-  { prototype }: Type<SessionsController>,
+  { prototype }: Type<object>,
   name: string,
   route: RouteDocument,
   options: DocumentSessionsOptions,
@@ -211,7 +278,9 @@ function documentRoute(
     ApiOperation({
       summary: route.summary,
       tags: [TAG],
-      requestBody: { required: true, content: { 'application/json': { schema: bodyOf(route, options) } } },
+      ...(route.body && {
+        requestBody: { required: true, content: { 'application/json': { schema: bodyOf(route, options) } } },
+      }),
       ...(needsToken && { security: [{ [BEARER]: [] }, ...(options.cookies ? [{ [COOKIE]: [] }] : [])] }),
     }),
   );
@@ -222,7 +291,7 @@ function documentRoute(
     apply(ApiHeader(TRANSPORT));
     apply(errorResponse(403, ['csrf_failed']));
   }
-  apply(ApiResponse({ status: 200, description: 'Done', schema: route.answer }));
+  apply(ApiResponse({ status: route.answer ? 200 : 204, description: 'Done', schema: route.answer }));
   const errors = {
     ...route.errors,
     ...(needsToken && { 401: [...(route.errors[401] ?? []), ...ACCESS_TOKEN_CODES] }),
@@ -231,7 +300,7 @@ function documentRoute(
   for (const [status, codes] of Object.entries(errors)) apply(errorResponse(Number(status), codes));
 }
 
-function bodyOf({ needs, body, optional = [] }: RouteDocument, options: DocumentSessionsOptions): Schema {
+function bodyOf({ needs, body = {}, optional = [] }: RouteDocument, options: DocumentSessionsOptions): Schema {
   const { usernameField = 'username', secretKey = true } = options;
   const fields = Object.entries(body).map(([name, schema]) => [name === 'username' ? usernameField : name, schema]);
   const asksSecretKey = needs === 'secret key' && secretKey;

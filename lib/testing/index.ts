@@ -47,6 +47,8 @@ export function currentSession(given: Partial<CurrentSession> = {}): CurrentSess
     tokenId: '0'.repeat(32),
     issuedAt,
     expiresAt: issuedAt + ACCESS_TOKEN_LIFETIME,
+    authenticatedAt: issuedAt,
+    amr: ['pwd'],
     ...given,
   };
   const claims = {
@@ -58,6 +60,8 @@ export function currentSession(given: Partial<CurrentSession> = {}): CurrentSess
     sid: session.sessionId,
     gen: session.generation,
     session_type: session.sessionType,
+    auth_time: session.authenticatedAt,
+    amr: session.amr,
     ...given.claims,
   };
   return { ...session, claims };
@@ -73,6 +77,10 @@ class ActingGuard extends JwtAuthGuard {
   protected override sessionOf(request: CredentialsCarrier): CurrentSession | undefined {
     const actor = this.actorOf(request);
     return actor ? currentSession(actor) : undefined;
+  }
+
+  protected override isRecentLogin({ authenticatedAt = 0 }: CurrentSession, maxAge: number): boolean {
+    return Date.now() <= authenticatedAt * 1000 + maxAge;
   }
 }
 

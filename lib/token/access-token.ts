@@ -10,6 +10,10 @@ export interface AccessTokenSubject {
   generation: number;
   /** The application's own claims. */
   claims?: Claims | null;
+  /** When the user logged in, in milliseconds: the claim `auth_time`. */
+  authenticatedAt: number;
+  /** How (RFC 8176): the claim `amr`, where it is known. */
+  amr?: readonly string[];
   /** When the session ends, in milliseconds: no access token outlives it. */
   expiresAt: number;
   /** Milliseconds. */
@@ -28,6 +32,10 @@ export interface AccessTokenClaims {
   readonly issuedAt: number;
   /** Seconds since 1970. */
   readonly expiresAt: number;
+  /** When the user logged in, in seconds since 1970; undefined in a token of an earlier version. */
+  readonly authenticatedAt?: number;
+  /** How the user logged in (RFC 8176), `['pwd']` for one; empty where it is not known. */
+  readonly amr: readonly string[];
   /** All claims, the application's own among them. */
   readonly claims: Readonly<Claims>;
 }
@@ -70,6 +78,8 @@ export class AccessTokens {
       sid: subject.sessionId,
       gen: subject.generation,
       session_type: subject.type,
+      auth_time: Math.floor(subject.authenticatedAt / 1000),
+      ...(subject.amr?.length && { amr: subject.amr }),
     };
     return this.keyring.sign(claims, 'at+jwt');
   }
@@ -88,7 +98,7 @@ export class AccessTokens {
   /** The same for claims whose signature has been verified elsewhere, as passport-jwt does. */
   read(claims: Claims): AccessTokenClaims | undefined {
     const { tokenTypeClaim, userIdClaim, jtiClaim, clockTolerance } = this.config;
-    const { sid, gen, session_type: sessionType, exp, iat, nbf = 0 } = claims;
+    const { sid, gen, session_type: sessionType, exp, iat, nbf = 0, auth_time: authTime } = claims;
     const tokenId = claims[jtiClaim];
     const userId = readUserId(this.config, claims[userIdClaim]);
     if (
@@ -106,7 +116,18 @@ export class AccessTokens {
     }
     const now = this.now();
     if (now >= exp * 1000 + clockTolerance || now < nbf * 1000 - clockTolerance) return undefined;
-    return { userId, sessionId: sid, sessionType, generation: gen, tokenId, issuedAt: iat, expiresAt: exp, claims };
+    return {
+      userId,
+      sessionId: sid,
+      sessionType,
+      generation: gen,
+      tokenId,
+      issuedAt: iat,
+      expiresAt: exp,
+      ...(isInstant(authTime) && { authenticatedAt: authTime }),
+      amr: Array.isArray(claims.amr) ? (claims.amr as string[]) : [],
+      claims,
+    };
   }
 
   private forgetAll(): void {

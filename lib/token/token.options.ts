@@ -127,7 +127,7 @@ export interface TokenConfig {
 }
 
 /** The claims that the library itself writes; the names of three can be changed. */
-const FIXED_CLAIMS = ['iss', 'aud', 'exp', 'nbf', 'iat', 'sid', 'gen', 'session_type'] as const;
+const FIXED_CLAIMS = ['iss', 'aud', 'exp', 'nbf', 'iat', 'sid', 'gen', 'session_type', 'auth_time', 'amr'] as const;
 
 /** The names that an application's own claims must not bear. */
 export function reservedClaims(config: TokenConfig): readonly string[] {

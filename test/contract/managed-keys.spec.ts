@@ -59,7 +59,15 @@ onEachDatabase((name) => {
   const kids = async () => (await rows()).map((row) => row.kid);
   const token = ({ access }: KeyProcess, expiresAt = Date.now() + 60 * DAY) =>
     access.issue(
-      { userId: 'alice', sessionId: 'a session', type: 'LONG', generation: 0, expiresAt, lifetime: 60 * DAY },
+      {
+        userId: 'alice',
+        sessionId: 'a session',
+        type: 'LONG',
+        generation: 0,
+        expiresAt,
+        authenticatedAt: 0,
+        lifetime: 60 * DAY,
+      },
       Date.now(),
     );
   /** Time passes for every process, with a poll of each now and then. */

@@ -407,8 +407,8 @@ onEachDatabase((name) => {
     test('a chooser that throws leaves nothing, and neither does an insert that fails', async () => {
       const old = await create('unlucky');
       await expect(store.create(newRow('unlucky'), refuse(1))).rejects.toBeInstanceOf(SessionLimitReachedError);
-      // The same id again: the old session was to be evicted for it, and stays.
-      const taken = newRow('unlucky', { id: old.id });
+      // The id of another: the old session was to be evicted for it, and stays.
+      const taken = newRow('unlucky', { id: (await create('lucky')).id });
       await expect(store.create(taken, destroyOldest(1))).rejects.toBeInstanceOf(UnavailableError);
       expect(await store.listActive('unlucky', TYPES)).toEqual([old]);
       expect(await entryOf(old)).toBeNull();

@@ -265,6 +265,9 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       ['destroy', 'session_id', '200,400,401,404,503'],
       ['destroyAllOther', 'refresh,session', '200,400,401,503'],
       ['logout', 'refresh,secret_key', '200,400,401,503'],
+      ['reauthenticate', 'password,username', '200,400,401,503'],
+      ['sessions/delete-list', 'ids', '200,400,401,404,503'],
+      ['verify', 'secret_key,token', '200,400,401,503'],
     ]);
     const { responses } = paths['/api/session/refresh'].post;
     expect(responses['200'].content['application/json'].schema).toMatchObject({ required: ['access'] });

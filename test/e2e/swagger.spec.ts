@@ -20,7 +20,7 @@ describe('documentSessions', () => {
     documentSessions(SessionsController, { usernameField: 'email' });
     const { access } = await app.login({ email: 'alice' });
     const routes = documentedRoutes();
-    expect(routes).toHaveLength(7);
+    expect(routes).toHaveLength(9);
     for (const [path, operation] of routes) {
       const { status, body } = await app.request('POST', path, { body: {}, headers: bearer(access) });
       expect([path, Object.keys(body.errors).sort()]).toEqual([path, bodyOf(operation).required.sort()]);

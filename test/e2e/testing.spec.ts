@@ -227,6 +227,8 @@ describe('a current session of a test', () => {
       tokenId: '0'.repeat(32),
       issuedAt: 1000,
       expiresAt: 1300,
+      authenticatedAt: 1000,
+      amr: ['pwd'],
       claims: {
         token_type: 'access',
         exp: 1300,
@@ -236,6 +238,8 @@ describe('a current session of a test', () => {
         sid: '00000000-0000-7000-8000-000000000000',
         gen: 0,
         session_type: 'SHORT',
+        auth_time: 1000,
+        amr: ['pwd'],
         role: 'editor',
       },
     });

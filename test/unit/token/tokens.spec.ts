@@ -22,6 +22,7 @@ const subject = (more: Partial<AccessTokenSubject> = {}): AccessTokenSubject => 
   sessionId: '0190b8a4-0000-7000-8000-000000000001',
   type: 'LONG',
   generation: 2,
+  authenticatedAt: NOW - 60_000,
   expiresAt: NOW + 86_400_000,
   lifetime: 300_000,
   ...more,
@@ -41,6 +42,7 @@ describe('access tokens', () => {
     expect(claims).toEqual({
       token_type: 'access',
       iat: NOW / 1000,
+      auth_time: NOW / 1000 - 60,
       exp: NOW / 1000 + 300,
       jti: expect.stringMatching(/^[0-9a-f]{32}$/),
       sub: 'alice',
@@ -195,6 +197,7 @@ describe('refresh tokens', () => {
       generation: 1,
       jti: source.jti,
       expiresAt: source.expiresAt,
+      issuedAt: NOW / 1000,
     });
   });
 

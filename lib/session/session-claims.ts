@@ -1,0 +1,41 @@
+import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import type { Claims } from '../token/keyring.js';
+import { reservedClaims } from '../token/token.options.js';
+import { toSession } from './session.js';
+import { checkData } from './session-data.js';
+import type { SessionEntity } from './session.entity.js';
+import type { SessionParts } from './session-parts.js';
+import type { AuthenticatedUser } from './user-authenticator.js';
+
+/** The most that claims may take, in bytes of JSON: a token travels in a header, which servers bound at 8 or 16 KiB. */
+export const MOST_CLAIMS = 4096;
+
+/** The application's own claims: checked, and built. */
+export class SessionClaims {
+  private readonly reserved: ReadonlySet<string>;
+
+  constructor(private readonly parts: Pick<SessionParts, 'authenticator' | 'tokens'>) {
+    this.reserved = new Set(reservedClaims(parts.tokens));
+  }
+
+  /** @throws MultiSessionConfigurationError for a name that the library writes, SessionDataError for more than 4 KiB */
+  check(claims: Claims = {}): void {
+    const taken = Object.keys(claims).filter((name) => this.reserved.has(name));
+    if (taken.length > 0) {
+      throw new MultiSessionConfigurationError([
+        `claims: ${taken.join(', ')} are written by the library; choose other names`,
+      ]);
+    }
+    checkData(claims, MOST_CLAIMS);
+  }
+
+  /** What `UserAuthenticator.buildClaims` says; undefined where there is none. @throws as `check`, and what it throws */
+  async build(row: SessionEntity, user: AuthenticatedUser | undefined): Promise<Claims | undefined> {
+    const authenticator = this.parts.authenticator();
+    if (!authenticator?.buildClaims) return undefined;
+    const session = toSession(row, this.parts.tokens);
+    const claims = await authenticator.buildClaims(session, user ?? { id: session.userId });
+    this.check(claims);
+    return claims;
+  }
+}
