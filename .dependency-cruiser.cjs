@@ -32,6 +32,7 @@ module.exports = {
       '^lib/(session/|token/|revocation/|database/|option-check|multi-session\\.errors)',
     ),
     room('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
+    room('known-devices-know-sessions', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
     room('devices-are-http', '^lib/devices/', '^lib/(devices/|http/|session/|multi-session\\.errors)'),
     {
       name: 'http-never-meets-typeorm',

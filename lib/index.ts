@@ -28,6 +28,9 @@ export type {
 } from './multi-session.options.js';
 export type { Duration } from './option-check.js';
 
+export { deviceIdOf, type DeviceSigns, fingerprintOf } from './known-devices/fingerprint.js';
+export { KnownDeviceEntity } from './known-devices/known-device.entity.js';
+export { KnownDevices } from './known-devices/known-devices.js';
 export { ManagedKeys } from './keys/managed-keys.js';
 export { SigningKeyEntity } from './keys/signing-key.entity.js';
 

@@ -23,6 +23,8 @@ import { RefreshTransport } from './http/refresh-transport.js';
 import { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
 import { SessionManagementController } from './http/session-management.controller.js';
 import { JWKS_MAX_AGE, SessionsController } from './http/sessions.controller.js';
+import { KnownDeviceEntity } from './known-devices/known-device.entity.js';
+import { KnownDevices } from './known-devices/known-devices.js';
 import { ManagedKeys, type ManagedKeyTimes } from './keys/managed-keys.js';
 import { SigningKeyEntity } from './keys/signing-key.entity.js';
 import { SessionCookies } from './http/session-cookies.js';
@@ -53,7 +55,7 @@ import { Keyring } from './token/keyring.js';
 import { RefreshTokens } from './token/refresh-token.js';
 
 /** The tables of this library, for the `entities` of a DataSource that does not load them by itself. */
-export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity] as const;
+export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity] as const;
 
 const DEFAULT_PATH = 'api/session';
 const CONFIG = 'MULTI_SESSION_CONFIG';
@@ -97,6 +99,7 @@ export class MultiSessionModule
   @Inject(SessionCleanup) private readonly cleanup!: SessionCleanup;
   @Inject(ConfirmedGenerations) private readonly confirmed!: ConfirmedGenerations;
   @Inject(ManagedKeys) private readonly keys!: ManagedKeys;
+  @Inject(KnownDevices) private readonly devices!: KnownDevices;
 
   /** With the options at hand; the session types are those of `policies`. */
   static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
@@ -136,6 +139,7 @@ export class MultiSessionModule
   async beforeApplicationShutdown(): Promise<void> {
     await this.cleanup.stop();
     await this.confirmed.flush();
+    await this.devices.settled();
   }
 
   /** @internal Polls until the last request has been answered. */
@@ -342,8 +346,15 @@ const PROVIDERS: Provider[] = [
       endings: SessionEndings,
       policies: SessionPolicies,
       clock: Clock,
-    ) => new SessionCleanup(store, endings, policies, config.cleanup, () => clock.now()),
-    inject: [CONFIG, SessionStore, SessionEndings, SessionPolicies, Clock],
+      devices: KnownDevices,
+    ) => new SessionCleanup(store, endings, policies, config.cleanup, () => clock.now(), devices),
+    inject: [CONFIG, SessionStore, SessionEndings, SessionPolicies, Clock, KnownDevices],
+  },
+  {
+    provide: KnownDevices,
+    useFactory: (config: MultiSessionConfig, database: Database, events: SessionEvents, clock: Clock) =>
+      new KnownDevices(database, events, config.rememberDevices, () => clock.now()),
+    inject: [CONFIG, Database, SessionEvents, Clock],
   },
 ];
 
@@ -357,6 +368,7 @@ function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: S
 
 /** What guards in other modules are built from, and what applications inject. */
 const EXPORTED = [
+  KnownDevices,
   HTTP_CONFIG,
   LOGIN_GUARDS,
   ManagedKeys,

@@ -5,7 +5,15 @@ import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './
 import type { SessionManagementController } from './http/session-management.controller.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
-import { checkObject, OptionFaults, oneOf, positiveInteger, withDefault } from './option-check.js';
+import {
+  checkObject,
+  type Duration,
+  duration,
+  OptionFaults,
+  oneOf,
+  positiveInteger,
+  withDefault,
+} from './option-check.js';
 import {
   readRevocationOptions,
   type RevocationConfig,
@@ -33,6 +41,11 @@ export interface MultiSessionOptions extends HttpOptions {
    * the sessions of every type. Default: any number.
    */
   maxActiveSessionsPerUser?: number;
+  /**
+   * For how long the devices that a user logs in from are remembered, so that `login.new-device` tells of others; `false` for not
+   * at all. Default: `false`, since it costs a statement behind each login.
+   */
+  rememberDevices?: Duration | false;
   /** What a user's id is read back as. Default: `'string'`. */
   userIdType?: 'string' | 'number';
   /** How processes learn that a session has ended. */
@@ -95,6 +108,8 @@ export interface MultiSessionConfig {
   readonly http: HttpConfig;
   readonly policies: ReadonlyMap<string, SessionPolicyConfig>;
   readonly maxActiveSessionsPerUser: number;
+  /** Milliseconds; 0 for not at all. */
+  readonly rememberDevices: number;
   readonly revocation: RevocationConfig;
   readonly cleanup: CleanupConfig;
 }
@@ -117,6 +132,7 @@ export function readOptions(
     jwt: tokens,
     policies,
     maxActiveSessionsPerUser,
+    rememberDevices,
     revocation,
     cleanup,
     ...http
@@ -124,6 +140,8 @@ export function readOptions(
     jwt: (value: unknown) => readTokenOptions(value ?? {}, given?.userIdType ?? 'string', faults),
     policies: (value: unknown) => value,
     maxActiveSessionsPerUser: withDefault(Infinity, positiveInteger),
+    rememberDevices: (value: unknown, name: string, all: OptionFaults) =>
+      value === undefined || value === false ? 0 : duration()(value, name, all),
     userIdType: withDefault('string', oneOf('string', 'number')),
     revocation: (value: unknown) => readRevocationOptions(value, faults),
     cleanup: (value: unknown) => readCleanupOptions(value, faults),
@@ -134,6 +152,7 @@ export function readOptions(
     http: toHttpConfig(http, tokens.header, `/${path.replace(/^\/+|\/+$/g, '')}`),
     policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
     maxActiveSessionsPerUser,
+    rememberDevices,
     revocation,
     cleanup,
   };

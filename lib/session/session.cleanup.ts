@@ -8,6 +8,7 @@ import type { EndedSession, SessionStore } from './session.store.js';
 export interface CleanupResult {
   readonly sessions: number;
   readonly blacklistEntries: number;
+  readonly knownDevices: number;
 }
 
 /** A type that an older process does not know yet must not cost the sessions that a newer one has just made. */
@@ -31,6 +32,7 @@ export class SessionCleanup {
     private readonly policies: SessionPolicies,
     private readonly config: CleanupConfig,
     private readonly now: () => number,
+    private readonly knownDevices: { deleteOld(limit: number): Promise<number | undefined> },
   ) {}
 
   start(): void {
@@ -72,7 +74,7 @@ export class SessionCleanup {
    * on: were it to try its next step, the two could send each other away and leave the rest to the next interval.
    */
   private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
-    const result = { sessions: 0, blacklistEntries: 0 };
+    const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0 };
     for (const [counted, batch] of this.steps(removedTypesUnusedFor)) {
       for (;;) {
         const done = this.stopped ? 0 : await batch();
@@ -100,6 +102,7 @@ export class SessionCleanup {
             : announced(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
       ],
       ['blacklistEntries', () => store.deleteExpiredEntries(batchSize)],
+      ['knownDevices', () => this.knownDevices.deleteOld(batchSize)],
     ];
   }
 }

@@ -3,6 +3,7 @@ import type { RevokedSession } from '../revocation/revoked-session.js';
 import type { UserId } from '../token/token.options.js';
 import type { ClientInfo } from './client-info.js';
 import type { Session } from './session.js';
+import type { UserAgentDescription } from './user-agent.js';
 import type { ReuseKind } from './session-policy.service.js';
 
 /** Why a session ended. */
@@ -38,6 +39,14 @@ export interface SessionEventMap {
   'refresh.replayed': SupersededTokenEvent;
   /** The superseded token after the grace, its successor never used: a lost answer, or a careful thief. */
   'refresh.recovered': SupersededTokenEvent;
+  /** A login from a device that its user has not used, or not for as long as `rememberDevices`; never without that option. */
+  'login.new-device': {
+    readonly session: Session;
+    /** What it says of itself. The address is the session's. */
+    readonly device: UserAgentDescription & { readonly name: string | null };
+    /** Whether the user has no other: at the first login of all there is nothing to warn of. */
+    readonly isFirst: boolean;
+  };
   /** A login was refused. */
   'login.failed': {
     readonly reason: 'invalid_credentials' | 'session_limit_reached';

@@ -175,7 +175,11 @@ onEachDatabase((name) => {
   test('the list of migrations that were run is TypeORM’s own', async () => {
     const process = await start(await database(), { ...migrated, migrationsTableName: 'our_migrations' });
     const runs = await process.dataSource.query<{ name: string }[]>('SELECT name FROM our_migrations');
-    expect(runs.map((run) => run.name)).toEqual(['CreateSessions1790000000000', 'CreateSigningKeys1795000000000']);
+    expect(runs.map((run) => run.name)).toEqual([
+      'CreateSessions1790000000000',
+      'CreateSigningKeys1795000000000',
+      'CreateKnownDevices1797000000000',
+    ]);
   });
 
   // Each DataSource of sql.js has a database of its own.
@@ -262,7 +266,7 @@ onEachDatabase((name) => {
       const process = await start(await latin1(), migrated);
       const columns = await process.dataSource.query<{ collation: string }[]>(
         `SELECT DISTINCT collation_name AS collation FROM information_schema.columns
-         WHERE table_schema = database() AND table_name IN ('user_session', 'session_blacklist', 'session_signing_key')
+         WHERE table_schema = database() AND table_name IN ('user_session', 'session_blacklist', 'session_signing_key', 'known_device')
            AND collation_name IS NOT NULL`,
       );
       expect(columns.map(({ collation }) => collation)).toEqual(['utf8mb4_nopad_bin']);

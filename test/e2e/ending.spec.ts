@@ -168,7 +168,7 @@ onEachDatabase((databaseName) => {
       for (let at = 0; at < 20; at++) ids.push((await sessions.create('alice', { type: 'LONG' })).session.id);
       await expire(ids.slice(0, 17));
       events.splice(0);
-      expect(await app.get(SessionCleanup).run()).toEqual({ sessions: 17, blacklistEntries: 0 });
+      expect(await app.get(SessionCleanup).run()).toEqual({ sessions: 17, blacklistEntries: 0, knownDevices: 0 });
       expect((await rows.find()).map(({ id }) => id).sort()).toEqual(ids.slice(17).sort());
       expect(names()).toEqual(Array(17).fill('session.ended'));
       expect(await entries.count()).toBe(0);

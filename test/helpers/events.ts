@@ -10,6 +10,7 @@ const NAMES: SessionEventName[] = [
   'refresh.replayed',
   'refresh.recovered',
   'login.failed',
+  'login.new-device',
 ];
 
 /** One event, as it was delivered. */

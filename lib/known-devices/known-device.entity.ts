@@ -1,0 +1,19 @@
+import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import { instant } from '../database/date.transformer.js';
+
+/** That a user has logged in from a device. It does not say from which: see `fingerprintOf`. */
+@Entity({ name: 'known_device' })
+@Index(['userId'])
+@Index(['lastSeen'])
+export class KnownDeviceEntity {
+  /** SHA-256 of the user's id and the device's fingerprint, in lower-case hex. */
+  @PrimaryColumn({ type: 'varchar', length: 64 })
+  id!: string;
+
+  @Column({ name: 'user_id', type: 'varchar', length: 255 })
+  userId!: string;
+
+  /** To a day. */
+  @Column({ name: 'last_seen', type: 'bigint', transformer: instant })
+  lastSeen!: Date;
+}
