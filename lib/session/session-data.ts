@@ -25,9 +25,11 @@ export function checkData(data: object, most = MOST_DATA): void {
 export function mergeData(data: Readonly<Record<string, unknown>> | null, patch: SessionDataPatch): SessionData {
   assertJson(patch, 'data', 0);
   // By entries, so that a key named __proto__ is a key.
-  const merged = new Map(
-    Object.entries({ ...data, ...patch }).filter(([, value]) => value !== null && value !== undefined),
-  );
+  const merged = new Map<string, unknown>(Object.entries(data ?? {}));
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(key);
+    else if (value !== undefined) merged.set(key, value);
+  }
   const result = Object.fromEntries(merged) as SessionData;
   checkData(result);
   return result;

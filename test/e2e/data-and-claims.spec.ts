@@ -88,11 +88,13 @@ onEachDatabase((databaseName) => {
     test('is merged key by key, and null takes a key away', async () => {
       const id = await create({ data: { theme: 'dark', cart: [1, 2] } });
       expect(await sessions.getData(id)).toEqual({ theme: 'dark', cart: [1, 2] });
-      expect(await sessions.mergeData(id, { cart: [3], name: 'Zoë 🙂', theme: null, left: undefined })).toEqual({
+      expect(await sessions.mergeData(id, { cart: [3], name: 'Zoë 🙂', theme: null, gone: undefined })).toEqual({
         cart: [3],
         name: 'Zoë 🙂',
       });
       expect(await other.get(SessionService).getData(id)).toEqual({ cart: [3], name: 'Zoë 🙂' });
+      await sessions.mergeData(id, { name: undefined });
+      expect(await sessions.getData(id)).toHaveProperty('name');
       expect(await sessions.getData(await create())).toEqual({});
     });
 
