@@ -147,12 +147,12 @@ onEachDatabase((name) => {
       const process = await start(await databaseFor(variant), { ...variant, ...migrated });
       expect(await pending(process)).toEqual([]);
       await works(process);
-      await process.dataSource.undoLastMigration();
-      expect(await ownTables(process)).toBe(2);
-      await process.dataSource.undoLastMigration();
-      expect(await ownTables(process)).toBe(0);
+      for (const left of [3, 2, 0]) {
+        await process.dataSource.undoLastMigration();
+        expect(await ownTables(process)).toBe(left);
+      }
       await process.dataSource.runMigrations();
-      expect(await ownTables(process)).toBe(3);
+      expect(await ownTables(process)).toBe(4);
       expect(await pending(process)).toEqual([]);
       expect(await process.dataSource.runMigrations()).toEqual([]);
     });
