@@ -158,6 +158,8 @@ export function readOptions(
   };
   checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
   checkSecretsDiffer(config, faults);
+  if (config.http.permanentTokenHeader.toLowerCase() === config.http.accessTokenHeader)
+    faults.add('permanentTokenHeader', 'must not be jwt.header.name, in which access tokens travel');
   if (devices && ![...config.policies.values()].some(({ permanent }) => permanent))
     faults.add(
       'devices',

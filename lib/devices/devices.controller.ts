@@ -81,7 +81,7 @@ export class DevicesController {
   async list(@CurrentSession('userId') userId: CurrentSessionClaims['userId']): Promise<DeviceAnswer[]> {
     const lists = await this.sessions.list(userId);
     const devices = lists.filter(({ type }) => this.isPermanent(type)).flatMap(({ sessions }) => sessions);
-    return devices.sort((a, b) => a.createdAt.getTime() - b.createdAt.getTime()).map(deviceAnswer);
+    return devices.sort(byCreation).map(deviceAnswer);
   }
 
   /** Ends one of the caller's devices. */
@@ -114,6 +114,11 @@ export class DevicesController {
   private isPermanent(type: string): boolean {
     return this.policies.get(type)?.config.permanent === true;
   }
+}
+
+/** Of two in one millisecond, as the ids have it. */
+function byCreation(a: Session, b: Session): number {
+  return a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1);
 }
 
 function requiredHeader(request: CredentialsCarrier, name: string): string {

@@ -3,6 +3,7 @@ import {
   InvalidSessionTypeError,
   MultiSessionError,
   type MultiSessionErrorCode,
+  SessionNotFoundError,
   TokenNotValidError,
   ValidationFailedError,
 } from '../multi-session.errors.js';
@@ -44,13 +45,10 @@ const FIXED_ANSWERS: Readonly<Partial<Record<MultiSessionErrorCode, DrfAnswer>>>
 };
 
 /** Simplejwt names each kind of token that an access token was tried as: there is one. */
-const TOKEN_NOT_VALID = {
-  access: {
-    detail: 'Given token not valid for any token type',
-    code: 'token_not_valid',
-    messages: [{ token_class: 'AccessToken', token_type: 'access', message: 'Token is invalid or expired' }],
-  },
-  refresh: { detail: 'Token is invalid or expired', code: 'token_not_valid' },
+const ACCESS_TOKEN_NOT_VALID = {
+  detail: 'Given token not valid for any token type',
+  code: 'token_not_valid',
+  messages: [{ token_class: 'AccessToken', token_type: 'access', message: 'Token is invalid or expired' }],
 };
 
 /** The members of the body that Nest gives an exception, and a code as ours have one; with others it was made by hand. */
@@ -82,7 +80,13 @@ function ofOurs(error: MultiSessionError, { place }: Asked): DrfAnswer {
   if (error instanceof InvalidSessionTypeError) {
     return { status, body: nonField(sessionTypeText(error.validTypes, place?.handler)) };
   }
-  if (error instanceof TokenNotValidError) return { status, body: TOKEN_NOT_VALID[error.tokenType] };
+  if (error instanceof TokenNotValidError) {
+    const { tokenType, message: detail, code } = error;
+    return { status, body: tokenType === 'access' ? ACCESS_TOKEN_NOT_VALID : { detail, code } };
+  }
+  // The Django package has one route that names a session, and answers 401 there; on the others it would be taken for a logout.
+  if (error instanceof SessionNotFoundError && status === 404 && place?.handler !== 'destroy')
+    return { status, body: { detail: 'Not found.' } };
   return FIXED_ANSWERS[error.code] ?? { status, body: { detail: error.message } };
 }
 

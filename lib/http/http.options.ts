@@ -57,9 +57,16 @@ function readUsernameField(given: unknown, name: string, faults: OptionFaults): 
   return field;
 }
 
+const TAKEN_HEADERS = [
+  ...['cookie', 'content-type', 'content-length', 'host', 'origin', 'user-agent', 'accept'],
+  ...['device-id', 'x-device-model', 'x-secret-key', 'x-session-transport'],
+];
+
 function readHeaderName(given: unknown, name: string, faults: OptionFaults): string {
   const header = text(given, name, faults);
   if (!/^[A-Za-z0-9-]+$/.test(header)) faults.add(name, 'must be letters, digits and -');
+  if (TAKEN_HEADERS.includes(header.toLowerCase()))
+    faults.add(name, `must not be ${header}, which says something else`);
   return header;
 }
 

@@ -55,7 +55,11 @@ export class SessionsController {
     const refreshed = await this.sessions
       .refresh(tokens, { type: body.session, client: clientInfoOf(request) })
       .catch((error: unknown) => this.transport.refuse(request, error));
-    return this.transport.handOut(request, refreshed) ?? { session_id: refreshed.session.id };
+    const handedOut = this.transport.handOut(request, refreshed);
+    if (!handedOut) return { session_id: refreshed.session.id };
+    // A permanent token is handed out again for its cookie's sake alone.
+    const isKnown = handedOut.refresh === body.refresh && this.isPermanent(refreshed.session);
+    return isKnown ? { access: handedOut.access } : handedOut;
   }
 
   /** The caller's active sessions, of one type or of all. */
@@ -117,11 +121,14 @@ export class SessionsController {
     return this.keyring.jwks();
   }
 
+  private isPermanent({ type }: Session): boolean {
+    return this.policies.get(type)?.config.permanent === true;
+  }
+
   private begun(request: unknown, issued: IssuedSession): LoginAnswer {
     const tokens = this.transport.handOut(request, issued);
-    const { id, type } = issued.session;
-    const isDevice = this.policies.get(type)?.config.permanent;
-    if (!tokens || !isDevice) return { ...tokens, session_id: id };
+    const { id } = issued.session;
+    if (!tokens || !this.isPermanent(issued.session)) return { ...tokens, session_id: id };
     return { token: tokens.access, permanent_token: issued.refresh, device_id: id };
   }
 }

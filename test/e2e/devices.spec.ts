@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Controller, Get } from '@nestjs/common';
-import { APP_GUARD } from '@nestjs/core';
+import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import {
   BlacklistEntity,
@@ -10,9 +10,10 @@ import {
   SessionEntity,
   type SessionPolicyOptions,
 } from 'nestjs-multisession';
+import { DjangoErrorFilter } from 'nestjs-multisession/django';
 import type { Repository } from 'typeorm';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
-import { ASKS_FOR_COOKIES, REFRESH_COOKIE, setCookies } from '../helpers/cookies.js';
+import { ASKS_FOR_COOKIES, cookieHeader, REFRESH_COOKIE, setCookies, tokensInCookies } from '../helpers/cookies.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
 import { decoded } from '../helpers/tokens.js';
@@ -93,6 +94,21 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(Object.keys(body as object).sort()).toEqual(['access', 'refresh', 'session_id']);
   });
 
+  test('in cookies a refresh that is written moves the cookie on', async () => {
+    const answer = await app.post('login/', credentials('alice', 'DEVICE'), ASKS_FOR_COOKIES);
+    const { refresh: permanent } = tokensInCookies(answer);
+    const written = new Date(Date.now() - DAY);
+    await rows.update(answer.body.session_id as string, {
+      lastUpdate: written,
+      expiresAt: new Date(+written + 7 * DAY),
+    });
+    const cookie = cookieHeader([REFRESH_COOKIE, permanent]);
+    const refreshed = await app.post('refresh/', { session: 'DEVICE' }, { ...ASKS_FOR_COOKIES, ...cookie });
+    const set = setCookies(refreshed).find(({ name }) => name === REFRESH_COOKIE);
+    expect([refreshed.status, set?.value]).toEqual([200, permanent]);
+    expect(set?.maxAge).toBeGreaterThan((7 * DAY) / 1000 - 5);
+  });
+
   test('in cookies it answers as any login does', async () => {
     const answer = await app.post('login/', credentials('alice', 'DEVICE'), ASKS_FOR_COOKIES);
     expect(Object.keys(answer.body as object)).toEqual(['session_id']);
@@ -140,13 +156,16 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   test('refresh takes a permanent token in the body too', async () => {
-    const { permanent_token: permanent } = await login();
-    const { status, body } = await app.post('refresh/', {
-      refresh: permanent,
-      session: 'DEVICE',
-      secret_key: SECRET_KEY,
-    });
-    expect([status, Object.keys(body as object)]).toEqual([200, ['access']]);
+    const { permanent_token: permanent, device_id } = await login();
+    for (let at = 0; at < 2; at++) {
+      const { status, body } = await app.post('refresh/', {
+        refresh: permanent,
+        session: 'DEVICE',
+        secret_key: SECRET_KEY,
+      });
+      expect([status, Object.keys(body as object)]).toEqual([200, ['access']]);
+      await rows.update(device_id, { lastUpdate: new Date(Date.now() - DAY) });
+    }
   });
 
   describe('PermittedHeadersGuard', () => {
@@ -236,6 +255,34 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await rows.count()).toBe(2);
       expect((await app.request('GET', '/api/session/devices')).status).toBe(401);
     });
+  });
+
+  test('in the words of DRF an unknown device is no logout, and an expired one says so', async () => {
+    const drf = await startApp({
+      databaseName: 'sqlite',
+      adapter,
+      options: { policies: POLICIES, devices: true },
+      providers: [{ provide: APP_FILTER, useClass: DjangoErrorFilter }],
+    });
+    try {
+      const { body } = await drf.post('login/', credentials('alice', 'DEVICE'));
+      const { token, permanent_token: permanent, device_id: id } = body as Device;
+      for (const path of ['devices/x', 'device-logout', 'sessions/x']) {
+        const headers = { ...bearer(token), 'device-id': 'x' };
+        const unknown = await drf.request('DELETE', `/api/session/${path}`, { headers });
+        expect([path, unknown.status, unknown.body]).toEqual([path, 404, { detail: 'Not found.' }]);
+      }
+      const stored = drf.get<Repository<SessionEntity>>(getRepositoryToken(SessionEntity) as string);
+      await stored.update(id, { expiresAt: new Date(Date.now() - 1000) });
+      const headers = { 'permanent-token': permanent, ...KEY };
+      const expired = await drf.request('POST', '/api/session/device-refresh-token', { headers });
+      expect([expired.status, expired.body]).toEqual([
+        401,
+        { detail: 'The permanent token has expired, and the device is logged out', code: 'token_not_valid' },
+      ]);
+    } finally {
+      await drf.close();
+    }
   });
 
   test('the routes are there where they are asked for, by another header too, and need a permanent type', async () => {

@@ -108,6 +108,13 @@ describe('an option that is wrong is named, with the remedy', () => {
     [policy({ permanent: true, blacklistAfterRotation: true }), /blacklistAfterRotation: does not go with permanent/],
     [policy({ permanent: true, touchInterval: '16d' }), /touchInterval: is above half of refreshTokenLifetime/],
     [policy({ permanent: true, refreshTokenLifetime: '59m' }), /touchInterval: is above half of refreshTokenLifetime/],
+    [{ permanentTokenHeader: 'Authorization' }, /permanentTokenHeader: must not be jwt.header.name/],
+    [{ permanentTokenHeader: 'device-id' }, /permanentTokenHeader: must not be device-id/],
+    [{ permanentTokenHeader: 'a b' }, /permanentTokenHeader: must be letters, digits and -/],
+    [
+      { permanentTokenHeader: 'X-Token', jwt: { secret: SECRET, header: { name: 'X-Token' } } },
+      /permanentTokenHeader: must not be jwt.header.name/,
+    ],
     [policy({ touchInterval: '1m' }), /touchInterval: has no use without permanent: true/],
     // The rest of a policy.
     [policy({ maxActiveSessions: 0 }), /maxActiveSessions: must be a whole number, 1 or more; got 0/],
