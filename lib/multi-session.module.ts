@@ -180,7 +180,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       TypeOrmModule.forFeature([...MULTI_SESSION_ENTITIES], dataSource),
       ...(controllers.length > 0 && path ? [RouterModule.register([{ path, module: MultiSessionModule }])] : []),
     ],
-    controllers: controllers,
+    controllers,
     providers: [
       ...(definition.providers ?? []),
       {

@@ -44,11 +44,11 @@ export class SessionManagementController {
   @UseGuards(JwtAuthGuard)
   async list(@CurrentSession() current: CurrentSessionClaims): Promise<ManagedSession[]> {
     const lists = await this.sessions.list(current.userId);
+    const rank = ({ id, lastUpdate }: Session) => (id === current.sessionId ? Infinity : lastUpdate.getTime());
     return lists
       .flatMap(({ sessions }) => sessions)
-      .sort((a, b) => b.lastUpdate.getTime() - a.lastUpdate.getTime())
-      .map((session) => managed(session, current))
-      .sort((a, b) => Number(b.current) - Number(a.current));
+      .sort((a, b) => rank(b) - rank(a))
+      .map((session) => managed(session, current));
   }
 
   /** Ends all of the caller's sessions but the one that asks. */

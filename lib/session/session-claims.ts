@@ -1,7 +1,7 @@
 import { MultiSessionConfigurationError } from '../multi-session.errors.js';
 import type { Claims } from '../token/keyring.js';
 import { reservedClaims } from '../token/token.options.js';
-import { toSession } from './session.js';
+import { toSession, userIdOf } from './session.js';
 import { checkData } from './session-data.js';
 import type { SessionEntity } from './session.entity.js';
 import type { SessionParts } from './session-parts.js';
@@ -26,15 +26,22 @@ export class SessionClaims {
         `claims: ${taken.join(', ')} are written by the library; choose other names`,
       ]);
     }
-    checkData(claims, MOST_CLAIMS);
+    checkData(claims, { name: 'claims', most: MOST_CLAIMS });
+  }
+
+  /** The user of a session that goes on, where the claims are built of more than the id. @throws what `findActive` throws */
+  async userOf(row: SessionEntity): Promise<AuthenticatedUser> {
+    const authenticator = this.parts.authenticator();
+    const id = userIdOf(row, this.parts.tokens);
+    return (authenticator?.buildClaims && (await authenticator.findActive?.(id))) || { id };
   }
 
   /** What `UserAuthenticator.buildClaims` says; undefined where there is none. @throws as `check`, and what it throws */
-  async build(row: SessionEntity, user: AuthenticatedUser | undefined): Promise<Claims | undefined> {
+  async build(row: SessionEntity, user: AuthenticatedUser): Promise<Claims | undefined> {
     const authenticator = this.parts.authenticator();
     if (!authenticator?.buildClaims) return undefined;
     const session = toSession(row, this.parts.tokens);
-    const claims = await authenticator.buildClaims(session, user ?? { id: session.userId });
+    const claims = await authenticator.buildClaims(session, user);
     this.check(claims);
     return claims;
   }

@@ -15,10 +15,10 @@ export const MOST_DATA = 32 * 1024;
 const DEEPEST = 32;
 
 /** @throws SessionDataError where it is more than `most` bytes, or would not come back from JSON as it is */
-export function checkData(data: object, most = MOST_DATA): void {
-  assertJson(data, 'data', 0);
+export function checkData(data: object, { name = 'data', most = MOST_DATA } = {}): void {
+  assertJson(data, name, 0);
   const size = Buffer.byteLength(JSON.stringify(data));
-  if (size > most) throw new SessionDataError(`data: takes ${size} bytes as JSON, and ${most} is the most`);
+  if (size > most) throw new SessionDataError(`${name}: takes ${size} bytes as JSON, and ${most} is the most`);
 }
 
 /** The data with the patch in it, as JSON merge patch has it at the top (RFC 7396): deeper values are replaced whole. @throws as `checkData` */

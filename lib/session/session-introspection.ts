@@ -1,6 +1,5 @@
 import type { Claims } from '../token/keyring.js';
-import { type Session, toSession } from './session.js';
-import type { SessionEntity } from './session.entity.js';
+import { isLiveSessionOf, type Session, toSession } from './session.js';
 import type { SessionParts } from './session-parts.js';
 import { contradicts } from './session-refresh.js';
 
@@ -35,17 +34,18 @@ export class SessionIntrospection {
     const policy = current && policies.get(current.sessionType);
     if (!policy || policy.outlived(current.issuedAt, clock.now(), tokens.clockTolerance)) return null;
     const row = await store.find(current.sessionId);
-    if (row?.userId !== String(current.userId) || row.type !== current.sessionType || this.isOver(row)) return null;
+    if (!isLiveSessionOf(current, row, clock.now())) return null;
     const { tokenId, issuedAt, expiresAt, claims } = current;
     return { use: 'access', session: toSession(row, tokens), tokenId, issuedAt, expiresAt, claims };
   }
 
   private async refreshToken(text: string): Promise<IntrospectedToken | null> {
-    const { refreshTokens, policies, tokens, store } = this.parts;
+    const { refreshTokens, policies, clock, tokens, store } = this.parts;
     const token = refreshTokens.read(text);
     if (!token || !policies.get(token.type)) return null;
     const row = await store.find(token.sessionId);
-    if (!row || contradicts(token, row) || token.jti !== row.refreshJti || this.isOver(row)) return null;
+    const isCurrent = row && !contradicts(token, row) && token.jti === row.refreshJti;
+    if (!isCurrent || row.expiresAt.getTime() <= clock.now()) return null;
     return {
       use: 'refresh',
       session: toSession(row, tokens),
@@ -54,9 +54,5 @@ export class SessionIntrospection {
       expiresAt: row.expiresAt.getTime() / 1000,
       claims: {},
     };
-  }
-
-  private isOver({ expiresAt }: SessionEntity): boolean {
-    return expiresAt.getTime() <= this.parts.clock.now();
   }
 }

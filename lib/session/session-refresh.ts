@@ -40,15 +40,8 @@ export class SessionRefresh {
   ) {}
 
   /**
-   * Gives a new access token for a refresh token, and a new refresh token where the policy hands one out.
-   *
-   * When all goes well it is one statement, which rotates by compare-and-swap on what the token itself states. Only where
-   * that misses is the row read, and `SessionPolicyService.judge` says what the token is.
-   *
-   * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
-   * and none ends a session before all have been judged
-   * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
-   * or of another type
+   * As `SessionService.refresh` has it. When all goes well it is one statement, which rotates by compare-and-swap on what the token
+   * itself states. Only where that misses is the row read, and `SessionPolicyService.judge` says what the token is.
    */
   async refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     if (typeof refreshToken !== 'string') return this.refreshOneOf(refreshToken, options);

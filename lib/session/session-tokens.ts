@@ -1,5 +1,5 @@
 import type { Claims } from '../token/keyring.js';
-import { storedClaims, toSession } from './session.js';
+import { storedClaims, userIdOf } from './session.js';
 import { handedOutAt, type SessionEntity } from './session.entity.js';
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
@@ -10,12 +10,11 @@ export class SessionTokens {
 
   /** An access token that speaks for the session from `now` on. @param built claims that are laid over the stored ones */
   access(row: SessionEntity, policy: SessionPolicyService, now: number, built?: Claims): string {
-    const { userId } = toSession(row, this.parts.tokens);
     const { claims, amr } = storedClaims(row);
     const lifetime = policy.config.accessTokenLifetime;
     return this.parts.accessTokens.issue(
       {
-        userId,
+        userId: userIdOf(row, this.parts.tokens),
         sessionId: row.id,
         type: row.type,
         generation: row.generation,
@@ -31,10 +30,9 @@ export class SessionTokens {
 
   /** The session's current refresh token, to the letter as often as it is asked for. */
   refresh(row: SessionEntity, { config }: SessionPolicyService): string {
-    const { userId } = toSession(row, this.parts.tokens);
     return this.parts.refreshTokens.write({
       sessionId: row.id,
-      userId,
+      userId: userIdOf(row, this.parts.tokens),
       type: row.type,
       generation: row.generation,
       jti: row.refreshJti,

@@ -10,7 +10,7 @@ import type { Claims } from '../token/keyring.js';
 import { RefreshTokens } from '../token/refresh-token.js';
 import type { UserId } from '../token/token.options.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
-import { type CurrentSession, type Session, storedClaims, toSession } from './session.js';
+import { type CurrentSession, isLiveSessionOf, type Session, storedClaims, toSession } from './session.js';
 import { SessionClaims } from './session-claims.js';
 import { checkData, mergeData, type SessionData, type SessionDataPatch } from './session-data.js';
 import { NEVER, SessionEntity } from './session.entity.js';
@@ -146,9 +146,9 @@ export class SessionService {
       events.emit('login.failed', { reason: 'invalid_credentials', type: policy.type, userId, client });
       throw new InvalidCredentialsError();
     }
-    const old = await store.find(current.sessionId);
-    if (old?.userId !== String(userId) || old.type !== policy.type) throw new TokenNotValidError('access');
     const now = clock.now();
+    const old = await store.find(current.sessionId);
+    if (!isLiveSessionOf(current, old, now)) throw new TokenNotValidError('access');
     const { info, deviceName } = old;
     const device = { ...client, deviceName: client.deviceName ?? deviceName };
     const row = this.newRow(userId, policy, { type: policy.type, info, client: device }, now);
@@ -167,11 +167,8 @@ export class SessionService {
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Gives a new access token for a refresh token, and a new refresh token where the policy hands one out.
-   *
-   * When all goes well it is one statement, which rotates by compare-and-swap on what the token itself states. Only where
-   * that misses is the row read, and `SessionPolicyService.judge` says what the token is.
-   *
+   * Gives a new access token for a refresh token, and a new refresh token where the policy hands one out. What happens is in
+   * `session-refresh.ts`.
    * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
    * and none ends a session before all have been judged
    * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
@@ -218,9 +215,7 @@ export class SessionService {
   private async admitByRow(current: CurrentSession): Promise<CurrentSession> {
     const { store, clock, confirmed } = this.parts;
     const row = await store.find(current.sessionId);
-    // Who has our signing key could name another user beside the id of a live session.
-    const isTheirs = row?.userId === String(current.userId) && row.type === current.sessionType;
-    if (!isTheirs || row.expiresAt.getTime() <= clock.now()) throw new TokenNotValidError('access');
+    if (!isLiveSessionOf(current, row, clock.now())) throw new TokenNotValidError('access');
     confirmed.note(current.sessionId, current.generation);
     return current;
   }
@@ -299,7 +294,7 @@ export class SessionService {
     });
     const policy = row && policies.get(row.type);
     if (!policy) throw new SessionNotFoundError();
-    const built = await this.claims.build(row, undefined);
+    const built = await this.claims.build(row, await this.claims.userOf(row));
     const asked = Object.assign(row, { generation: Math.min(current.generation, row.generation) });
     return { session: toSession(row, tokens), access: this.tokens.access(asked, policy, now, built) };
   }

@@ -32,11 +32,10 @@ export type CurrentSession = AccessTokenClaims;
 /** The row without what only rotation needs. */
 export function toSession(row: SessionEntity, config: TokenConfig): Session {
   const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data } = row;
-  const userId = readUserId(config, row.userId) ?? row.userId;
   const { claims, amr } = storedClaims(row);
   return {
     id,
-    userId,
+    userId: userIdOf(row, config),
     type,
     createdAt,
     lastUpdate,
@@ -49,6 +48,20 @@ export function toSession(row: SessionEntity, config: TokenConfig): Session {
     claims,
     amr,
   };
+}
+
+/** The user's id in the kind that the application uses. */
+export function userIdOf({ userId }: Pick<SessionEntity, 'userId'>, config: TokenConfig): UserId {
+  return readUserId(config, userId) ?? userId;
+}
+
+/** Whether it is the live session that the token speaks for: who has our signing key could name another user beside its id. */
+export function isLiveSessionOf(
+  current: Pick<CurrentSession, 'userId' | 'sessionType'>,
+  row: SessionEntity | null,
+  now: number,
+): row is SessionEntity {
+  return row?.userId === String(current.userId) && row.type === current.sessionType && row.expiresAt.getTime() > now;
 }
 
 /** The column of claims holds `amr` too, under a name that no application can use. */

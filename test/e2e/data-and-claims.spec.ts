@@ -220,6 +220,7 @@ onEachDatabase((databaseName) => {
       await expect(sessions.regenerate(current(id), { sid: 'x' })).rejects.toThrow('sid');
       await expect(sessions.regenerate(current(id), { big: 'x'.repeat(5000) })).rejects.toMatchObject({
         code: 'session_data_invalid',
+        message: expect.stringContaining('claims: takes'),
       });
       const half = { big: 'x'.repeat(3000) };
       await sessions.regenerate(current(id), half);
@@ -330,6 +331,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         .create('bob', { type: 'LONG', claims: { role: 'stored', team: 7 } });
       expect(claimsOf(access)).toMatchObject({ role: 'unknown', team: 7 });
       expect(users.seen).toEqual([{ id: 'bob' }]);
+    });
+
+    test('is asked at regenerate too, with the user as at a refresh', async () => {
+      const { access } = await app.login({ session: 'LONG' });
+      users.role = 'editor';
+      const current = await app.get(SessionService).verify(access);
+      const regenerated = await app.get(SessionService).regenerate(current, { team: 7 });
+      expect(claimsOf(regenerated.access)).toMatchObject({ role: 'editor', team: 7 });
     });
 
     test('that fails at login leaves no session; at a refresh the same token can be shown again', async () => {
