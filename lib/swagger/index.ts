@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import { ApiHeader, ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
+import { DevicesController } from '../devices/devices.controller.js';
 import { MOST_LISTED_IDS } from '../http/session-management.dto.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
@@ -13,6 +14,8 @@ export interface DocumentSessionsOptions {
   secretKey?: boolean;
   /** As the module's option, where it is a class. Default: `SessionManagementController`. */
   management?: Type<SessionManagementController>;
+  /** As the module's option: true, or the class. Default: false. */
+  devices?: boolean | Type<DevicesController>;
   /** True where the module's option `cookies` is on. Default: false. */
   cookies?: boolean;
 }
@@ -27,6 +30,8 @@ interface RouteDocument {
   /** Absent where there is none. */
   readonly body?: Readonly<Record<string, Schema>>;
   readonly optional?: readonly string[];
+  /** What is sent in headers, with what it is. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Absent where it is 204. */
   readonly answer?: Schema;
   /** Beside those that every route has. */
@@ -202,6 +207,46 @@ const MANAGEMENT_ROUTES: Record<string, RouteDocument> = {
   },
 };
 
+/** By the names of the methods of `DevicesController`. */
+const DEVICE_ROUTES: Record<string, RouteDocument> = {
+  refresh: {
+    summary: 'Gives a new access token for the permanent token in its header',
+    needs: 'secret key',
+    headers: { 'Permanent-Token': 'The permanent token', 'X-Secret-Key': 'The secret key, where one is set' },
+    answer: object({ token: ACCESS }),
+    errors: { 400: ['validation_failed'], 401: ['secret_key_invalid', 'token_not_valid', 'session_not_found'] },
+  },
+  logout: {
+    summary: 'Ends the device that the header names',
+    needs: 'access token',
+    headers: { 'Device-Id': 'The id of the device' },
+    errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
+  },
+  list: {
+    summary: "The caller's devices, the earliest first",
+    needs: 'access token',
+    answer: {
+      type: 'array',
+      items: object({
+        id: SESSION_ID,
+        created: text('In UTC', TIME),
+        name: text('As the device, or else its user agent, says it'),
+        details: text('The user agent'),
+        last_request_datetime: text('In UTC', TIME),
+      }),
+    },
+    errors: {},
+  },
+  delete: {
+    summary: "Ends one of the caller's devices",
+    needs: 'access token',
+    errors: { 404: ['session_not_found'] },
+  },
+};
+
+/** What a login to a permanent type answers. */
+const DEVICE_LOGIN = object({ token: ACCESS, permanent_token: REFRESH, device_id: SESSION_ID });
+
 /** What `JwtAuthGuard` refuses with. */
 const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
   'not_authenticated',
@@ -253,6 +298,11 @@ export function documentSessions(
   for (const [name, route] of Object.entries(ROUTES)) documentRoute(controller, name, route, options);
   const { management = SessionManagementController } = options;
   for (const [name, route] of Object.entries(MANAGEMENT_ROUTES)) documentRoute(management, name, route, options);
+  const { devices = false } = options;
+  const deviceRoutes = devices === true ? DevicesController : devices;
+  if (deviceRoutes) {
+    for (const [name, route] of Object.entries(DEVICE_ROUTES)) documentRoute(deviceRoutes, name, route, options);
+  }
   documentPublicKeys(controller);
 }
 
@@ -291,7 +341,11 @@ function documentRoute(
     apply(ApiHeader(TRANSPORT));
     apply(errorResponse(403, ['csrf_failed']));
   }
-  apply(ApiResponse({ status: route.answer ? 200 : 204, description: 'Done', schema: route.answer }));
+  for (const [header, description] of Object.entries(route.headers ?? {}))
+    apply(ApiHeader({ name: header, description }));
+  const begins = options.devices && (route === ROUTES.login || route === ROUTES.reauthenticate);
+  const schema = begins && route.answer ? { oneOf: [route.answer, DEVICE_LOGIN] } : route.answer;
+  apply(ApiResponse({ status: schema ? 200 : 204, description: 'Done', schema }));
   const errors = {
     ...route.errors,
     ...(needsToken && { 401: [...(route.errors[401] ?? []), ...ACCESS_TOKEN_CODES] }),

@@ -1,8 +1,37 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import { SessionsController } from 'nestjs-multisession';
+import { DevicesController, PERMANENT_DEVICE, SessionsController } from 'nestjs-multisession';
 import { documentSessions } from 'nestjs-multisession/swagger';
 import { bearer, startApp, type TestApp } from '../helpers/app.js';
+
+test('documentSessions tells of devices where they are there', async () => {
+  class Devices extends DevicesController {}
+  class Sessions extends SessionsController {}
+  const app = await startApp({
+    options: { policies: { DEVICE: PERMANENT_DEVICE }, controller: Sessions, path: 'api/session', devices: Devices },
+  });
+  try {
+    documentSessions(Sessions, { devices: Devices });
+    const { paths } = SwaggerModule.createDocument(app.app, new DocumentBuilder().addBearerAuth().build());
+    const { post: refresh } = paths['/api/session/device-refresh-token'] as any;
+    expect(refresh.parameters.map(({ name, in: place }: any) => `${place} ${name}`)).toEqual([
+      'header Permanent-Token',
+      'header X-Secret-Key',
+    ]);
+    expect(Object.keys(refresh.responses as object)).toEqual(['200', '400', '401', '503']);
+    const { delete: logout } = paths['/api/session/device-logout'] as any;
+    expect(Object.keys(logout.responses as object)).toEqual(['204', '400', '401', '404', '503']);
+    expect(logout.security).toEqual([{ bearer: [] }]);
+    const { post: login } = paths['/api/session/login'] as any;
+    const answers = login.responses['200'].content['application/json'].schema.oneOf;
+    expect(answers.map(({ required }: any) => required.join())).toEqual([
+      'refresh,access,session_id',
+      'token,permanent_token,device_id',
+    ]);
+  } finally {
+    await app.close();
+  }
+});
 
 describe('documentSessions', () => {
   let app: TestApp;
