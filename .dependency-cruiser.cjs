@@ -33,13 +33,19 @@ module.exports = {
     ),
     room('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
     room('known-devices-know-sessions', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
+    room('figures-know-sessions', '^lib/figures/', '^lib/(figures/|session/|database/)'),
+    room(
+      'admin-is-http',
+      '^lib/admin/',
+      '^lib/(admin/|http/|figures/daily-counts|session/|token/|multi-session\\.errors)',
+    ),
     room('devices-are-http', '^lib/devices/', '^lib/(devices/|http/|session/|multi-session\\.errors)'),
     {
       name: 'http-never-meets-typeorm',
       comment: 'Neither TypeORM itself nor what is made of it: http/ asks the services.',
       severity: 'error',
-      from: { path: '^lib/(http|devices)/' },
-      to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/session/[^/]+\\.(store|entity)\\.ts$' },
+      from: { path: '^lib/(http|devices|admin)/' },
+      to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/(session|figures)/[^/]+\\.(store|entity)\\.ts$' },
     },
     {
       name: 'index-is-the-only-barrel',

@@ -18,8 +18,13 @@ export {
   UnavailableError,
   ValidationFailedError,
 } from './multi-session.errors.js';
+export { AdminSessionsController } from './admin/admin-sessions.controller.js';
+export { type AdminSession, type AdminSessionPage, EndAllDto } from './admin/admin-sessions.dto.js';
+export { DailyCounts, type DayFigures, type SessionFigures } from './figures/daily-counts.js';
+export { SessionDailyCountEntity } from './figures/session-daily-count.entity.js';
 export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './multi-session.module.js';
 export type {
+  AdminOptions,
   AuthenticatorProvider,
   MultiSessionModuleAsyncOptions,
   MultiSessionModuleOptions,
@@ -58,6 +63,7 @@ export { SessionRoute } from './http/session-route.js';
 export { SessionManagementController } from './http/session-management.controller.js';
 export {
   DeleteListDto,
+  type DescribedSession,
   type EndedAnswer,
   type IntrospectionAnswer,
   type ManagedSession,
@@ -84,6 +90,11 @@ export type { RevocationOptions } from './revocation/revocation.options.js';
 export type { RevokedSession } from './revocation/revoked-session.js';
 
 export { type ClientInfo, clientInfoOf } from './session/client-info.js';
+export {
+  type AdministeredSessions,
+  SessionAdministration,
+  type SessionPage,
+} from './session/session-administration.js';
 export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
 export type { IntrospectedToken } from './session/session-introspection.js';
 export { type DeviceKind, describeUserAgent, type UserAgentDescription } from './session/user-agent.js';

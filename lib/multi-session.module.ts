@@ -8,12 +8,17 @@ import {
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
+  type Type,
 } from '@nestjs/common';
 import { ModuleRef, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource, EntityManager } from 'typeorm';
+import { ADMIN_GUARDS, AdminGuards } from './admin/admin.guards.js';
+import { AdminSessionsController } from './admin/admin-sessions.controller.js';
 import { Database } from './database/database.js';
 import { DevicesController } from './devices/devices.controller.js';
+import { DailyCounts } from './figures/daily-counts.js';
+import { SessionDailyCountEntity } from './figures/session-daily-count.entity.js';
 import { CsrfGuard } from './http/csrf.js';
 import { HTTP_CONFIG } from './http/http.options.js';
 import { JwtAuthGuard } from './http/jwt-auth.guard.js';
@@ -30,6 +35,7 @@ import { SigningKeyEntity } from './keys/signing-key.entity.js';
 import { SessionCookies } from './http/session-cookies.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
 import {
+  type AdminOptions,
   type MultiSessionConfig,
   type MultiSessionModuleAsyncOptions,
   type MultiSessionModuleOptions,
@@ -41,6 +47,7 @@ import { BlacklistEntity } from './revocation/blacklist.entity.js';
 import { Blacklist } from './revocation/blacklist.js';
 import { Clock } from './session/clock.js';
 import { ConfirmedGenerations } from './session/confirmed-generations.js';
+import { SessionAdministration } from './session/session-administration.js';
 import { SessionCleanup } from './session/session.cleanup.js';
 import { SessionEntity } from './session/session.entity.js';
 import { SessionEndings } from './session/session-endings.js';
@@ -55,7 +62,13 @@ import { Keyring } from './token/keyring.js';
 import { RefreshTokens } from './token/refresh-token.js';
 
 /** The tables of this library, for the `entities` of a DataSource that does not load them by itself. */
-export const MULTI_SESSION_ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity] as const;
+export const MULTI_SESSION_ENTITIES = [
+  SessionEntity,
+  BlacklistEntity,
+  SigningKeyEntity,
+  KnownDeviceEntity,
+  SessionDailyCountEntity,
+] as const;
 
 const DEFAULT_PATH = 'api/session';
 const CONFIG = 'MULTI_SESSION_CONFIG';
@@ -73,6 +86,7 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   management: undefined,
   devices: undefined,
   loginGuards: undefined,
+  admin: undefined,
   dataSource: undefined,
   passportStrategy: undefined,
   isGlobal: undefined,
@@ -100,6 +114,7 @@ export class MultiSessionModule
   @Inject(ConfirmedGenerations) private readonly confirmed!: ConfirmedGenerations;
   @Inject(ManagedKeys) private readonly keys!: ManagedKeys;
   @Inject(KnownDevices) private readonly devices!: KnownDevices;
+  @Inject(DailyCounts) private readonly counts!: DailyCounts;
 
   /** With the options at hand; the session types are those of `policies`. */
   static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
@@ -132,6 +147,7 @@ export class MultiSessionModule
       await this.blacklist.stop();
       throw error;
     }
+    await this.counts.start();
     this.cleanup.start();
   }
 
@@ -140,12 +156,14 @@ export class MultiSessionModule
     await this.cleanup.stop();
     await this.confirmed.flush();
     await this.devices.settled();
+    await this.counts.flush();
   }
 
   /** @internal Polls until the last request has been answered. */
   async onApplicationShutdown(): Promise<void> {
     await this.blacklist.stop();
     await this.keys.stop();
+    await this.counts.flushLast();
   }
 }
 
@@ -157,6 +175,7 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     management = controller === SessionsController && SessionManagementController,
     devices = false,
     loginGuards = [],
+    admin,
     dataSource,
     passportStrategy = 'jwt',
     isGlobal = true,
@@ -164,7 +183,9 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
   } = options;
   const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
   const deviceRoutes = devices === true ? DevicesController : devices;
-  const controllers = [controller, management, deviceRoutes].filter((routes) => routes !== false);
+  const adminGuards = admin ? adminGuardsOf(admin) : [];
+  const adminRoutes = admin !== undefined && (admin.controller ?? AdminSessionsController);
+  const controllers = [controller, management, deviceRoutes, adminRoutes].filter((routes) => routes !== false);
   const policies = sessionTypes.map((type) => ({
     provide: sessionPolicyToken(type),
     useFactory: (all: SessionPolicies) => all.named(type),
@@ -186,16 +207,16 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       {
         provide: CONFIG,
         useFactory: (given: MultiSessionOptions) =>
-          readOptions(given, sessionTypes, controller ? path : '', devices !== false),
+          readOptions(given, sessionTypes, controller ? path : '', {
+            devices: devices !== false,
+            admin: admin !== undefined,
+          }),
         inject: [MODULE_OPTIONS_TOKEN],
       },
       { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,
-      ...loginGuards,
-      {
-        provide: LOGIN_GUARDS,
-        useFactory: (...guards: CanActivate[]) => guards,
-        inject: [...loginGuards],
-      },
+      ...madeOnce([...loginGuards, ...adminGuards]),
+      guardList(LOGIN_GUARDS, loginGuards),
+      guardList(ADMIN_GUARDS, adminGuards),
       ...databaseProviders(dataSource),
       ...PROVIDERS,
       ...policies,
@@ -203,6 +224,24 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     ],
     exports: [...(definition.exports ?? []), TypeOrmModule, ...exported],
   };
+}
+
+/** @throws MultiSessionConfigurationError where there is none: these routes are never open */
+function adminGuardsOf({ guard }: AdminOptions): Type<CanActivate>[] {
+  const guards = [guard ?? []].flat();
+  if (guards.length > 0 && guards.every((one) => typeof one === 'function')) return guards;
+  throw new MultiSessionConfigurationError([
+    'admin.guard: is missing; name the guard that lets administrators pass, and nobody else',
+  ]);
+}
+
+/** Guards of the application's, but those that are there anyway. */
+function madeOnce(guards: readonly Type<CanActivate>[]): Type<CanActivate>[] {
+  return [...new Set(guards)].filter((guard) => !PROVIDERS.includes(guard));
+}
+
+function guardList(token: string, guards: readonly Type<CanActivate>[]): Provider {
+  return { provide: token, useFactory: (...made: CanActivate[]) => made, inject: [...guards] };
 }
 
 function databaseProviders(dataSource: string | undefined): Provider[] {
@@ -216,6 +255,7 @@ const PROVIDERS: Provider[] = [
   CsrfGuard,
   JwtAuthGuard,
   LoginGuards,
+  AdminGuards,
   SessionCookies,
   RefreshTransport,
   SessionEvents,
@@ -356,6 +396,23 @@ const PROVIDERS: Provider[] = [
       new KnownDevices(database, events, config.rememberDevices, () => clock.now()),
     inject: [CONFIG, Database, SessionEvents, Clock],
   },
+  {
+    provide: DailyCounts,
+    useFactory: (config: MultiSessionConfig, database: Database, events: SessionEvents, clock: Clock) =>
+      new DailyCounts(database, events, config.dailyCounts, () => clock.now()),
+    inject: [CONFIG, Database, SessionEvents, Clock],
+  },
+  {
+    provide: SessionAdministration,
+    useFactory: (
+      config: MultiSessionConfig,
+      policies: SessionPolicies,
+      store: SessionStore,
+      endings: SessionEndings,
+      clock: Clock,
+    ) => new SessionAdministration({ tokens: config.tokens, policies, store, endings, clock }),
+    inject: [CONFIG, SessionPolicies, SessionStore, SessionEndings, Clock],
+  },
 ];
 
 function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: SessionPolicies): ManagedKeyTimes {
@@ -368,6 +425,9 @@ function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: S
 
 /** What guards in other modules are built from, and what applications inject. */
 const EXPORTED = [
+  AdminGuards,
+  DailyCounts,
+  SessionAdministration,
   KnownDevices,
   HTTP_CONFIG,
   LOGIN_GUARDS,

@@ -1,11 +1,13 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { CanActivate, ConfigurableModuleAsyncOptions, ModuleMetadata, Type } from '@nestjs/common';
+import type { AdminSessionsController } from './admin/admin-sessions.controller.js';
 import type { DevicesController } from './devices/devices.controller.js';
 import { HTTP_CHECKS, type HttpConfig, type HttpOptions, toHttpConfig } from './http/http.options.js';
 import type { SessionManagementController } from './http/session-management.controller.js';
 import type { SessionsController } from './http/sessions.controller.js';
 import { MultiSessionConfigurationError } from './multi-session.errors.js';
 import {
+  boolean,
   checkObject,
   type Duration,
   duration,
@@ -46,6 +48,11 @@ export interface MultiSessionOptions extends HttpOptions {
    * at all. Default: `false`, since it costs a statement behind each login.
    */
   rememberDevices?: Duration | false;
+  /**
+   * Whether logins and endings are counted by the day, for the figures of administrators. To be set in every application that
+   * shares the tables. Default: true where the option `admin` is set, else false.
+   */
+  dailyCounts?: boolean;
   /** What a user's id is read back as. Default: `'string'`. */
   userIdType?: 'string' | 'number';
   /** How processes learn that a session has ended. */
@@ -59,6 +66,17 @@ export type AuthenticatorProvider =
   | { useClass: Type<UserAuthenticator> }
   | { useExisting: Type<UserAuthenticator> | string | symbol }
   | { useFactory: (...dependencies: never[]) => UserAuthenticator | Promise<UserAuthenticator>; inject?: unknown[] };
+
+/** Who may see and end everybody's sessions. */
+export interface AdminOptions {
+  /**
+   * What lets administrators pass, and nobody else: one or several, one after the other, as `[JwtAuthGuard, AdministratorGuard]`.
+   * They are made by Nest, from what `imports` has.
+   */
+  guard: Type<CanActivate> | readonly Type<CanActivate>[];
+  /** A class of the application's that extends `AdminSessionsController`. Default: `AdminSessionsController`. */
+  controller?: Type<AdminSessionsController>;
+}
 
 /** The names that Nest must know before anything runs. */
 export interface MultiSessionStaticOptions {
@@ -82,6 +100,8 @@ export interface MultiSessionStaticOptions {
    * second factor. They are made by Nest, from what `imports` has. Default: none.
    */
   loginGuards?: readonly Type<CanActivate>[];
+  /** The routes of administrators. Default: none. */
+  admin?: AdminOptions;
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
   /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */
@@ -110,6 +130,7 @@ export interface MultiSessionConfig {
   readonly maxActiveSessionsPerUser: number;
   /** Milliseconds; 0 for not at all. */
   readonly rememberDevices: number;
+  readonly dailyCounts: boolean;
   readonly revocation: RevocationConfig;
   readonly cleanup: CleanupConfig;
 }
@@ -118,14 +139,14 @@ export interface MultiSessionConfig {
  * Checks the options once, at start.
  * @param sessionTypes the names that were given statically; they must be those of `policies`
  * @param path where the routes are. Default: at the root
- * @param devices whether there must be a permanent session type. Default: false
+ * @param routes which routes there are beside the usual ones: `devices` need a permanent session type, `admin` wants daily counts
  * @throws MultiSessionConfigurationError that names every fault
  */
 export function readOptions(
   given: MultiSessionOptions,
   sessionTypes: readonly string[],
   path = '',
-  devices = false,
+  routes: { devices?: boolean; admin?: boolean } = {},
 ): MultiSessionConfig {
   const faults = new OptionFaults();
   const {
@@ -133,6 +154,7 @@ export function readOptions(
     policies,
     maxActiveSessionsPerUser,
     rememberDevices,
+    dailyCounts,
     revocation,
     cleanup,
     ...http
@@ -142,6 +164,7 @@ export function readOptions(
     maxActiveSessionsPerUser: withDefault(Infinity, positiveInteger),
     rememberDevices: (value: unknown, name: string, all: OptionFaults) =>
       value === undefined || value === false ? 0 : duration()(value, name, all),
+    dailyCounts: withDefault(routes.admin === true, boolean),
     userIdType: withDefault('string', oneOf('string', 'number')),
     revocation: (value: unknown) => readRevocationOptions(value, faults),
     cleanup: (value: unknown) => readCleanupOptions(value, faults),
@@ -153,6 +176,7 @@ export function readOptions(
     policies: readPolicies(policies, tokens.accessTokenLifetime, faults),
     maxActiveSessionsPerUser,
     rememberDevices,
+    dailyCounts,
     revocation,
     cleanup,
   };
@@ -160,7 +184,7 @@ export function readOptions(
   checkSecretsDiffer(config, faults);
   if (config.http.permanentTokenHeader.toLowerCase() === config.http.accessTokenHeader)
     faults.add('permanentTokenHeader', 'must not be jwt.header.name, in which access tokens travel');
-  if (devices && ![...config.policies.values()].some(({ permanent }) => permanent))
+  if (routes.devices && ![...config.policies.values()].some(({ permanent }) => permanent))
     faults.add(
       'devices',
       'needs a permanent session type; give one, for example policies: { DEVICE: PERMANENT_DEVICE }',

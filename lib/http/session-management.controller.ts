@@ -22,6 +22,7 @@ import { RefreshTransport } from './refresh-transport.js';
 import { RequiredSecretKeyGuard } from './secret-key.guard.js';
 import {
   DeleteListDto,
+  type DescribedSession,
   type EndedAnswer,
   type IntrospectionAnswer,
   type ManagedSession,
@@ -48,7 +49,7 @@ export class SessionManagementController {
     return lists
       .flatMap(({ sessions }) => sessions)
       .sort((a, b) => rank(b) - rank(a))
-      .map((session) => managed(session, current));
+      .map((session) => ({ ...describeSession(session), current: session.id === current.sessionId }));
   }
 
   /** Ends all of the caller's sessions but the one that asks. */
@@ -112,7 +113,8 @@ export class SessionManagementController {
   }
 }
 
-function managed(session: Session, current: CurrentSessionClaims): ManagedSession {
+/** What a person wants to see of a session. */
+export function describeSession(session: Session): DescribedSession {
   return {
     id: session.id,
     type: session.type,
@@ -123,6 +125,5 @@ function managed(session: Session, current: CurrentSessionClaims): ManagedSessio
     created_at: session.createdAt.toISOString(),
     last_update: session.lastUpdate.toISOString(),
     expires_at: session.expiresAt.toISOString(),
-    current: session.id === current.sessionId,
   };
 }

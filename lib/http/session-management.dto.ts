@@ -19,8 +19,8 @@ export class VerifyDto {
   secret_key?: string;
 }
 
-/** One session in the answer of `GET sessions`: what a person wants to see. Times are ISO 8601 in UTC. */
-export interface ManagedSession {
+/** What a person wants to see of a session. Times are ISO 8601 in UTC. */
+export interface DescribedSession {
   id: string;
   type: string;
   /** The device's name as it said it. */
@@ -35,6 +35,10 @@ export interface ManagedSession {
   created_at: string;
   last_update: string;
   expires_at: string;
+}
+
+/** One session in the answer of `GET sessions`. */
+export interface ManagedSession extends DescribedSession {
   /** Whether it is the one that asks. */
   current: boolean;
 }

@@ -14,20 +14,24 @@ export async function createTable(
   indices: string[][],
 ): Promise<void> {
   const path = pathOf(runner, given);
-  const { namingStrategy } = runner.connection;
-  const columnName = (name: string) => columnNameOf(runner, name);
   const table = new Table({
     name: path,
-    columns: columns.map((column) => ({ ...column, name: columnName(column.name) })),
-    // Names as `synchronize` gives them, so that it finds nothing to change.
-    indices: indices.map((names) => {
-      const columnNames = names.map(columnName);
-      return new TableIndex({ name: namingStrategy.indexName(path, columnNames), columnNames });
-    }),
+    columns: columns.map((column) => ({ ...column, name: columnNameOf(runner, column.name) })),
+    indices: indices.map((names) => new TableIndex(indexOf(runner, given, names))),
   });
   const primary = table.columns.find((column) => column.isPrimary);
   if (primary) primary.primaryKeyConstraintName = undefined;
   await runner.createTable(table);
+}
+
+/** An index with the name that `synchronize` gives it, so that it finds nothing to change. */
+export function indexOf(
+  runner: QueryRunner,
+  table: StoredTable,
+  columns: string[],
+): { name: string; columnNames: string[] } {
+  const columnNames = columns.map((name) => columnNameOf(runner, name));
+  return { name: runner.connection.namingStrategy.indexName(pathOf(runner, table), columnNames), columnNames };
 }
 
 /** As the DataSource's naming strategy has it, with its `entityPrefix`, and its schema where it has one. */

@@ -8,6 +8,7 @@ export const NEVER = new Date(0);
 @Entity({ name: 'user_session' })
 @Index(['userId', 'type', 'expiresAt'])
 @Index(['expiresAt'])
+@Index(['type', 'id'])
 export class SessionEntity {
   /** A uuid v7; the claim `sid` of its tokens. */
   @PrimaryColumn({ type: 'varchar', length: 36 })

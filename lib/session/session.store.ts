@@ -69,6 +69,25 @@ export class SessionStore {
     return this.database.run((manager) => this.active(manager, userId, types, this.now()));
   }
 
+  /**
+   * Anybody's sessions that have not expired, the latest created first: ids are in the order of time.
+   * @param filter.from the least id @param filter.before greater than all ids
+   */
+  async page(
+    { userId, type, from, before }: { userId?: string; type?: string; from?: string; before?: string },
+    limit: number,
+  ): Promise<SessionEntity[]> {
+    return this.database.run((manager) => {
+      const query = manager.createQueryBuilder(SessionEntity, 'session');
+      query.where('session.expiresAt > :now', { now: this.now() });
+      if (userId !== undefined) query.andWhere(this.database.sameText('session.userId', 'userId'), { userId });
+      if (type !== undefined) query.andWhere('session.type = :type', { type });
+      if (from !== undefined) query.andWhere('session.id >= :from', { from });
+      if (before !== undefined) query.andWhere('session.id < :before', { before });
+      return query.orderBy('session.id', 'DESC').limit(limit).getMany();
+    });
+  }
+
   /** Whether the refresh token of a session that has not expired is signed by this key. Looks at every session. */
   async isKeyInUse(manager: EntityManager, refreshKid: string): Promise<boolean> {
     return manager.existsBy(SessionEntity, { refreshKid, expiresAt: MoreThan(new Date(this.now())) });
@@ -261,6 +280,26 @@ export class SessionStore {
     return this.asUser(userId, async (manager) =>
       this.endRows(manager, choose(await this.active(manager, userId, types, this.now())), reason),
     );
+  }
+
+  /**
+   * Ends up to `limit` sessions, those of the least ids behind `after` and before `until`.
+   * @returns those it ended, and the last that it looked at: undefined where there are no more
+   */
+  async endBetween(
+    after: string,
+    until: string,
+    reason: EndReason,
+    limit: number,
+  ): Promise<{ ended: EndedSession[]; last?: string }> {
+    const batch = await this.database.transaction(undefined, async (manager) => {
+      const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id');
+      query.where('session.id > :after AND session.id < :until', { after, until }).orderBy('session.id').limit(limit);
+      const ids = (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
+      const ended = await this.endRows(manager, await this.lockRows(manager, ids), reason);
+      return { ended, ...(ids.length === limit && { last: ids[limit - 1] }) };
+    });
+    return batch ?? { ended: [] };
   }
 
   /** Ends up to `limit` sessions that have expired. @returns undefined while another process is at it */

@@ -1,0 +1,367 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
+import { getRepositoryToken } from '@nestjs/typeorm';
+import {
+  AdminSessionsController,
+  DailyCounts,
+  JwtAuthGuard,
+  SessionAdministration,
+  SessionCleanup,
+  SessionDailyCountEntity,
+  SessionEntity,
+  SessionService,
+} from 'nestjs-multisession';
+import { DataSource, type Repository } from 'typeorm';
+import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
+import { ACCESS_COOKIE, ASKS_FOR_COOKIES, cookieHeader, tokensInCookies } from '../helpers/cookies.js';
+import { createDatabase, type TestDatabase } from '../helpers/databases.js';
+import { recordEvents } from '../helpers/events.js';
+import { onEachAdapter, onEachDatabase, onEachDatabaseAndAdapter } from '../helpers/matrix.js';
+
+@Injectable()
+class OnlyAlice implements CanActivate {
+  canActivate(context: ExecutionContext) {
+    return context.switchToHttp().getRequest<{ user?: { userId: string } }>().user?.userId === 'alice';
+  }
+}
+
+const POLICIES = { LONG: { refreshTokenLifetime: '30d' }, SHORT: { refreshTokenLifetime: '1d' } } as const;
+const OPTIONS = { policies: POLICIES, admin: { guard: [JwtAuthGuard, OnlyAlice] }, cookies: true };
+const CONFIRMED = { confirm: 'END ALL SESSIONS' };
+const DAY = 86_400_000;
+
+type Listed = { sessions: { id: string; user_id: string; type: string }[]; next: string | null };
+
+onEachDatabaseAndAdapter((databaseName, adapter) => {
+  let app: TestApp;
+  let rows: Repository<SessionEntity>;
+  let alice: { access: string; refresh: string; session_id: string };
+
+  beforeAll(async () => {
+    app = await startApp({ databaseName, adapter, options: OPTIONS });
+    rows = app.get(getRepositoryToken(SessionEntity) as string);
+  });
+  afterAll(() => app?.close());
+  beforeEach(async () => {
+    await rows.clear();
+    alice = await login('alice');
+  });
+
+  const login = async (username: string, session = 'LONG') => {
+    const body = { username, password: `${username}-password`, secret_key: SECRET_KEY, session };
+    return (await app.post('login/', body)).body as typeof alice;
+  };
+  const make = async (userId: string, count: number, type = 'LONG') => {
+    const sessions: string[] = [];
+    for (let at = 0; at < count; at++)
+      sessions.push((await app.get(SessionService).create(userId, { type })).session.id);
+    return sessions;
+  };
+  const ask = (method: string, route: string, access = alice.access, body?: unknown) =>
+    app.request(method, `/api/session/admin/${route}`, { body, headers: bearer(access) });
+  const listed = async (query = '') => (await ask('GET', `sessions${query}`)).body as Listed;
+  const idsOf = (page: Listed) => page.sessions.map(({ id }) => id);
+  /** Of two in one millisecond, as the ids have it. */
+  const latestFirst = (ids: string[]) => [...ids].sort().reverse();
+  const refusal = ({ status, body }: Answer) => [status, body.code];
+
+  test('nobody gets in but whom the guard lets pass', async () => {
+    const bob = await login('bob');
+    const routes = [
+      ['GET', 'sessions'],
+      ['DELETE', `sessions/${alice.session_id}`],
+      ['DELETE', 'users/alice/sessions'],
+      ['POST', 'sessions/end-all'],
+      ['GET', 'figures'],
+    ];
+    for (const [method, route] of routes) {
+      const body = method === 'POST' ? CONFIRMED : undefined;
+      expect([route, ...refusal(await ask(method, route, 'nonsense', body))]).toEqual([route, 401, 'token_not_valid']);
+      expect((await app.request(method, `/api/session/admin/${route}`, { body })).status).toBe(401);
+      expect((await ask(method, route, bob.access, body)).status).toBe(403);
+    }
+    expect(await rows.count()).toBe(2);
+  });
+
+  test('from a browser, only with the header that shows who sends it', async () => {
+    const body = { username: 'alice', password: 'alice-password', session: 'LONG' };
+    const { access } = tokensInCookies(await app.post('login/', body, ASKS_FOR_COOKIES));
+    const cookie = cookieHeader([ACCESS_COOKIE, access]);
+    const endAll = (headers: object) => app.post('admin/sessions/end-all', CONFIRMED, { ...cookie, ...headers });
+    expect(refusal(await endAll({}))).toEqual([403, 'csrf_failed']);
+    expect(await rows.count()).toBe(2);
+    expect((await endAll(ASKS_FOR_COOKIES)).status).toBe(200);
+  });
+
+  describe('the list', () => {
+    test('shows everybody’s active sessions, the latest first', async () => {
+      const bobs = await make('bob', 2, 'SHORT');
+      await rows.update({ id: bobs[0] }, { expiresAt: new Date(1000) });
+      const answer = await ask('GET', 'sessions');
+      expect([answer.status, answer.headers.get('cache-control')]).toEqual([200, 'no-store']);
+      expect(answer.body).toEqual({
+        sessions: [
+          expect.objectContaining({ user_id: 'bob', id: bobs[1], type: 'SHORT' }),
+          {
+            user_id: 'alice',
+            id: alice.session_id,
+            type: 'LONG',
+            device: null,
+            browser: null,
+            os: null,
+            kind: 'other',
+            ip_address: '127.0.0.1',
+            info: 'node',
+            created_at: expect.stringMatching(/Z$/) as unknown,
+            last_update: expect.any(String) as unknown,
+            expires_at: expect.any(String) as unknown,
+          },
+        ],
+        next: null,
+      });
+    });
+
+    test('of one user, one type, since a time, and all three at once', async () => {
+      const [early, late] = [await make('Bob', 2), await make('bob', 3)];
+      const short = await make('bob', 1, 'SHORT');
+      const lateBegin = (await rows.findOneByOrFail({ id: late[0] })).createdAt.toISOString();
+      expect(idsOf(await listed('?user=Bob'))).toEqual(latestFirst(early));
+      expect(idsOf(await listed('?type=short'))).toEqual(short);
+      expect(idsOf(await listed(`?since=${lateBegin}&user=bob`))).toEqual(latestFirst([...short, ...late]));
+      expect(idsOf(await listed(`?since=${lateBegin}&user=bob&type=SHORT`))).toEqual(short);
+      expect(idsOf(await listed(`?user=${encodeURIComponent("' OR 1=1 --")}`))).toEqual([]);
+      const later = new Date(Date.now() + DAY).toISOString();
+      expect(idsOf(await listed(`?since=${later}`))).toEqual([]);
+      expect(idsOf(await listed('?since=1969-01-01'))).toHaveLength(7);
+    });
+
+    test('goes on where the page before ended, whatever begins and ends meanwhile', async () => {
+      const before = [alice.session_id, ...(await make('bob', 11))];
+      const seen: string[] = [];
+      let next: string | null = '';
+      for (let page = 0; next !== null; page++) {
+        const answer: Listed = await listed(`?limit=4${next && `&after=${next}`}`);
+        seen.push(...idsOf(answer));
+        next = answer.next;
+        await make('carol', 3);
+        if (page === 0) await app.get(SessionService).destroy(next as string);
+        expect(page).toBeLessThan(4);
+      }
+      expect(seen).toEqual(latestFirst(before));
+    });
+
+    test.each([
+      ['?usr=bob', 'usr', /user, type, since, after, limit/],
+      ['?user=a&user=b', 'user', /once/],
+      ['?user=', 'user', /user id/],
+      ['?user=%00', 'user', /user id/],
+      ['?since=yesterday', 'since', /2026-11-24/],
+      ['?since=2026-13-45', 'since', /2026-11-24/],
+      ['?after=5', 'after', /next/],
+      ['?limit=0', 'limit', /1 to 200/],
+      ['?limit=1e2', 'limit', /1 to 200/],
+      ['?limit=201', 'limit', /1 to 200/],
+      ['?constructor=1', 'constructor', /not known/i],
+    ])('%s is refused with its name', async (query, field, fault) => {
+      const { status, body } = await ask('GET', `sessions${query}`);
+      expect([status, body.code, Object.keys(body.errors)]).toEqual([400, 'validation_failed', [field]]);
+      expect(body.errors[field][0]).toMatch(fault);
+    });
+
+    test('a type that is not known is refused', async () => {
+      expect(refusal(await ask('GET', 'sessions?type=WEB'))).toEqual([400, 'invalid_session_type']);
+    });
+  });
+
+  test('ends one session', async () => {
+    const [id] = await make('bob', 1);
+    const events = recordEvents(app);
+    expect((await ask('DELETE', `sessions/${id}`)).status).toBe(204);
+    expect(events).toMatchObject([
+      { name: 'session.revoked', event: { sessionId: id, userId: 'bob', reason: 'admin' } },
+      { name: 'session.ended', event: { session: { id }, reason: 'admin' } },
+    ]);
+    expect(refusal(await ask('DELETE', `sessions/${id}`))).toEqual([404, 'session_not_found']);
+    expect(refusal(await ask('DELETE', 'sessions/nonsense'))).toEqual([404, 'session_not_found']);
+  });
+
+  test('ends all of a user, whatever the id looks like', async () => {
+    const names = ['bob', 'a/b c?&%', '{"a":1}', 'Bob'];
+    for (const name of names) await make(name, 2);
+    for (const name of names) {
+      const { status, body } = await ask('DELETE', `users/${encodeURIComponent(name)}/sessions`);
+      expect([name, status, body]).toEqual([name, 200, { ended: 2 }]);
+    }
+    expect((await ask('DELETE', 'users/nobody/sessions')).body).toEqual({ ended: 0 });
+    expect(await rows.count()).toBe(1);
+  });
+
+  test('ends everybody’s, where it is confirmed', async () => {
+    const bob = await login('bob');
+    for (const body of [undefined, {}, { confirm: true }, { confirm: 'yes' }, { confirm: ['END ALL SESSIONS'] }]) {
+      const { status, body: answer } = await ask('POST', 'sessions/end-all', alice.access, body);
+      expect([status, answer.errors]).toEqual([400, { confirm: ['Must be «END ALL SESSIONS».'] }]);
+    }
+    expect(await rows.count()).toBe(2);
+    expect(await ask('POST', 'sessions/end-all', alice.access, CONFIRMED)).toMatchObject({ body: { ended: 2 } });
+    for (const { access, refresh } of [alice, bob]) {
+      expect(refusal(await ask('GET', 'sessions', access))).toEqual([401, 'token_not_valid']);
+      const again = { refresh, session: 'LONG', secret_key: SECRET_KEY };
+      expect((await app.post('refresh/', again)).status).toBe(401);
+    }
+    expect((await login('alice')).access).toBeDefined();
+  });
+});
+
+onEachDatabase((databaseName) => {
+  let database: TestDatabase;
+  const apps: TestApp[] = [];
+  const started = async (options: TestAppOptions['options']) => {
+    const app = await startApp({ database, options: { policies: POLICIES, ...options } });
+    apps.push(app);
+    return app;
+  };
+  beforeEach(async () => {
+    database = await createDatabase(databaseName);
+  });
+  afterEach(async () => {
+    for (const app of apps.splice(0)) await app.close();
+    await database.drop();
+  });
+
+  const create = async (app: TestApp, count: number, type = 'LONG') => {
+    const service = app.get(SessionService);
+    for (let at = 0; at < count; at++) await service.create(`user ${at}`, { type });
+  };
+  const figures = (app: TestApp) => app.get(DailyCounts).figures();
+  const countsOf = (app: TestApp) =>
+    app.get<Repository<SessionDailyCountEntity>>(getRepositoryToken(SessionDailyCountEntity) as string);
+  const today = () => new Date().toISOString().slice(0, 10);
+
+  test('everybody’s sessions end in batches while others log in, and those that come later live', async () => {
+    const app = await started({});
+    await create(app, 450);
+    const service = app.get(SessionService);
+    const during = { stop: false, made: 0 };
+    const logins = (async () => {
+      for (; !during.stop; during.made++) await service.create('busy', { type: 'SHORT' });
+    })();
+    const ended = await app.get(SessionAdministration).endAll();
+    during.stop = true;
+    await logins;
+    const left = await app.get<Repository<SessionEntity>>(getRepositoryToken(SessionEntity) as string).find();
+    expect(left.filter(({ type }) => type === 'LONG')).toEqual([]);
+    expect(ended + left.length).toBe(450 + during.made);
+    expect(during.made).toBeGreaterThan(1);
+    const [later] = (await app.get(SessionAdministration).list({ limit: 1 })).sessions;
+    expect(later.userId).toBe('busy');
+  });
+
+  test('figures of each day, by type and reason, without a look at the sessions', async () => {
+    const app = await started({ admin: { guard: OnlyAlice }, cleanup: false });
+    await create(app, 3);
+    await create(app, 4, 'SHORT');
+    const service = app.get(SessionService);
+    await service.destroyAll('user 0', { type: 'LONG' });
+    await service.destroyAll('user 1', { reason: 'admin' });
+    await app
+      .get<Repository<SessionEntity>>(getRepositoryToken(SessionEntity) as string)
+      .update({ userId: 'user 3' }, { expiresAt: new Date(1000) });
+    await app.get(SessionCleanup).run();
+    await app.get(DailyCounts).flush();
+    const { days } = await figures(app);
+    expect(await figures(app)).toEqual({
+      active: { LONG: 1, SHORT: 2 },
+      days: [{ day: today(), logins: { LONG: 3, SHORT: 4 }, endings: { destroyed: 1, admin: 2, expired: 1 } }],
+    });
+    await create(app, 2);
+    await app.get(DailyCounts).flush();
+    expect((await figures(app)).days[0].logins.LONG).toBe(days[0].logins.LONG + 2);
+  });
+
+  test('a recount finds what was lost', async () => {
+    const app = await started({ dailyCounts: true });
+    await create(app, 3);
+    await app.get(DailyCounts).flush();
+    await countsOf(app).delete({ kind: 'created' });
+    await create(app, 2, 'SHORT');
+    expect((await figures(app)).active).toEqual({});
+    await app.get(DailyCounts).recount();
+    expect((await figures(app)).active).toEqual({ LONG: 3, SHORT: 2 });
+  });
+
+  // The memory of an embedded database is one application's.
+  if (!databaseName.startsWith('sql')) {
+    test('what is there when counting begins is counted once', async () => {
+      const without = await started({});
+      await create(without, 5);
+      const counting = [await started({ dailyCounts: true }), await started({ dailyCounts: true })];
+      expect(await figures(counting[0])).toEqual({ active: { LONG: 5 }, days: [] });
+      await Promise.all(counting.map((app) => create(app, 3, 'SHORT')));
+      await Promise.all(counting.map((app) => app.get(DailyCounts).flush()));
+      expect((await figures(counting[1])).active).toEqual({ LONG: 5, SHORT: 6 });
+      // By a process that does not count.
+      await without.get(SessionAdministration).endAll();
+      await create(without, 1);
+      expect((await figures(counting[0])).active).toEqual({ LONG: 5, SHORT: 6 });
+      await counting[0].get(DailyCounts).recount();
+      expect((await figures(counting[1])).active).toEqual({ LONG: 1, SHORT: 0 });
+      expect((await figures(counting[1])).days).toEqual([{ day: today(), logins: { SHORT: 6 }, endings: {} }]);
+    });
+  }
+
+  test('counts that cannot be written are kept until they can, and none is lost at shutdown', async () => {
+    const app = await started({ dailyCounts: true });
+    const rename = (from: string, to: string) => app.get(DataSource).query(`ALTER TABLE ${from} RENAME TO ${to}`);
+    await create(app, 2);
+    await rename('session_daily_count', 'away');
+    await app.get(DailyCounts).flush();
+    await create(app, 1);
+    await rename('away', 'session_daily_count');
+    await app.get(DailyCounts).flush();
+    expect((await figures(app)).active).toEqual({ LONG: 3 });
+    if (databaseName.startsWith('sql')) return;
+    await create(app, 4);
+    await apps.pop()?.close();
+    expect((await figures(await started({ dailyCounts: true }))).active).toEqual({ LONG: 7 });
+  });
+
+  test('an application that is not asked to counts nothing', async () => {
+    const app = await started({});
+    await create(app, 1);
+    await app.get(DailyCounts).flush();
+    expect(await countsOf(app).count()).toBe(0);
+  });
+});
+
+onEachAdapter((databaseName, adapter) => {
+  test('there are no such routes without the option', async () => {
+    const app = await startApp({ databaseName, adapter });
+    try {
+      const { access } = await app.login();
+      const answer = await app.request('GET', '/api/session/admin/sessions', { headers: bearer(access) });
+      expect(answer.status).toBe(404);
+    } finally {
+      await app.close();
+    }
+  });
+
+  test.each([{}, { guard: [] }, { guard: undefined }, { guard: ['admin'] }])(
+    'nor with %j, which is refused at the start',
+    async (admin) => {
+      const options = { admin } as unknown as TestAppOptions['options'];
+      await expect(startApp({ databaseName, adapter, options })).rejects.toThrow(/admin\.guard: is missing/);
+    },
+  );
+
+  test('a class of the application’s has routes of its own beside them', async () => {
+    class OurAdmin extends AdminSessionsController {}
+    const options = { admin: { guard: OnlyAlice, controller: OurAdmin } };
+    const app = await startApp({ databaseName, adapter, options });
+    try {
+      expect((await app.request('GET', '/api/session/admin/figures')).status).toBe(403);
+    } finally {
+      await app.close();
+    }
+  });
+});
