@@ -1,5 +1,7 @@
 import type { Type } from '@nestjs/common';
-import { ApiHeader, ApiOperation, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
+import { ApiHeader, ApiOperation, ApiQuery, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
+import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
+import { END_ALL } from '../admin/admin-sessions.dto.js';
 import { DevicesController } from '../devices/devices.controller.js';
 import { MOST_LISTED_IDS } from '../http/session-management.dto.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
@@ -16,6 +18,8 @@ export interface DocumentSessionsOptions {
   management?: Type<SessionManagementController>;
   /** As the module's option: true, or the class. Default: false. */
   devices?: boolean | Type<DevicesController>;
+  /** True where the module's option `admin` is set, or its class. Default: false. */
+  admin?: boolean | Type<AdminSessionsController>;
   /** True where the module's option `cookies` is on. Default: false. */
   cookies?: boolean;
 }
@@ -32,6 +36,8 @@ interface RouteDocument {
   readonly optional?: readonly string[];
   /** What is sent in headers, with what it is. */
   readonly headers?: Readonly<Record<string, string>>;
+  /** What may be said in the query. */
+  readonly query?: Readonly<Record<string, Schema>>;
   /** Absent where it is 204. */
   readonly answer?: Schema;
   /** Beside those that every route has. */
@@ -154,6 +160,19 @@ const NAMED: Schema = {
   ...object({ name: text('As the user agent says it'), version: { type: 'string', nullable: true } }),
   nullable: true,
 };
+const DESCRIBED: Record<string, Schema> = {
+  id: SESSION_ID,
+  type: SESSION,
+  device: text("The device's name, as it said it", { nullable: true }),
+  browser: NAMED,
+  os: NAMED,
+  kind: text('The kind of device', { enum: ['mobile', 'tablet', 'pc', 'tv', 'bot', 'other'] }),
+  ip_address: text('The last one known', { nullable: true }),
+  info: text('What the client said of itself at login'),
+  created_at: text('In UTC', TIME),
+  last_update: text('In UTC', TIME),
+  expires_at: text('In UTC', TIME),
+};
 const ENDED = object({ ended: { type: 'integer', description: 'How many sessions have been ended' } });
 
 /** By the names of the methods of `SessionManagementController`. */
@@ -164,17 +183,7 @@ const MANAGEMENT_ROUTES: Record<string, RouteDocument> = {
     answer: {
       type: 'array',
       items: object({
-        id: SESSION_ID,
-        type: SESSION,
-        device: text("The device's name, as it said it", { nullable: true }),
-        browser: NAMED,
-        os: NAMED,
-        kind: text('The kind of device', { enum: ['mobile', 'tablet', 'pc', 'tv', 'bot', 'other'] }),
-        ip_address: text('The last one known', { nullable: true }),
-        info: text('What the client said of itself at login'),
-        created_at: text('In UTC', TIME),
-        last_update: text('In UTC', TIME),
-        expires_at: text('In UTC', TIME),
+        ...DESCRIBED,
         current: { type: 'boolean', description: 'Whether it is the one that asks' },
       }),
     },
@@ -244,6 +253,55 @@ const DEVICE_ROUTES: Record<string, RouteDocument> = {
   },
 };
 
+const COUNT: Schema = { type: 'integer' };
+const COUNTS: Schema = { type: 'object', additionalProperties: COUNT };
+
+/** By the names of the methods of `AdminSessionsController`; the access token is what most guards ask for. */
+const ADMIN_ROUTES: Record<string, RouteDocument> = {
+  list: {
+    summary: "Everybody's active sessions, the latest begun first, a page at a time",
+    needs: 'access token',
+    query: {
+      user: text('The id of a user'),
+      type: SESSION,
+      since: text('Begun then or later', TIME),
+      limit: { ...COUNT, minimum: 1, maximum: 200, default: 50 },
+      after: text('What `next` of the page before was', { format: 'uuid' }),
+    },
+    answer: object({
+      sessions: { type: 'array', items: object({ user_id: text('The id of the user'), ...DESCRIBED }) },
+      next: text('Where the next page begins', { nullable: true }),
+    }),
+    errors: { 400: ['validation_failed', 'invalid_session_type'] },
+  },
+  delete: {
+    summary: 'Ends one session, whoever’s it is',
+    needs: 'access token',
+    errors: { 404: ['session_not_found'] },
+  },
+  deleteOfUser: { summary: 'Ends all sessions of a user', needs: 'access token', answer: ENDED, errors: {} },
+  endAll: {
+    summary: "Ends everybody's sessions",
+    needs: 'access token',
+    body: { confirm: text('That it is meant', { enum: [END_ALL] }) },
+    answer: ENDED,
+    errors: { 400: ['validation_failed'] },
+  },
+  figures: {
+    summary: 'Active sessions by type, and the logins and endings of each day',
+    needs: 'access token',
+    query: { days: { ...COUNT, minimum: 1, maximum: 366, default: 30 } },
+    answer: object({
+      active: COUNTS,
+      days: {
+        type: 'array',
+        items: object({ day: text('In UTC', { format: 'date' }), logins: COUNTS, endings: COUNTS }),
+      },
+    }),
+    errors: { 400: ['validation_failed'] },
+  },
+};
+
 /** What a login to a permanent type answers. */
 const DEVICE_LOGIN = object({ token: ACCESS, permanent_token: REFRESH, device_id: SESSION_ID });
 
@@ -303,6 +361,11 @@ export function documentSessions(
   if (deviceRoutes) {
     for (const [name, route] of Object.entries(DEVICE_ROUTES)) documentRoute(deviceRoutes, name, route, options);
   }
+  const { admin = false } = options;
+  const adminRoutes = admin === true ? AdminSessionsController : admin;
+  if (adminRoutes) {
+    for (const [name, route] of Object.entries(ADMIN_ROUTES)) documentRoute(adminRoutes, name, route, options);
+  }
   documentPublicKeys(controller);
 }
 
@@ -341,6 +404,8 @@ function documentRoute(
     apply(ApiHeader(TRANSPORT));
     apply(errorResponse(403, ['csrf_failed']));
   }
+  for (const [field, schema] of Object.entries(route.query ?? {}))
+    apply(ApiQuery({ name: field, required: false, schema }));
   for (const [header, description] of Object.entries(route.headers ?? {}))
     apply(ApiHeader({ name: header, description }));
   const begins = options.devices && (route === ROUTES.login || route === ROUTES.reauthenticate);

@@ -10,6 +10,7 @@ import { newSessionId } from '../../lib/session/session-id.js';
 import { SessionStore } from '../../lib/session/session.store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
+import { SessionDailyCountEntity } from '../../lib/figures/session-daily-count.entity.js';
 import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
 import type { TestDatabase } from '../helpers/databases.js';
 
@@ -52,7 +53,7 @@ export interface TestProcess {
 }
 
 /** The tables that a DataSource of these tests knows: all. */
-const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity];
+const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity, SessionDailyCountEntity];
 
 export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000, maxEntries: 10_000 };
 export const ACCEPTED_AFTER_END = 310_000;

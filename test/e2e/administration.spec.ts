@@ -1,10 +1,12 @@
+import { rmSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type CanActivate, type ExecutionContext, Injectable } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Injectable, type Type } from '@nestjs/common';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import {
   AdminSessionsController,
   DailyCounts,
   JwtAuthGuard,
+  type Session,
   SessionAdministration,
   SessionCleanup,
   SessionDailyCountEntity,
@@ -13,6 +15,7 @@ import {
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
+import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { ACCESS_COOKIE, ASKS_FOR_COOKIES, cookieHeader, tokensInCookies } from '../helpers/cookies.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { recordEvents } from '../helpers/events.js';
@@ -29,6 +32,12 @@ const POLICIES = { LONG: { refreshTokenLifetime: '30d' }, SHORT: { refreshTokenL
 const OPTIONS = { policies: POLICIES, admin: { guard: [JwtAuthGuard, OnlyAlice] }, cookies: true };
 const CONFIRMED = { confirm: 'END ALL SESSIONS' };
 const DAY = 86_400_000;
+
+interface Report {
+  all(userId: string): AsyncIterable<Session>;
+  lockOut(userId: string): Promise<number>;
+  active(): Promise<Record<string, number>>;
+}
 
 type Listed = { sessions: { id: string; user_id: string; type: string }[]; next: string | null };
 
@@ -335,6 +344,39 @@ onEachDatabase((databaseName) => {
 });
 
 onEachAdapter((databaseName, adapter) => {
+  test('the guard and the report of the documents do what they say', async () => {
+    const folder = folderForBlocks();
+    try {
+      const block = (file: string) => importBlock(folder, 'docs/administration.md', file);
+      const { AdministratorGuard } = (await block('administrator.guard.ts')) as {
+        AdministratorGuard: Type<CanActivate>;
+      };
+      const { SessionsReport } = (await block('sessions.report.ts')) as { SessionsReport: Type<Report> };
+      const options = { admin: { guard: [JwtAuthGuard, AdministratorGuard] } };
+      const app = await startApp({ databaseName, adapter, options, providers: [SessionsReport] });
+      try {
+        const create = (role: string) => app.get(SessionService).create(role, { type: 'LONG', claims: { role } });
+        const statuses = [];
+        for (const role of ['administrator', 'user']) {
+          const { access } = await create(role);
+          statuses.push((await app.request('GET', '/api/session/admin/figures', { headers: bearer(access) })).status);
+        }
+        expect(statuses).toEqual([200, 403]);
+        const report = app.get(SessionsReport);
+        const listed: string[] = [];
+        for await (const { userId } of report.all('user')) listed.push(String(userId));
+        expect(listed).toEqual(['user']);
+        expect(await report.lockOut('user')).toBe(1);
+        await app.get(DailyCounts).flush();
+        expect(await report.active()).toEqual({ LONG: 1 });
+      } finally {
+        await app.close();
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   test('there are no such routes without the option', async () => {
     const app = await startApp({ databaseName, adapter });
     try {

@@ -232,7 +232,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const dataSource = app.get(DataSource);
     const tables = dataSource.entityMetadatas.map(({ tablePath }) => dataSource.driver.escape(tablePath));
     const stored = JSON.stringify(await Promise.all(tables.map((table) => dataSource.query(`SELECT * FROM ${table}`))));
-    expect(tables).toHaveLength(4);
+    expect(tables).toHaveLength(5);
     expect(stored).toContain(decoded(handedOut[0], 1).sid);
     for (const token of handedOut) {
       const [, claims, signature] = token.split('.');

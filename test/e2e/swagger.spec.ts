@@ -1,6 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
-import { DevicesController, PERMANENT_DEVICE, SessionsController } from 'nestjs-multisession';
+import {
+  AdminSessionsController,
+  DevicesController,
+  JwtAuthGuard,
+  PERMANENT_DEVICE,
+  SessionsController,
+} from 'nestjs-multisession';
 import { documentSessions } from 'nestjs-multisession/swagger';
 import { bearer, startApp, type TestApp } from '../helpers/app.js';
 
@@ -28,6 +34,33 @@ test('documentSessions tells of devices where they are there', async () => {
       'refresh,access,session_id',
       'token,permanent_token,device_id',
     ]);
+  } finally {
+    await app.close();
+  }
+});
+
+test('documentSessions tells of administrators’ routes where they are there', async () => {
+  class Admin extends AdminSessionsController {}
+  class Sessions extends SessionsController {}
+  const options = { controller: Sessions, path: 'api/session', admin: { guard: JwtAuthGuard, controller: Admin } };
+  const app = await startApp({ options });
+  try {
+    documentSessions(Sessions, { admin: Admin });
+    const { paths } = SwaggerModule.createDocument(app.app, new DocumentBuilder().addBearerAuth().build());
+    const { get: list } = paths['/api/session/admin/sessions'] as any;
+    const { access } = await app.login();
+    const named = list.parameters.map(({ name, in: place }: any) => `${place} ${name}`);
+    expect(named).toEqual(['query user', 'query type', 'query since', 'query limit', 'query after']);
+    const { status, body } = await app.request('GET', '/api/session/admin/sessions', { headers: bearer(access) });
+    const { properties } = list.responses['200'].content['application/json'].schema;
+    expect([status, Object.keys(properties as object)]).toEqual([200, Object.keys(body as object)]);
+    expect(Object.keys(properties.sessions.items.properties as object).sort()).toEqual(
+      Object.keys(body.sessions[0] as object).sort(),
+    );
+    const { post: endAll } = paths['/api/session/admin/sessions/end-all'] as any;
+    const { confirm } = endAll.requestBody.content['application/json'].schema.properties;
+    const confirmed = await app.post('admin/sessions/end-all', { confirm: confirm.enum[0] }, bearer(access));
+    expect([confirmed.status, confirmed.body]).toEqual([200, { ended: 1 }]);
   } finally {
     await app.close();
   }
