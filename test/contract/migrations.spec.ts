@@ -258,7 +258,9 @@ onEachDatabase((name) => {
     // Everybody's latest sessions: from the end of the index of ids, until there are enough.
     const [latest] = (await log.during(() => store.page({}, 10))).statements;
     const plan = JSON.stringify(await dataSource.query(`${explain} ${latest.query}`, latest.parameters));
-    expect(plan).toMatch(/USING INDEX sqlite_autoindex_user_session_1|"key":"PRIMARY"|Index Scan Backward using [\\"]*PK_/);
+    expect(plan).toMatch(
+      /USING INDEX sqlite_autoindex_user_session_1|"key":"PRIMARY"|Index Scan Backward using [\\"]*PK_/,
+    );
     expect(plan).not.toMatch(/TEMP B-TREE|filesort|Sort/);
   });
 
