@@ -19,6 +19,7 @@ module.exports = {
     room('errors-know-nobody', '^lib/multi-session\\.errors\\.ts$', '^$'),
     room('option-check-knows-errors', '^lib/option-check\\.ts$', '^lib/multi-session\\.errors\\.ts$'),
     room('database-below-all', '^lib/database/', '^lib/(database/|multi-session\\.errors)'),
+    room('telemetry-knows-nobody', '^lib/telemetry/', '^lib/telemetry/'),
     room('token-knows-nobody', '^lib/token/', '^lib/(token/|option-check|multi-session\\.errors)'),
     room(
       'revocation-knows-nobody',
@@ -29,9 +30,13 @@ module.exports = {
     room(
       'session-below-http',
       '^lib/session/',
-      '^lib/(session/|token/|revocation/|database/|option-check|multi-session\\.errors)',
+      '^lib/(session/|token/|revocation/|database/|telemetry/|option-check|multi-session\\.errors)',
     ),
-    room('http-below-module', '^lib/http/', '^lib/(http/|session/|token/|option-check|multi-session\\.errors)'),
+    room(
+      'http-below-module',
+      '^lib/http/',
+      '^lib/(http/|session/|token/|telemetry/|option-check|multi-session\\.errors)',
+    ),
     room('known-devices-know-sessions', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
     room('figures-know-sessions', '^lib/figures/', '^lib/(figures/|session/|database/)'),
     room(

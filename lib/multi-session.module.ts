@@ -57,6 +57,7 @@ import { SessionService } from './session/session.service.js';
 import { SessionStore } from './session/session.store.js';
 import { sessionPolicyToken } from './session/session-policy.service.js';
 import { UserAuthenticator } from './session/user-authenticator.js';
+import { Telemetry } from './telemetry/telemetry.js';
 import { AccessTokens } from './token/access-token.js';
 import { Keyring } from './token/keyring.js';
 import { RefreshTokens } from './token/refresh-token.js';
@@ -115,6 +116,7 @@ export class MultiSessionModule
   @Inject(ManagedKeys) private readonly keys!: ManagedKeys;
   @Inject(KnownDevices) private readonly devices!: KnownDevices;
   @Inject(DailyCounts) private readonly counts!: DailyCounts;
+  @Inject(Telemetry) private readonly telemetry!: Telemetry;
 
   /** With the options at hand; the session types are those of `policies`. */
   static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
@@ -164,6 +166,7 @@ export class MultiSessionModule
     await this.blacklist.stop();
     await this.keys.stop();
     await this.counts.flushLast();
+    this.telemetry.stop();
   }
 }
 
@@ -323,6 +326,17 @@ const PROVIDERS: Provider[] = [
     inject: [CONFIG, Database, Blacklist, Clock, SessionPolicies],
   },
   {
+    provide: Telemetry,
+    useFactory: (events: SessionEvents, blacklist: Blacklist) => {
+      const telemetry = new Telemetry();
+      events.on('session.created', ({ session }) => telemetry.sessionCreated(session.type));
+      events.on('session.ended', ({ session, reason }) => telemetry.sessionEnded(session.type, reason));
+      telemetry.observe(blacklist);
+      return telemetry;
+    },
+    inject: [SessionEvents, Blacklist],
+  },
+  {
     provide: ConfirmedGenerations,
     useFactory: (store: SessionStore) => new ConfirmedGenerations((batch) => store.confirm(batch)),
     inject: [SessionStore],
@@ -349,6 +363,7 @@ const PROVIDERS: Provider[] = [
       blacklist: Blacklist,
       confirmed: ConfirmedGenerations,
       events: SessionEvents,
+      telemetry: Telemetry,
       clock: Clock,
       moduleRef: ModuleRef,
     ) =>
@@ -360,6 +375,7 @@ const PROVIDERS: Provider[] = [
         blacklist,
         confirmed,
         events,
+        telemetry,
         clock,
         accessTokens: new AccessTokens(keyring, config.tokens, () => clock.now()),
         refreshTokens: new RefreshTokens(keyring, config.tokens),
@@ -374,6 +390,7 @@ const PROVIDERS: Provider[] = [
       Blacklist,
       ConfirmedGenerations,
       SessionEvents,
+      Telemetry,
       Clock,
       ModuleRef,
     ],
@@ -428,6 +445,7 @@ const EXPORTED = [
   AdminGuards,
   DailyCounts,
   SessionAdministration,
+  Telemetry,
   KnownDevices,
   HTTP_CONFIG,
   LOGIN_GUARDS,

@@ -1,4 +1,4 @@
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Inject, Injectable, Optional } from '@nestjs/common';
 import { HttpAdapterHost, Reflector } from '@nestjs/core';
 import {
   MultiSessionError,
@@ -8,6 +8,7 @@ import {
 } from '../multi-session.errors.js';
 import type { CurrentSession } from '../session/session.js';
 import { SessionService } from '../session/session.service.js';
+import { Telemetry } from '../telemetry/telemetry.js';
 import { accessTokenOf, sessionOfCookies } from './bearer.js';
 import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES, RECENT_LOGIN } from './decorators.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
@@ -38,6 +39,7 @@ interface RouteRules {
  */
 @Injectable()
 export class JwtAuthGuard implements CanActivate {
+  @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
   /** What a route's decorators say never changes, and reading it costs more than the map. */
   private readonly rules = new WeakMap<object, WeakMap<object, RouteRules>>();
 
@@ -101,6 +103,7 @@ export class JwtAuthGuard implements CanActivate {
 
   /** Nest's WebSocket layer tells a client nothing but `WsException`s; the package is there where there are sockets. */
   private refuse(context: ExecutionContext, error: unknown): never | Promise<never> {
+    this.telemetry?.refused('JwtAuthGuard', error);
     if (context.getType<string>() === 'ws' && error instanceof MultiSessionError) {
       return import('@nestjs/websockets').then(({ WsException }) => {
         throw new WsException(error.getResponse());

@@ -1,7 +1,8 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { type CanActivate, type ExecutionContext, Inject, Injectable, Optional } from '@nestjs/common';
 import { SecretKeyInvalidError } from '../multi-session.errors.js';
 import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { Telemetry } from '../telemetry/telemetry.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
 /** The header that may carry the secret key instead of the body's `secret_key`. */
@@ -13,6 +14,7 @@ export const SECRET_KEY_HEADER = 'x-secret-key';
  */
 @Injectable()
 export class SecretKeyGuard implements CanActivate {
+  @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
   // Digests under a key of this process: all of one length, and nothing about a secret can be learnt from the time they take.
   private readonly digestKey = randomBytes(32);
   private readonly digests: readonly Buffer[] | false;
@@ -28,7 +30,13 @@ export class SecretKeyGuard implements CanActivate {
     // Each key is compared, the first match or not.
     const matches = this.digests.map((known) => timingSafeEqual(known, digest));
     if (matches.includes(true)) return true;
-    throw new SecretKeyInvalidError();
+    return this.refuse();
+  }
+
+  protected refuse(): never {
+    const error = new SecretKeyInvalidError();
+    this.telemetry?.refused('SecretKeyGuard', error);
+    throw error;
   }
 
   private digest(text: string): Buffer {
@@ -46,7 +54,7 @@ export class RequiredSecretKeyGuard extends SecretKeyGuard {
   }
 
   override canActivate(context: ExecutionContext): boolean {
-    if (this.config.secretKeys === false) throw new SecretKeyInvalidError();
+    if (this.config.secretKeys === false) this.refuse();
     return super.canActivate(context);
   }
 }

@@ -74,6 +74,11 @@ export class Blacklist {
     return this.entries.size;
   }
 
+  /** How old what is held may be, in milliseconds: since the begin of the last poll that succeeded. Infinity before it. */
+  get lag(): number {
+    return performance.now() - this.freshSince;
+  }
+
   /** Whether the session has ended. To be relied on while `isFresh()`. */
   has(sessionId: string): boolean {
     return this.entries.has(sessionId);

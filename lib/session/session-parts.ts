@@ -1,4 +1,5 @@
 import type { Blacklist } from '../revocation/blacklist.js';
+import type { Telemetry } from '../telemetry/telemetry.js';
 import type { AccessTokens } from '../token/access-token.js';
 import type { RefreshTokens } from '../token/refresh-token.js';
 import type { TokenConfig } from '../token/token.options.js';
@@ -21,6 +22,7 @@ export interface SessionParts {
   readonly refreshTokens: RefreshTokens;
   readonly confirmed: ConfirmedGenerations;
   readonly events: SessionEvents;
+  readonly telemetry: Telemetry;
   readonly clock: Clock;
   /** Looked up at each login and not at start: the application's users may themselves inject the service. */
   readonly authenticator: () => UserAuthenticator | null;

@@ -45,6 +45,16 @@ export class SessionRefresh {
    */
   async refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     if (typeof refreshToken !== 'string') return this.refreshOneOf(refreshToken, options);
+    return this.parts.telemetry.measure('refresh', (say) =>
+      this.refreshOne(refreshToken, options, (verdict) => say({ 'multisession.refresh.verdict': verdict })),
+    );
+  }
+
+  private async refreshOne(
+    refreshToken: string,
+    options: RefreshOptions,
+    judged: (verdict: Verdict['kind']) => void,
+  ): Promise<RefreshedSession> {
     const { policies, refreshTokens, store, clock, confirmed } = this.parts;
     const expected = options.type === undefined ? undefined : policies.named(options.type);
     const token = refreshTokens.read(refreshToken);
@@ -56,7 +66,10 @@ export class SessionRefresh {
 
     let now = clock.now();
     const unread = await this.refreshUnread(policy, token, now, options.client);
-    if (unread) return this.refreshed(unread, policy, now, user);
+    if (unread) {
+      judged(unread.rotated ? 'rotate' : 'keep');
+      return this.refreshed(unread, policy, now, user);
+    }
 
     // A miss of a compare-and-swap means that another request has just changed the row: read it again and judge again.
     for (let attempt = 0; attempt < TRIES; attempt++) {
@@ -65,6 +78,7 @@ export class SessionRefresh {
       if (!row || contradicts(token, row)) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
       const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
       const verdict = policy.judge(row, token, now, seen);
+      judged(verdict.kind);
       const outcome = await this.carryOut(verdict, policy, row, token, now, options.client);
       if (outcome) return this.refreshed(outcome, policy, now, user);
     }

@@ -80,6 +80,18 @@ export class SessionService {
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
     const { type } = this.parts.policies.named(options.type);
+    return this.parts.telemetry.measure('login', (say) => {
+      say({ 'multisession.session.type': type });
+      return this.authenticateAndOpen(type, credentials, options, request);
+    });
+  }
+
+  private async authenticateAndOpen(
+    type: string,
+    credentials: Credentials,
+    options: CreateSessionOptions,
+    request: unknown,
+  ): Promise<IssuedSession> {
     const user = await this.authenticator().authenticate(credentials, request);
     const client = fitClientInfo(options.client ?? {});
     if (!user) {

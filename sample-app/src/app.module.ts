@@ -11,6 +11,7 @@ import type { Environment } from './environment.js';
 import { HealthController } from './health.controller.js';
 import { LoginThrottlerGuard, loginThrottling } from './login-throttler.js';
 import { MeController } from './me.controller.js';
+import { MetricsModule } from './metrics.module.js';
 import { UsersAuthenticator } from './users/users.authenticator.js';
 import { UsersModule } from './users/users.module.js';
 
@@ -19,10 +20,14 @@ const DJANGO_PROVIDERS: Provider[] = [{ provide: APP_FILTER, useClass: DjangoErr
 @Module({})
 export class AppModule {
   /** @param dataSource connected, with all tables in place */
-  static with({ sessions, push, djangoCompat, throttleLogins }: Environment, dataSource: DataSource): DynamicModule {
+  static with(
+    { sessions, push, djangoCompat, throttleLogins, metrics }: Environment,
+    dataSource: DataSource,
+  ): DynamicModule {
     return {
       module: AppModule,
       imports: [
+        ...(metrics ? [MetricsModule.start()] : []),
         TypeOrmModule.forRootAsync({
           useFactory: () => dataSource.options,
           dataSourceFactory: () => Promise.resolve(dataSource),

@@ -21,6 +21,8 @@ export interface Environment {
   readonly demoUsers: readonly DemoUser[];
   readonly djangoCompat: boolean;
   readonly throttleLogins: boolean;
+  /** Whether Prometheus finds something at `/metrics`. */
+  readonly metrics: boolean;
 }
 
 /** Why the application does not start, in words for whoever starts it. */
@@ -57,6 +59,7 @@ export function readEnvironment(variables: Variables): Environment {
     push: variable<RevocationPush | undefined>('REDIS_URL', undefined, readRedisUrl),
     demoUsers: variable('DEMO_USERS', DEMO_USERS, (text) => readDemoUsers(readJson(text))),
     djangoCompat,
+    metrics: variable('METRICS', false, oneOf({ on: true, off: false })),
     throttleLogins: variable('THROTTLE', true, oneOf({ on: true, off: false })),
   };
   if (faults.length > 0) throw new StartError(faults);

@@ -318,6 +318,22 @@ describe('the environment', () => {
     await app.stop();
   });
 
+  test.each(ADAPTERS)(
+    'on %s, METRICS=on shows Prometheus what happens, and without it there is nothing',
+    async (adapter) => {
+      const [measured, plain] = [
+        await start({ METRICS: 'on', HTTP_ADAPTER: adapter }),
+        await start({ HTTP_ADAPTER: adapter }),
+      ];
+      await login(measured);
+      const scraped = await fetch(`${measured.url}/metrics`);
+      expect(scraped.status).toBe(200);
+      expect(await scraped.text()).toMatch(/^multisession_login_duration_count\{\S*\} 1$/m);
+      expect((await fetch(`${plain.url}/metrics`)).status).toBe(404);
+      expect(await measured.stop()).toMatchObject({ code: 0 });
+    },
+  );
+
   test('SESSION_CONFIG replaces the options of the demo, and THROTTLE=off lets any number of logins try', async () => {
     const path = file('options.json', {
       path: 'auth',
@@ -348,6 +364,7 @@ describe('the environment', () => {
     ['PORT', '3000x', /whole number/],
     ['HTTP_ADAPTER', 'koa', /express or fastify; got «koa»/],
     ['THROTTLE', 'no', /on or off/],
+    ['METRICS', '1', /on or off/],
     ['DJANGO_COMPAT', 'yes', /0 or 1/],
     ['DATABASE_URL', 'mongodb://127.0.0.1/test', /begin with postgres:.*got «mongodb:…»/],
     ['DATABASE_URL', 'postgres://', /a host and the name of a database/],
