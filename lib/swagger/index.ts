@@ -1,4 +1,5 @@
-import type { Type } from '@nestjs/common';
+import { RequestMethod, type Type } from '@nestjs/common';
+import { METHOD_METADATA } from '@nestjs/common/constants.js';
 import { ApiHeader, ApiOperation, ApiQuery, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { END_ALL } from '../admin/admin-sessions.dto.js';
@@ -40,6 +41,8 @@ interface RouteDocument {
   readonly query?: Readonly<Record<string, Schema>>;
   /** Absent where it is 204. */
   readonly answer?: Schema;
+  /** Whether it lets nobody in by a cookie. Default: false. */
+  readonly withoutCookies?: boolean;
   /** Beside those that every route has. */
   readonly errors: Partial<Record<number, readonly MultiSessionErrorCode[]>>;
 }
@@ -210,6 +213,7 @@ const MANAGEMENT_ROUTES: Record<string, RouteDocument> = {
   verify: {
     summary: 'Says what a token is worth (RFC 7662)',
     needs: 'secret key',
+    withoutCookies: true,
     body: { token: text('An access or refresh token') },
     answer: { type: 'object', properties: { active: { type: 'boolean' } }, required: ['active'] },
     errors: { 400: ['validation_failed'], 401: ['secret_key_invalid'] },
@@ -221,6 +225,7 @@ const DEVICE_ROUTES: Record<string, RouteDocument> = {
   refresh: {
     summary: 'Gives a new access token for the permanent token in its header',
     needs: 'secret key',
+    withoutCookies: true,
     headers: { 'Permanent-Token': 'The permanent token', 'X-Secret-Key': 'The secret key, where one is set' },
     answer: object({ token: ACCESS }),
     errors: { 400: ['validation_failed'], 401: ['secret_key_invalid', 'token_not_valid', 'session_not_found'] },
@@ -304,6 +309,9 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
 
 /** What a login to a permanent type answers. */
 const DEVICE_LOGIN = object({ token: ACCESS, permanent_token: REFRESH, device_id: SESSION_ID });
+
+/** What is answered where the tokens travel in cookies. */
+const IN_COOKIES = object({ session_id: SESSION_ID });
 
 /** What `JwtAuthGuard` refuses with. */
 const ACCESS_TOKEN_CODES: readonly MultiSessionErrorCode[] = [
@@ -400,7 +408,9 @@ function documentRoute(
   // ApiResponse adds to what is there, so that a second call would say everything twice.
   if (answered.has(handler)) return;
   answered.add(handler);
-  if (options.cookies) {
+  // A GET changes nothing, so no header has to show who sends it.
+  const isGet = Reflect.getMetadata(METHOD_METADATA, handler) === RequestMethod.GET;
+  if (options.cookies && !route.withoutCookies && !isGet) {
     apply(ApiHeader(TRANSPORT));
     apply(errorResponse(403, ['csrf_failed']));
   }
@@ -408,8 +418,7 @@ function documentRoute(
     apply(ApiQuery({ name: field, required: false, schema }));
   for (const [header, description] of Object.entries(route.headers ?? {}))
     apply(ApiHeader({ name: header, description }));
-  const begins = options.devices && (route === ROUTES.login || route === ROUTES.reauthenticate);
-  const schema = begins && route.answer ? { oneOf: [route.answer, DEVICE_LOGIN] } : route.answer;
+  const schema = answerOf(route, options);
   apply(ApiResponse({ status: schema ? 200 : 204, description: 'Done', schema }));
   const errors = {
     ...route.errors,
@@ -419,12 +428,27 @@ function documentRoute(
   for (const [status, codes] of Object.entries(errors)) apply(errorResponse(Number(status), codes));
 }
 
-function bodyOf({ needs, body = {}, optional = [] }: RouteDocument, options: DocumentSessionsOptions): Schema {
+/** Where a session begins, a device has an answer of its own; and tokens that travel in cookies are in no answer. */
+function answerOf(route: RouteDocument, { devices, cookies }: DocumentSessionsOptions): Schema | undefined {
+  if (!route.answer) return undefined;
+  const begins = route === ROUTES.login || route === ROUTES.reauthenticate;
+  const answers = [
+    route.answer,
+    ...(begins && devices ? [DEVICE_LOGIN] : []),
+    ...((begins || route === ROUTES.refresh) && cookies ? [IN_COOKIES] : []),
+  ];
+  return answers.length > 1 ? { oneOf: answers } : route.answer;
+}
+
+function bodyOf(
+  { needs, body = {}, optional = [], withoutCookies }: RouteDocument,
+  options: DocumentSessionsOptions,
+): Schema {
   const { usernameField = 'username', secretKey = true } = options;
   const fields = Object.entries(body).map(([name, schema]) => [name === 'username' ? usernameField : name, schema]);
   const asksSecretKey = needs === 'secret key' && secretKey;
   const secret = { secret_key: text('The secret key; left out where the header X-Secret-Key has it') };
-  const inCookies = options.cookies ? ['refresh', 'secret_key'] : [];
+  const inCookies = options.cookies && !withoutCookies ? ['refresh', 'secret_key'] : [];
   const properties = { ...Object.fromEntries(fields), ...(asksSecretKey && secret) } as Record<string, Schema>;
   return object(properties, [...optional, ...inCookies]);
 }

@@ -4,7 +4,10 @@ import type { Environment } from './environment.js';
 /** What the start prints: where the application is, and how to log in. @param port the one that it listens on */
 export function announcement({ sessions, demoUsers }: Environment, port: number): string {
   const url = `http://127.0.0.1:${port}`;
-  const lines = [`The sample application listens on ${url}, with Swagger UI at ${url}/docs`];
+  const lines = [
+    `The sample application listens on ${url}, with Swagger UI at ${url}/docs`,
+    `Your devices, in a browser: ${url}/`,
+  ];
   const user = demoUsers.find(({ active }) => active);
   if (user) {
     const { username, password } = user;

@@ -12,6 +12,7 @@ import { HealthController } from './health.controller.js';
 import { LoginThrottlerGuard, loginThrottling } from './login-throttler.js';
 import { MeController } from './me.controller.js';
 import { MetricsModule } from './metrics.module.js';
+import { PAGE_OPTIONS, PageController } from './page.controller.js';
 import { UsersAuthenticator } from './users/users.authenticator.js';
 import { UsersModule } from './users/users.module.js';
 
@@ -41,9 +42,10 @@ export class AppModule {
           authenticator: { useExisting: UsersAuthenticator },
         }),
       ],
-      controllers: [MeController, HealthController],
+      controllers: [PageController, MeController, HealthController],
       providers: [
         Draining,
+        { provide: PAGE_OPTIONS, useValue: sessions },
         { provide: APP_GUARD, useClass: LoginThrottlerGuard },
         ...(djangoCompat ? DJANGO_PROVIDERS : []),
       ],

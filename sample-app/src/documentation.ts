@@ -24,6 +24,7 @@ export function serveDocumentation(
     .setTitle('Sample application of nestjs-multisession')
     .setDescription(djangoCompat ? DJANGO_NOTE : '')
     .addBearerAuth()
+    .addCookieAuth('__Host-session-access')
     .build();
   SwaggerModule.setup('docs', app, () => SwaggerModule.createDocument(app, config));
 }

@@ -39,6 +39,8 @@ export function readSessionOptions(
   return {
     secretKey: variables.SESSION_SECRET_KEY || DEMO_SECRET_KEY,
     policies: SHORT_AND_LONG,
+    // The page at / leaves its tokens to the browser.
+    cookies: true,
     ...file,
     jwt: isObject(jwt) ? { ...jwtDefaults, ...jwt } : jwt,
     userIdType: 'number',

@@ -250,7 +250,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   beforeAll(async () => void (app = await start({ HTTP_ADAPTER: adapter })));
 
   test('the documentation has every route with its body, its answers and its errors', async () => {
-    const { paths }: any = await (await fetch(`${app.url}/docs-json`)).json();
+    const { paths, components }: any = await (await fetch(`${app.url}/docs-json`)).json();
     const sessions = Object.entries<any>(paths).filter(([path, { post }]) => post && path.startsWith('/api/session/'));
     expect(Object.keys(paths['/api/session/jwks.json'].get.responses)).toEqual(['200']);
     const summary = sessions.map(([path, { post }]) => [
@@ -259,24 +259,27 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       Object.keys(post.responses).join(),
     ]);
     expect(summary).toEqual([
-      ['login', 'info,password,secret_key,session,username', '200,400,401,409,429,503'],
-      ['refresh', 'refresh,secret_key,session', '200,400,401,503'],
-      ['list', 'session', '200,400,401,503'],
-      ['destroy', 'session_id', '200,400,401,404,503'],
-      ['destroyAllOther', 'refresh,session', '200,400,401,503'],
-      ['logout', 'refresh,secret_key', '200,400,401,503'],
-      ['reauthenticate', 'password,username', '200,400,401,503'],
-      ['sessions/delete-list', 'ids', '200,400,401,404,503'],
+      ['login', 'info,password,secret_key,session,username', '200,400,401,403,409,429,503'],
+      ['refresh', 'refresh,secret_key,session', '200,400,401,403,503'],
+      ['list', 'session', '200,400,401,403,503'],
+      ['destroy', 'session_id', '200,400,401,403,404,503'],
+      ['destroyAllOther', 'refresh,session', '200,400,401,403,503'],
+      ['logout', 'refresh,secret_key', '200,400,401,403,503'],
+      ['reauthenticate', 'password,username', '200,400,401,403,503'],
+      ['sessions/delete-list', 'ids', '200,400,401,403,404,503'],
       ['verify', 'secret_key,token', '200,400,401,503'],
     ]);
     const { responses } = paths['/api/session/refresh'].post;
-    expect(responses['200'].content['application/json'].schema).toMatchObject({ required: ['access'] });
+    const answers = responses['200'].content['application/json'].schema.oneOf;
+    expect(answers.map(({ required }: any) => required)).toEqual([['access'], ['session_id']]);
+    expect(Object.keys(paths['/api/session/sessions'].get.responses)).toEqual(['200', '401', '503']);
     expect(responses['401'].content['application/json'].schema.properties.code.enum).toEqual([
       'secret_key_invalid',
       'token_not_valid',
       'session_not_found',
     ]);
-    expect(paths['/api/session/list'].post.security).toEqual([{ bearer: [] }]);
+    expect(paths['/api/session/list'].post.security).toEqual([{ bearer: [] }, { cookie: [] }]);
+    expect(components.securitySchemes.cookie).toMatchObject({ in: 'cookie', name: '__Host-session-access' });
     expect(paths['/api/me'].get.security).toEqual([{ bearer: [] }]);
 
     const ui = await fetch(`${app.url}/docs`);

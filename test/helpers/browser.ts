@@ -15,7 +15,7 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
  * sites by itself. Every host that ends in `.test` is this machine.
  * @throws where there is no browser: nothing is skipped for it
  */
-export async function launchBrowser(): Promise<BrowserContext> {
+export async function launchBrowser(more: { userAgent?: string } = {}): Promise<BrowserContext> {
   if (!existsSync(CHROMIUM))
     throw new Error(`${CHROMIUM} is not there: install Debian's package chromium, or say in CHROMIUM where one is`);
   const profile = mkdtempSync(join(tmpdir(), 'profile-'));
@@ -24,6 +24,7 @@ export async function launchBrowser(): Promise<BrowserContext> {
   const preferences = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } };
   writeFileSync(join(profile, 'Default/Preferences'), JSON.stringify(preferences));
   const browser = await chromium.launchPersistentContext(profile, {
+    ...more,
     executablePath: CHROMIUM,
     ignoreHTTPSErrors: true,
     args: [
