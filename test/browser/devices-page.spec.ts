@@ -152,6 +152,17 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     await saying(page, 'You are logged out.');
   });
 
+  test('says so where the browser keeps no cookies, and sends no password over plain http', async () => {
+    await start({ cookies: { domain: 'example.com' } });
+    await logIn(page);
+    await saying(page, 'Your browser has not kept the session');
+    await page.goto(`http://page.test:${new URL(app.url).port}/`);
+    told = [];
+    await logIn(page);
+    await saying(page, 'You cannot log in over plain http.');
+    expect(told.filter((line) => line.startsWith('POST'))).toEqual([]);
+  });
+
   test('too many attempts', async () => {
     await start({}, { THROTTLE: 'on' });
     const body = { username: 'alice', password: 'x', session: 'LONG', secret_key: 'demo-secret-key' };

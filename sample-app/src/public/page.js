@@ -15,7 +15,8 @@ const WORDS = {
   unavailable: 'The server cannot answer just now. Try again in a moment.',
   unreachable: 'The server cannot be reached. This page goes on trying.',
   ended: 'You have been logged out. Log in again to go on.',
-  notKept: 'Your browser has not kept the session. Open this page over https, or as localhost.',
+  insecure: 'You cannot log in over plain http. Open this page over https, or as localhost.',
+  notKept: 'Your browser has not kept the session: it does not take the cookies of this page.',
   unknown: 'Something went wrong. Try again.',
 };
 
@@ -53,7 +54,12 @@ let refreshing;
 /** Of all that wait for a new access token, one asks for it. */
 function refresh() {
   const session = localStorage.getItem(SESSION_TYPE);
-  refreshing ??= ask('POST', 'refresh/', { session }).finally(() => (refreshing = undefined));
+  refreshing ??= ask('POST', 'refresh/', { session })
+    .catch((error) => {
+      // The server may not know such a type any more: that is the end of the session too.
+      throw error.status === 400 ? new Refusal(error.code, 401) : error;
+    })
+    .finally(() => (refreshing = undefined));
   return refreshing;
 }
 
@@ -85,6 +91,8 @@ function show(name) {
 }
 
 function showLogin(words = '', isError = false) {
+  updates++;
+  clearTimeout(polling);
   localStorage.removeItem(SESSION_TYPE);
   if ($('confirm').open) $('confirm').close('no');
   $('list').replaceChildren();
@@ -166,6 +174,7 @@ function timesOf({ created_at: created, last_update: used, current }) {
 // ─── Doing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 let polling;
+let updates = 0;
 
 /** Brings the list up to date, now and from then on. @param words what to say where that succeeds */
 async function update(words) {
@@ -175,11 +184,17 @@ async function update(words) {
     if (sections.login.hidden) showLogin();
     return;
   }
+  const mine = ++updates;
   try {
-    showDevices(await askAsUser('GET', 'sessions'));
+    // Nobody looks at a page that is hidden; when it is seen again, it asks at once.
+    const devices = document.hidden ? undefined : await askAsUser('GET', 'sessions');
+    // What was asked later, or has happened since, is newer than this answer.
+    if (mine !== updates) return;
+    if (devices) showDevices(devices);
     if (words !== undefined || $('message').textContent === WORDS.unreachable) say(words ?? '');
     if ($('message').textContent === WORDS.unavailable) say('');
   } catch (error) {
+    if (mine !== updates) return;
     if (error.status === 401) return showLogin(WORDS.ended);
     // A fault of the server logs nobody out.
     say(error.words, true);
@@ -190,7 +205,9 @@ async function update(words) {
 
 /** Runs what a button stands for, and tells what became of it. */
 async function act(button, work) {
-  button.disabled = true;
+  // Not `disabled`, which would take the focus away.
+  if (button.ariaBusy === 'true') return;
+  button.ariaBusy = 'true';
   try {
     await work();
   } catch (error) {
@@ -198,11 +215,13 @@ async function act(button, work) {
     if (error.status === 401 && !sections.devices.hidden) showLogin(WORDS.ended);
     else say(error.words, true);
   } finally {
-    button.disabled = false;
+    button.ariaBusy = 'false';
   }
 }
 
 const logIn = async () => {
+  // No browser would keep the cookies, and the password would travel for all to read.
+  if (!window.isSecureContext) throw new Refusal('insecure');
   const { types, usernameField } = settings;
   const session = $('remember').checked ? types.at(-1) : types[0];
   await ask('POST', 'login/', { [usernameField]: $('username').value, password: $('password').value, session });
@@ -241,7 +260,6 @@ const logOut = async () => {
   await ask('POST', 'logout/', {}).catch((error) => {
     if (error.status !== 401) throw error;
   });
-  clearTimeout(polling);
   showLogin('You are logged out.');
 };
 
@@ -265,6 +283,7 @@ $('end-others').addEventListener('click', (event) => act(event.currentTarget, en
 document.addEventListener('visibilitychange', () => {
   if (document.visibilityState === 'visible') void update();
 });
+window.addEventListener('focus', () => void update());
 window.addEventListener('online', () => void update());
 // Another tab has logged in or out.
 window.addEventListener('storage', ({ key }) => {
