@@ -1,17 +1,10 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type {
-  DataSource,
-  EntityManager,
-  EntityTarget,
-  FindOptionsWhere,
-  ObjectLiteral,
-  QueryRunner,
-  UpdateQueryBuilder,
-} from 'typeorm';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
 import { KeyedMutex } from './keyed-mutex.js';
+import { Statements } from './statements.js';
 
 /** The kinds of database that differ for us. MariaDB is of the kind `mysql`. */
 export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
@@ -74,6 +67,8 @@ export class Database {
   readonly kind: DatabaseKind;
   private readonly logger = new Logger('MultiSession');
   private readonly mutex = new KeyedMutex();
+  /** What is sent for each request. */
+  readonly statements: Statements;
 
   /**
    * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps what it holds
@@ -90,6 +85,7 @@ export class Database {
       ]);
     }
     this.kind = kind;
+    this.statements = new Statements(dataSource, kind !== 'mysql');
   }
 
   /** An SQL expression for `NOW` of this database. */
@@ -101,7 +97,7 @@ export class Database {
   async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
     const deadline = this.newDeadline();
     const once = () => this.onPrimary(deadline, (runner) => work(runner.manager));
-    return this.guarded(() => this.exclusive(() => withRetries(once)));
+    return this.guarded(() => this.exclusive(() => this.withRetries(once)));
   }
 
   /**
@@ -118,32 +114,10 @@ export class Database {
     const attempt = (movedAt = askedAt) => {
       const deadline = this.newDeadline(Math.max(askedAt, movedAt));
       const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
-      return this.guarded(() => this.exclusive(() => withRetries(once)));
+      return this.guarded(() => this.exclusive(() => this.withRetries(once)));
     };
     // Waiting here and not in the pool: one user's logins must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
-  }
-
-  /**
-   * Runs the update and gives the row as it is after it, or null where no row met the condition. @param after what holds of
-   * the row if the update met it, and only then: where the database cannot answer the row, it is read by that
-   */
-  async updateReturning<E extends ObjectLiteral>(
-    manager: EntityManager,
-    query: UpdateQueryBuilder<E>,
-    entity: EntityTarget<E>,
-    after: FindOptionsWhere<E>,
-  ): Promise<E | null> {
-    if (this.kind === 'mysql') {
-      // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
-      await query.execute();
-      return manager.findOneBy<E>(entity, after);
-    }
-    const [sql, parameters] = query.getQueryAndParameters();
-    const answer: unknown = await manager.query(`${sql} RETURNING *`, parameters);
-    // PostgreSQL's driver answers [rows, count] to an update, the SQLite ones the rows.
-    const rows = (this.kind === 'postgres' ? (answer as [ObjectLiteral[]])[0] : answer) as ObjectLiteral[];
-    return rows.length ? this.hydrate(entity, rows[0]) : null;
   }
 
   /** The id condition for a user, byte for byte whatever collation the table has: «bob» is not «Bob», nor «bob ». */
@@ -153,15 +127,6 @@ export class Database {
     // In one character set, since the table's and the connection's may be different.
     const bytes = (text: string) => `CAST(CONVERT(${text} USING utf8mb4) AS BINARY)`;
     return `${equal} AND ${bytes(column)} = ${bytes(`:${parameter}`)}`;
-  }
-
-  private hydrate<E extends ObjectLiteral>(entity: EntityTarget<E>, raw: ObjectLiteral): E {
-    const metadata = this.dataSource.getMetadata(entity);
-    const row = metadata.create() as E;
-    for (const column of metadata.columns) {
-      column.setEntityValue(row, this.dataSource.driver.prepareHydratedValue(raw[column.databaseName], column));
-    }
-    return row;
   }
 
   /** On the monotonic clock. SQLite answers within the process, so there is nobody to wait for. */
@@ -212,9 +177,8 @@ export class Database {
     try {
       // MySQL's lock is taken before the transaction begins, so that what it reads is not older than the lock.
       if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
-      // READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones.
-      await runner.startTransaction(this.kind === 'postgres' ? 'READ COMMITTED' : undefined);
-      if (lockName && this.kind === 'postgres') await this.takeAdvisoryLock(runner, lockName, lock);
+      await runner.startTransaction();
+      if (this.kind === 'postgres') await this.beginOnPostgres(runner, lockName, lock);
       const result = await work(runner.manager);
       await runner.commitTransaction();
       return result;
@@ -250,15 +214,19 @@ export class Database {
       : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
   }
 
-  private async takeAdvisoryLock(runner: QueryRunner, name: string, lock: TransactionLock | undefined): Promise<void> {
-    const key = BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
-    if (lock?.ifHeld !== 'give-up') {
-      // Without parameters, so that both go in one round trip.
+  /** READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones. */
+  private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
+    const begin = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
+    const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
+    if (key && lock?.ifHeld !== 'give-up') {
+      // Without parameters, so that all of it goes in one round trip.
       await runner.query(
-        `SET LOCAL lock_timeout = '${this.lockWait}s'; SELECT pg_advisory_xact_lock('${key}'::bigint)`,
+        `${begin}; SET LOCAL lock_timeout = '${this.lockWait}s'; SELECT pg_advisory_xact_lock('${key}'::bigint)`,
       );
       return;
     }
+    await runner.query(begin);
+    if (!key) return;
     const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
       { taken: boolean },
     ];
@@ -292,6 +260,19 @@ export class Database {
     });
   }
 
+  private async withRetries<T>(once: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await once();
+      } catch (error) {
+        const code = codeOf(error);
+        const isWorthIt = TRY_AGAIN.has(code) || this.statements.giveUpNames(code);
+        if (attempt === TRIES || !isWorthIt) throw error;
+        await sleep(Math.random() * 10 * 2 ** attempt);
+      }
+    }
+  }
+
   /** A driver's fault is the server's: it becomes a 503, and what it said goes to the log alone, without values. */
   private async guarded<T>(work: () => Promise<T>): Promise<T> {
     try {
@@ -318,26 +299,11 @@ async function before<T>(deadline: number, work: () => Promise<T>): Promise<T> {
   return Promise.race([working, tooLate]).finally(() => clearTimeout(timer));
 }
 
-async function withRetries<T>(once: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await once();
-    } catch (error) {
-      if (attempt === TRIES || !isWorthAnotherTry(error)) throw error;
-      await sleep(Math.random() * 10 * 2 ** attempt);
-    }
-  }
-}
-
 /** The driver's own name for the fault, where it has one. */
 function codeOf(error: unknown): string {
   const { code, driverError } = error as { code?: unknown; driverError?: { code?: unknown } };
   const found = driverError?.code ?? code;
   return typeof found === 'string' ? found : '';
-}
-
-function isWorthAnotherTry(error: unknown): boolean {
-  return TRY_AGAIN.has(codeOf(error));
 }
 
 function isProgrammingError(error: unknown): boolean {

@@ -226,7 +226,7 @@ export class SessionService {
 
   private async admitByRow(current: CurrentSession): Promise<CurrentSession> {
     const { store, clock, confirmed } = this.parts;
-    const row = await store.find(current.sessionId);
+    const row = await store.findForCheck(current.sessionId);
     if (!isLiveSessionOf(current, row, clock.now())) throw new TokenNotValidError('access');
     confirmed.note(current.sessionId, current.generation);
     return current;

@@ -1,14 +1,7 @@
-import {
-  Brackets,
-  type EntityManager,
-  type FindOptionsWhere,
-  In,
-  LessThanOrEqual,
-  MoreThan,
-  type UpdateQueryBuilder,
-} from 'typeorm';
+import { Brackets, type EntityManager, In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import type { Database } from '../database/database.js';
+import type { Condition } from '../database/statements.js';
 import { UnavailableError } from '../multi-session.errors.js';
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { RevocationConfig } from '../revocation/revocation.options.js';
@@ -39,6 +32,8 @@ export interface NextGeneration {
 /** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
 export type ChooseEvicted = (active: SessionEntity[]) => SessionEntity[];
 
+const CHECKED = ['userId', 'type', 'expiresAt'] as const;
+
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 /**
@@ -61,7 +56,19 @@ export class SessionStore {
   /** Anything but a uuid as we write it is unknown before any query is sent. */
   async find(id: string): Promise<SessionEntity | null> {
     if (!UUID.test(id)) return null;
-    return this.database.run((manager) => manager.findOneBy(SessionEntity, { id }));
+    const [row] = await this.database.run((manager) =>
+      this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]]),
+    );
+    return row ?? null;
+  }
+
+  /** Of a session no more than each request asks for, where its policy's check is `session`. */
+  async findForCheck(id: string): Promise<Pick<SessionEntity, (typeof CHECKED)[number]> | null> {
+    if (!UUID.test(id)) return null;
+    const [row] = await this.database.run((manager) =>
+      this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]], { only: CHECKED }),
+    );
+    return row ?? null;
   }
 
   /** The user's sessions that have not expired, the earliest created first. */
@@ -167,21 +174,13 @@ export class SessionStore {
     now: number,
     condition: { grace: number; unread?: boolean; withoutBound?: boolean; blacklistParent?: boolean },
   ): Promise<SessionEntity | null> {
-    const update = (manager: EntityManager) =>
-      this.advance(
-        manager,
-        { ...token, parentJti: token.jti, parentGeneration: token.generation },
-        next,
-        now,
-        (query) => {
-          query.andWhere('rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace });
-          if (condition.unread) {
-            query.andWhere('type = :type AND expiresAt = :statedEnd', { type: token.type, statedEnd: token.expiresAt });
-          }
-          // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
-          if (condition.withoutBound) query.andWhere('absoluteExpiresAt IS NULL');
-        },
-      );
+    const from = { ...token, parentJti: token.jti, parentGeneration: token.generation };
+    const conditions: Condition[] = [['rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace }]];
+    if (condition.unread)
+      conditions.push(['type = :type AND expiresAt = :statedEnd', { type: token.type, statedEnd: token.expiresAt }]);
+    // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
+    if (condition.withoutBound) conditions.push(['absoluteExpiresAt IS NULL']);
+    const update = (manager: EntityManager) => this.advance(manager, from, next, now, conditions);
     return this.supersede(update, condition.blacklistParent ? token : undefined);
   }
 
@@ -200,7 +199,7 @@ export class SessionStore {
       parentGeneration: row.parentGeneration,
     };
     const update = (manager: EntityManager) =>
-      this.advance(manager, from, next, now, (query) => query.andWhere('confirmedGeneration < generation'));
+      this.advance(manager, from, next, now, [['confirmedGeneration < generation']]);
     const lost = { jti: row.refreshJti, expiresAt: row.expiresAt.getTime() };
     return this.supersede(update, condition.blacklistLost ? lost : undefined);
   }
@@ -214,24 +213,22 @@ export class SessionStore {
     now: number,
     sliding?: { expiresAt: number; touchInterval: number },
   ): Promise<SessionEntity | null> {
-    const { sessionId: id, jti: refreshJti, generation, type } = token;
-    const current: FindOptionsWhere<SessionEntity> = {
-      id,
-      refreshJti,
-      generation,
-      type,
-      expiresAt: MoreThan(new Date(now)),
+    const { sessionId: id, jti, generation, type } = token;
+    const current: Condition = [
+      'id = :id AND refreshJti = :jti AND generation = :generation AND type = :type AND expiresAt > :now',
+      { id, jti, generation, type, now },
+    ];
+    const untouched: Condition[] = sliding
+      ? [['lastUpdate <= :touchedBefore', { touchedBefore: now - sliding.touchInterval }]]
+      : [];
+    const set = {
+      lastUpdate: new Date(now),
+      confirmedGeneration: generation,
+      ...(sliding && { expiresAt: new Date(sliding.expiresAt) }),
     };
-    return this.database.run((manager) => {
-      const set = {
-        lastUpdate: new Date(now),
-        confirmedGeneration: generation,
-        ...(sliding && { expiresAt: new Date(sliding.expiresAt) }),
-      };
-      const query = manager.createQueryBuilder().update(SessionEntity).set(set).where(current);
-      if (sliding) query.andWhere('lastUpdate <= :touchedBefore', { touchedBefore: now - sliding.touchInterval });
-      return this.database.updateReturning(manager, query, SessionEntity, current);
-    });
+    return this.database.run((manager) =>
+      this.database.statements.updateReturning(manager, SessionEntity, set, [current, ...untouched], [current]),
+    );
   }
 
   /** Writes which generations were seen in use; a generation that has been superseded meanwhile is left alone. */
@@ -339,39 +336,32 @@ export class SessionStore {
       Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
     next: NextGeneration,
     now: number,
-    condition: (query: UpdateQueryBuilder<SessionEntity>) => unknown,
+    conditions: readonly Condition[],
   ): Promise<SessionEntity | null> {
     // Values and not expressions of the old columns: MySQL would read the new ones.
-    const query = manager
-      .createQueryBuilder()
-      .update(SessionEntity)
-      .set({
-        generation: from.generation + 1,
-        refreshJti: next.jti,
-        refreshKid: next.kid,
-        parentJti: from.parentJti,
-        parentGeneration: from.parentGeneration,
-        // Presenting a token is using its generation; the parent's in `recover` is below the row's, and stays so.
-        ...(from.parentJti === from.jti && { confirmedGeneration: from.generation }),
-        rotatedAt: new Date(now),
-        expiresAt: new Date(next.expiresAt),
-        ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
-        ...next.client,
-      })
-      .where('id = :id AND refreshJti = :jti AND generation = :from AND expiresAt > :now', {
-        id: from.sessionId,
-        jti: from.jti,
-        from: from.generation,
-        now,
-      });
-    condition(query);
-    return this.database.updateReturning(manager, query, SessionEntity, { id: from.sessionId, refreshJti: next.jti });
+    const set = {
+      generation: from.generation + 1,
+      refreshJti: next.jti,
+      refreshKid: next.kid,
+      parentJti: from.parentJti,
+      parentGeneration: from.parentGeneration,
+      // Presenting a token is using its generation; the parent's in `recover` is below the row's, and stays so.
+      ...(from.parentJti === from.jti && { confirmedGeneration: from.generation }),
+      rotatedAt: new Date(now),
+      expiresAt: new Date(next.expiresAt),
+      ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
+      ...next.client,
+    };
+    const current: Condition = [
+      'id = :id AND refreshJti = :jti AND generation = :from AND expiresAt > :now',
+      { id: from.sessionId, jti: from.jti, from: from.generation, now },
+    ];
+    const after: Condition = ['id = :id AND refreshJti = :next', { id: from.sessionId, next: next.jti }];
+    return this.database.statements.updateReturning(manager, SessionEntity, set, [current, ...conditions], [after]);
   }
 
-  /** The row is complete, so nothing that the database fills in has to be read back. */
-  private async insert(manager: EntityManager, row: SessionEntity): Promise<void> {
-    const values = row as QueryDeepPartialEntity<SessionEntity>;
-    await manager.createQueryBuilder().insert().into(SessionEntity).values(values).updateEntity(false).execute();
+  private insert(manager: EntityManager, row: SessionEntity): Promise<void> {
+    return this.database.statements.insert(manager, SessionEntity, row);
   }
 
   /** Runs the update and, where it names the superseded token, writes that to the blacklist: both or neither. */
@@ -400,13 +390,13 @@ export class SessionStore {
     types: readonly string[],
     now: number,
   ): Promise<SessionEntity[]> {
-    return manager
-      .createQueryBuilder(SessionEntity, 'session')
-      .where(this.database.sameText('session.userId', 'userId'), { userId })
-      .andWhere('session.type IN (:...types) AND session.expiresAt > :now', { types, now })
-      .orderBy('session.createdAt')
-      .addOrderBy('session.id')
-      .getMany();
+    const names = types.map((_, at) => `:type${at}`).join();
+    const where: Condition[] = [
+      [this.database.sameText('userId', 'userId'), { userId }],
+      [`type IN (${names})`, Object.fromEntries(types.map((type, at) => [`type${at}`, type]))],
+      ['expiresAt > :now', { now }],
+    ];
+    return this.database.statements.select(manager, SessionEntity, where, { order: ['createdAt', 'id'] });
   }
 
   private async asUser<T>(userId: string, work: (manager: EntityManager) => Promise<T>): Promise<T> {
@@ -450,11 +440,10 @@ export class SessionStore {
     const startedAt = performance.now();
     const ended: SessionEntity[] = [];
     for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      const { affected } = await manager.delete(SessionEntity, {
-        id: row.id,
-        ...(jti !== undefined && { refreshJti: jti }),
-        ...(expiredAt !== undefined && { expiresAt: LessThanOrEqual(new Date(expiredAt)) }),
-      });
+      const where: Condition[] = [['id = :id', { id: row.id }]];
+      if (jti !== undefined) where.push(['refreshJti = :jti', { jti }]);
+      if (expiredAt !== undefined) where.push(['expiresAt <= :expiredAt', { expiredAt }]);
+      const affected = await this.database.statements.delete(manager, SessionEntity, where);
       if (affected) ended.push(row);
     }
     // An access token never outlives its session, so what merely expired needs no entry.

@@ -56,11 +56,11 @@ export function userIdOf({ userId }: Pick<SessionEntity, 'userId'>, config: Toke
 }
 
 /** Whether it is the live session that the token speaks for: who has our signing key could name another user beside its id. */
-export function isLiveSessionOf(
+export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' | 'expiresAt'>>(
   current: Pick<CurrentSession, 'userId' | 'sessionType'>,
-  row: SessionEntity | null,
+  row: R | null,
   now: number,
-): row is SessionEntity {
+): row is R {
   return row?.userId === String(current.userId) && row.type === current.sessionType && row.expiresAt.getTime() > now;
 }
 

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import type { Claims, Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './token.options.js';
+import { randomId } from './random-id.js';
 
 /** Whom and what an access token speaks for. */
 export interface AccessTokenSubject {
@@ -73,7 +73,7 @@ export class AccessTokens {
       [tokenTypeClaim]: 'access',
       exp: Math.min(iat + subject.lifetime / 1000, Math.floor(subject.expiresAt / 1000)),
       iat,
-      [jtiClaim]: randomBytes(16).toString('hex'),
+      [jtiClaim]: randomId(),
       [userIdClaim]: userIdClaimOf(this.config, subject.userId),
       sid: subject.sessionId,
       gen: subject.generation,

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { isGeneration, readUserId, userIdClaimOf } from './access-token.js';
 import type { Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './token.options.js';
+import { randomId } from './random-id.js';
 
 /** What a refresh token states. It takes the signing key and the session's row to make one; neither alone will do. */
 export interface RefreshTokenClaims {
@@ -37,7 +37,7 @@ export class RefreshTokens {
 
   /** A fresh `jti`: 128 random bits (ASVS 11.5.1). */
   static newJti(): string {
-    return randomBytes(16).toString('hex');
+    return randomId();
   }
 
   /** The key that a new generation is signed with; kept in the row. */
