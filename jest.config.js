@@ -14,6 +14,8 @@ const swc = (parser) => [
 
 export default {
   testEnvironment: 'node',
+  // Most of them wait for a database, or for time to pass.
+  maxWorkers: '100%',
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
   // The last three have commands of their own: `npm run test:races`, `test:faults`, `test:browser`.
   testPathIgnorePatterns: ['package', 'races', 'faults', 'browser'].map((folder) => `<rootDir>/test/${folder}/`),

@@ -18,14 +18,14 @@ import { JwtModule, JwtService } from '@nestjs/jwt';
 import { AuthGuard, PassportModule, PassportStrategy } from '@nestjs/passport';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
-import { JwtAuthGuard, SessionService } from 'nestjs-multisession';
+import { type CurrentSessionClaims, JwtAuthGuard, SessionService } from 'nestjs-multisession';
 import { ExtractJwt, Strategy } from 'passport-jwt';
-import type { DataSourceOptions } from 'typeorm';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { multiSessionImports, SECRET, USER_ID } from './session-app.js';
 
 export type AdapterName = 'express' | 'fastify';
 
-/** The ways to guard a route that are compared; the last four are this library's. */
+/** The ways to guard a route that are compared; from `signature` on they are this library's, one with a query by hand behind it. */
 export const GUARDS = [
   'none',
   'passport-string',
@@ -34,6 +34,7 @@ export const GUARDS = [
   'signature',
   'blacklist',
   'session',
+  'session-by-hand',
   'strategy',
 ] as const;
 export type GuardName = (typeof GUARDS)[number];
@@ -152,6 +153,26 @@ async function createSessions(sessions: SessionService): Promise<string[]> {
   return tokens;
 }
 
+/** The signature as we check it, and then the row by a named statement of `pg`: as little as the check `session` can be. */
+@Injectable()
+class QueryByHandGuard extends JwtAuthGuard {
+  @Inject(DataSource) private readonly dataSource!: DataSource;
+
+  override async canActivate(context: ExecutionContext): Promise<boolean> {
+    await super.canActivate(context);
+    const { user } = context.switchToHttp().getRequest<{ user: CurrentSessionClaims }>();
+    const { master: pool } = this.dataSource.driver as unknown as {
+      master: { query(given: object): Promise<{ rows: { user_id: string; type: string; expires_at: string }[] }> };
+    };
+    const text = 'SELECT user_id, type, expires_at FROM user_session WHERE id = $1';
+    const { rows } = await pool.query({ name: 'check', text, values: [user.sessionId] });
+    const [row] = rows;
+    if (row?.user_id === user.userId && row.type === user.sessionType && Number(row.expires_at) > Date.now())
+      return true;
+    throw new UnauthorizedException();
+  }
+}
+
 // ─── Putting one together ───────────────────────────────────────────────────────────────────────────────────────────────
 
 function metadataOf(guard: GuardName, database: DataSourceOptions): ModuleMetadata {
@@ -170,6 +191,11 @@ function metadataOf(guard: GuardName, database: DataSourceOptions): ModuleMetada
       return {
         imports: multiSessionImports(database, { accessCheck: guard }),
         controllers: [controllerWith(JwtAuthGuard)],
+      };
+    case 'session-by-hand':
+      return {
+        imports: multiSessionImports(database, { accessCheck: 'signature' }),
+        controllers: [controllerWith(QueryByHandGuard)],
       };
     case 'strategy':
       return { imports: multiSessionImports(database, {}), controllers: [controllerWith(PassportGuard)] };

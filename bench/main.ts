@@ -1,11 +1,12 @@
 import { benchGuards } from './guard.js';
 import { readArguments } from './options.js';
-import { benchLogin, benchRefresh } from './sessions.js';
+import { benchList, benchLogin, benchRefresh } from './sessions.js';
 
 const BENCHMARKS = new Map([
   ['guard', benchGuards],
   ['refresh', benchRefresh],
   ['login', benchLogin],
+  ['list', benchList],
 ]);
 
 const { names, options } = readArguments([...BENCHMARKS.keys()]);

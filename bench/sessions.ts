@@ -37,6 +37,13 @@ export async function benchLogin(options: BenchOptions): Promise<void> {
   await bench('login, limit of 2 reached', options, { maxActiveSessions: 2 }, loggingIn);
 }
 
+/** Lists a second, of 50 sessions of one user among a table of many. */
+export async function benchList(options: BenchOptions): Promise<void> {
+  // A second shows that it runs; there is no need of many rows for that.
+  const others = options.seconds > 1 ? 1_000_000 : 1000;
+  await bench(`list of 50 sessions, ${whole(others)} rows of others`, options, {}, listing(others), listingByHand);
+}
+
 async function bench(
   title: string,
   { seconds, rounds }: BenchOptions,
@@ -56,7 +63,8 @@ async function bench(
       if (byHand) contestants.push(byHand);
       contestants.push({ ...(await enter(`this library, ${name}`, app, clientOf)), byHand });
     }
-    for (const contestant of contestants) await rateOf(contestant, Math.min(seconds, 1));
+    // Long enough for the compiler to have seen all of it.
+    for (const contestant of contestants) await rateOf(contestant, seconds);
     for (let round = 0; round < rounds; round++) {
       for (const contestant of contestants) contestant.rates.push(await rateOf(contestant, seconds));
     }
@@ -126,6 +134,34 @@ const loggingIn: ClientOf = async ({ sessions }, client) => {
   return step;
 };
 
+const listing =
+  (others: number): ClientOf =>
+  async ({ sessions, dataSource }, client) => {
+    if (client === 0) await fill(dataSource, others);
+    const userId = `${USER_ID}-${client}`;
+    const [{ sessions: there }] = await sessions.list(userId);
+    for (let count = there.length; count < 50; count++)
+      await sessions.create(userId, { type: 'LONG', info: 'a benchmark' });
+    return async () => {
+      const [{ sessions: listed }] = await sessions.list(userId);
+      if (listed.length !== 50) throw new Error(`${listed.length} sessions where 50 were expected`);
+    };
+  };
+
+/** On PostgreSQL, which is compared; elsewhere the rows of the clients must do. */
+async function fill(dataSource: DataSource, rows: number): Promise<void> {
+  if (dataSource.options.type !== 'postgres') return;
+  const [{ count }] = await dataSource.query<[{ count: string }]>('SELECT count(*) FROM user_session');
+  if (Number(count) >= rows) return;
+  await dataSource.query(
+    `INSERT INTO user_session (id, user_id, type, refresh_jti, refresh_kid, created_at, last_update, expires_at, info)
+     SELECT gen_random_uuid(), 'other ' || n % 100000, 'LONG', md5(n::text), 'none', $1, $1, $2, 'another'
+     FROM generate_series(1, $3::int) AS n`,
+    [Date.now(), Date.now() + 30 * 86_400_000, rows],
+  );
+  await dataSource.query('ANALYZE user_session');
+}
+
 // ─── By hand: as few and as quick steps as will do, with the same table and the same tokens ─────────────────────────────
 
 const jwt = new JwtService({ secret: createSecretKey(SECRET, 'utf8') });
@@ -165,6 +201,26 @@ const loggingInByHand: ClientOf = (app, client) =>
     signBoth(sid, jti, row);
   });
 
+const listingByHand: ClientOf = async (app, client) => {
+  await listing(0)(app, client);
+  const userId = `${USER_ID}-${client}`;
+  return async () => {
+    const rows = await send(
+      app.dataSource,
+      {
+        name: 'list',
+        text: `SELECT id, user_id, type, created_at, last_update, expires_at, info, user_agent, ip_address, device_name, data, claims
+               FROM user_session WHERE user_id = $1 AND type IN ('LONG') AND expires_at > $2 ORDER BY created_at, id`,
+        values: [userId, Date.now()],
+      },
+      50,
+    );
+    for (const row of rows as unknown as Record<string, unknown>[]) {
+      for (const time of ['created_at', 'last_update', 'expires_at']) row[time] = new Date(Number(row[time]));
+    }
+  };
+};
+
 const newJti = () => randomBytes(16).toString('hex');
 
 interface HandMadeRow {
@@ -186,9 +242,10 @@ function signBoth(sid: string, jti: string, { user_id: sub, type, generation: ge
 async function send(
   { driver }: DataSource,
   statement: { name: string; text: string; values: unknown[] },
+  expected = 1,
 ): Promise<HandMadeRow[]> {
   const { master: pool } = driver as unknown as { master: { query(given: object): Promise<{ rows: HandMadeRow[] }> } };
   const { rows } = await pool.query(statement);
-  if (rows.length !== 1) throw new Error(`${rows.length} rows where one was expected`);
+  if (rows.length !== expected) throw new Error(`${rows.length} rows where ${expected} were expected`);
   return rows;
 }

@@ -29,6 +29,17 @@ interface PostgresClient {
   }): Promise<{ rows: ObjectLiteral[]; rowCount: number }>;
 }
 
+/** One column of an entity, and what the driver makes of its values. */
+interface Column {
+  readonly propertyName: string;
+  readonly databaseName: string;
+  readonly read: (value: unknown) => unknown;
+  readonly write: (value: unknown) => unknown;
+}
+
+/** Kinds of columns whose values every driver hands over as they are: to ask it for each took half of a list. */
+const PLAIN = new Set<unknown>(['varchar', 'text', 'int', 'integer']);
+
 /** The connection does not know the name, knows it already, or the table has changed since. */
 const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
 
@@ -42,6 +53,7 @@ const PLACEHOLDER = 'parameter:';
  */
 export class Statements {
   private readonly made = new Map<string, Statement>();
+  private readonly columns = new Map<EntityTarget<ObjectLiteral>, readonly Column[]>();
   private hasNames: boolean;
 
   /** @param returnsRows whether an update can answer the rows that it has changed */
@@ -219,18 +231,11 @@ export class Statements {
     }
   }
 
-  private columnsOf(entity: EntityTarget<ObjectLiteral>) {
-    return this.dataSource.getMetadata(entity).columns;
-  }
-
   /** As the driver takes them. */
   private stored<E extends ObjectLiteral>(entity: EntityTarget<E>, given: Partial<E>): Values {
-    const { driver } = this.dataSource;
     const values: Record<string, unknown> = {};
-    for (const column of this.columnsOf(entity)) {
-      const { propertyName } = column;
-      if (Object.hasOwn(given, propertyName))
-        values[`set_${propertyName}`] = driver.preparePersistentValue(given[propertyName], column);
+    for (const { propertyName, write } of this.columnsOf(entity)) {
+      if (Object.hasOwn(given, propertyName)) values[`set_${propertyName}`] = write(given[propertyName]);
     }
     return values;
   }
@@ -240,12 +245,26 @@ export class Statements {
     raw: ObjectLiteral,
     columns = this.columnsOf(entity),
   ): E {
+    const row: ObjectLiteral = new (entity as new () => E)();
+    for (const { propertyName, databaseName, read } of columns) row[propertyName] = read(raw[databaseName]);
+    return row as E;
+  }
+
+  private columnsOf(entity: EntityTarget<ObjectLiteral>): readonly Column[] {
+    const known = this.columns.get(entity);
+    if (known) return known;
     const { driver } = this.dataSource;
-    const row = this.dataSource.getMetadata(entity).create() as E;
-    for (const column of columns) {
-      column.setEntityValue(row, driver.prepareHydratedValue(raw[column.databaseName], column));
-    }
-    return row;
+    const columns = this.dataSource.getMetadata(entity).columns.map((column) => {
+      const { propertyName, databaseName, type, transformer } = column;
+      const isPlain = PLAIN.has(type) && !transformer;
+      const read = isPlain
+        ? (value: unknown) => value
+        : (value: unknown): unknown => driver.prepareHydratedValue(value, column);
+      const write = (value: unknown): unknown => driver.preparePersistentValue(value, column);
+      return { propertyName, databaseName, read, write };
+    });
+    this.columns.set(entity, columns);
+    return columns;
   }
 }
 

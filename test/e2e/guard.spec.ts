@@ -309,8 +309,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
         counter.statements = [];
         for (let request = 0; request < 3; request++) expect((await get('/notes/user', access)).status).toBe(200);
         expect(counter.statements).toHaveLength(3 * statements);
-        for (const statement of counter.statements)
-          expect(statement).toMatch(/^SELECT .* WHERE .*id["`]? = .{1,3}\)+/s);
+        for (const statement of counter.statements) expect(statement).toMatch(/^SELECT .* WHERE .*id["`] = (\?|\$1)$/);
 
         await app.get(SessionService).destroy(session.id);
         const answer = await get('/notes/user', access);

@@ -289,7 +289,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const { statements } = await log.during(() => app.get(SessionService).verify(access) as Promise<unknown>);
     const sent = statements.map(({ query }) => query).filter((query) => query.includes('user_session'));
     expect(sent).toHaveLength(1);
-    expect(sent[0]).toMatch(/^SELECT .* WHERE \(*.?"?`?SessionEntity`?"?\.[`"]id[`"] = \S+\)*\s*(LIMIT 1)?$/s);
+    expect(sent[0]).toMatch(/^SELECT .* WHERE [`"]row[`"]\.[`"]id[`"] = (\?|\$1)$/);
   });
 
   test('management: false leaves them away, and a controller of the application brings none', async () => {

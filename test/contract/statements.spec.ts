@@ -1,0 +1,106 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { SessionEntity } from '../../lib/session/session.entity.js';
+import { createDatabase, selectedDatabases, type TestDatabase } from '../helpers/databases.js';
+import { onEachDatabase } from '../helpers/matrix.js';
+import { newRow, startProcess, type TestProcess, tokenOf } from './process.js';
+
+const TYPES = ['LONG'];
+
+onEachDatabase((name) => {
+  let database: TestDatabase;
+  let process: TestProcess;
+  beforeEach(async () => {
+    database = await createDatabase(name);
+    process = await startProcess(database, { synchronize: true });
+  });
+  afterEach(async () => {
+    await process.close();
+    await database.drop();
+  });
+
+  test('a text is made once, and never keeps a value of the first time', async () => {
+    const rows = [newRow('alice', { info: 'one', data: { a: 1 } }), newRow('bob', { info: 'two', data: null })];
+    for (const row of rows) await process.store.create(row);
+    const { statements } = await process.log.during(async () => {
+      for (const row of rows) expect(await process.store.find(row.id)).toEqual(row);
+    });
+    expect(statements.map(({ query }) => query)).toEqual([statements[0].query, statements[0].query]);
+    expect(statements.map(({ parameters }) => parameters)).toEqual(rows.map(({ id }) => [id]));
+    expect(await process.store.listActive('bob', TYPES)).toEqual([rows[1]]);
+  });
+
+  test('a list, whose length would be in the text, is refused', async () => {
+    const { statements } = process.database;
+    const ids: unknown = ['a', 'b'];
+    const ask = () =>
+      process.database.run((manager) => statements.select(manager, SessionEntity, [['id IN (:...ids)', { ids }]]));
+    await expect(ask()).rejects.toThrow(TypeError);
+  });
+});
+
+if (selectedDatabases().includes('postgres')) {
+  describe('the names of statements, on PostgreSQL', () => {
+    let database: TestDatabase;
+    let process: TestProcess;
+    beforeEach(async () => {
+      database = await createDatabase('postgres');
+      process = await startProcess(database, { synchronize: true, poolSize: 1 });
+    });
+    afterEach(async () => {
+      await process.close();
+      await database.drop();
+    });
+
+    const known = async () => {
+      const [{ count }] = await process.dataSource.query<[{ count: string }]>(
+        "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'multisession_%'",
+      );
+      return Number(count);
+    };
+    /** As behind a proxy that gives each transaction another connection. */
+    const forget = () => process.dataSource.query('DEALLOCATE ALL');
+
+    test('are planned once for a connection', async () => {
+      const row = newRow('alice');
+      await process.store.create(row);
+      for (let count = 0; count < 3; count++) await process.store.find(row.id);
+      expect(await known()).toBe(2);
+    });
+
+    test('a connection that has forgotten them costs one more try, and then there are none', async () => {
+      const row = newRow('alice');
+      await process.store.create(row);
+      await process.store.find(row.id);
+      await forget();
+      expect(await process.store.find(row.id)).toEqual(row);
+      const rotated = await process.store.rotate(
+        tokenOf(row),
+        { jti: 'f'.repeat(32), kid: 'a-key', expiresAt: row.expiresAt.getTime() },
+        Date.now(),
+        { grace: 0 },
+      );
+      expect(rotated?.generation).toBe(1);
+      expect(await known()).toBe(0);
+    });
+
+    test('within a transaction all of it is tried again, and done once', async () => {
+      const create = () => process.store.create(newRow('alice'), (active) => active.slice(1));
+      await create();
+      await create();
+      await forget();
+      await create();
+      expect(await process.store.listActive('alice', TYPES)).toHaveLength(2);
+    });
+
+    test('a table that has changed since they were planned is no fault', async () => {
+      const row = newRow('alice');
+      await process.store.create(row);
+      await process.store.find(row.id);
+      await process.dataSource.query('ALTER TABLE user_session ADD COLUMN later text');
+      expect(await process.store.find(row.id)).toEqual(row);
+      expect(await known()).toBeGreaterThan(0);
+      await process.dataSource.query('ALTER TABLE user_session ALTER COLUMN info TYPE varchar(9999)');
+      expect(await process.store.find(row.id)).toEqual(row);
+    });
+  });
+}
