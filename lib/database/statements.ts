@@ -171,7 +171,7 @@ export class Statements {
     written: Values = {},
     returned?: EntityTarget<ObjectLiteral>,
   ): Promise<Answer> {
-    const key = `${shape.map(nameOf).join('|')}|${where.map(([text]) => text).join('|')}`;
+    const key = `${shape.map((part) => this.nameOf(part)).join('|')}|${where.map(([text]) => text).join('|')}`;
     const values = Object.assign({}, written, ...where.map(([, given]) => given)) as Values;
     const statement = this.made.get(key) ?? this.make(key, build(), values, returned);
     return this.carryOut(
@@ -240,6 +240,11 @@ export class Statements {
     return values;
   }
 
+  /** For a key. Not the name of the class, which a bundler may have made the same for two. */
+  private nameOf(part: unknown): unknown {
+    return typeof part === 'function' ? this.dataSource.getMetadata(part).tablePath : part;
+  }
+
   private hydrate<E extends ObjectLiteral>(
     entity: EntityTarget<E>,
     raw: ObjectLiteral,
@@ -277,9 +282,4 @@ function restricted<Q extends { andWhere(text: string): unknown }>(query: Q, whe
 function asParameters<E extends ObjectLiteral>(given: Partial<E>): QueryDeepPartialEntity<E> {
   const names = Object.keys(given);
   return Object.fromEntries(names.map((name) => [name, () => `:set_${name}`])) as QueryDeepPartialEntity<E>;
-}
-
-/** For a key: entities are classes. */
-function nameOf(part: unknown): unknown {
-  return typeof part === 'function' ? part.name : part;
 }
