@@ -3,6 +3,7 @@ import { Expose } from 'class-transformer';
 import type { DescribedSession } from '../http/session-management.dto.js';
 import { ValidationFailedError } from '../multi-session.errors.js';
 import type { AdministeredSessions } from '../session/session-administration.js';
+import { isSessionId } from '../session/session-id.js';
 import type { UserId } from '../token/token.options.js';
 
 /** What `admin/sessions/end-all` must be sent in its field `confirm`. */
@@ -30,9 +31,9 @@ export interface AdminSessionPage {
 /** A query as Express and Fastify read it: a name that is repeated is a list. */
 export type Query = Readonly<Record<string, unknown>>;
 
-const MOST_LISTED = 200;
-const MOST_DAYS = 366;
-const SESSION_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** So many sessions one page of `admin/sessions` may have, and so many days `admin/figures` may go back. */
+export const MOST_LISTED = 200;
+export const MOST_DAYS = 366;
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
 /** @throws ValidationFailedError that names every fault, and every name that means nothing: a filter that is misspelt must not show all */
@@ -45,7 +46,7 @@ export function readListQuery(query: Query): AdministeredSessions {
     ],
     type: ['type', (text) => text, ''],
     since: ['since', readTime, 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.'],
-    after: ['after', (text) => (SESSION_ID.test(text) ? text : undefined), 'Not what `next` was.'],
+    after: ['after', (text) => (isSessionId(text) ? text : undefined), 'Not what `next` was.'],
     limit: ['limit', wholeNumber(MOST_LISTED), `Must be a whole number from 1 to ${MOST_LISTED}.`],
   });
 }

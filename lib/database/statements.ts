@@ -71,13 +71,14 @@ export class Statements {
     where: readonly Condition[],
     { order = [], only }: { order?: readonly string[]; only?: readonly P[] } = {},
   ): Promise<Pick<E, P>[]> {
-    const columns = this.columnsOf(entity).filter(({ propertyName }) => only?.includes(propertyName as P) ?? true);
+    const all = this.columnsOf(entity);
+    const columns = only ? all.filter(({ propertyName }) => only.includes(propertyName as P)) : all;
     const build = () => {
       const query = manager.createQueryBuilder().from(entity, 'row');
       for (const { propertyName, databaseName } of columns) query.addSelect(`row.${propertyName}`, databaseName);
       order.forEach((property) => query.addOrderBy(`row.${property}`));
       // Here alone the builder knows a property by its alias.
-      const properties = this.columnsOf(entity).map(({ propertyName }) => propertyName);
+      const properties = all.map(({ propertyName }) => propertyName);
       const property = new RegExp(`(?<![:\\w.])(${properties.join('|')})\\b`, 'g');
       return restricted(
         query,
@@ -88,19 +89,8 @@ export class Statements {
     return rows.map((row) => this.hydrate(entity, row, columns));
   }
 
-  /** Writes `set` to what meets all conditions. @returns how many rows that were; MySQL may leave out those that it did not change */
-  async update<E extends ObjectLiteral>(
-    manager: EntityManager,
-    entity: EntityTarget<E>,
-    set: Partial<E>,
-    where: readonly Condition[],
-  ): Promise<number> {
-    const { affected } = await this.sendUpdate(manager, entity, set, where, false);
-    return affected;
-  }
-
   /**
-   * The same for one row at most. @param after what holds of the row if the update met it, and only then: where the database
+   * Writes `set` to the one row that meets all conditions. @param after what holds of the row if the update met it, and only then: where the database
    * cannot answer the row, it is read by that @returns the row after it, or null where none met the conditions
    */
   async updateReturning<E extends ObjectLiteral>(
@@ -112,7 +102,7 @@ export class Statements {
   ): Promise<E | null> {
     if (!this.returnsRows) {
       // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
-      await this.update(manager, entity, set, where);
+      await this.sendUpdate(manager, entity, set, where, false);
       const [row] = (await this.select(manager, entity, after)) as E[];
       return row ?? null;
     }
@@ -139,12 +129,15 @@ export class Statements {
     return affected;
   }
 
-  /** @param code the driver's, of a fault @returns whether it was one of names, which there are not any more: worth another try */
+  /**
+   * @param code the driver's, of a fault
+   * @returns whether it was one of names, which there are not any more: worth another try, also for those that were under way
+   * when another one found it out
+   */
   giveUpNames(code: string): boolean {
     if (!NAME_FAULTS.has(code)) return false;
-    const had = this.hasNames;
     this.hasNames = false;
-    return had;
+    return true;
   }
 
   private sendUpdate<E extends ObjectLiteral>(

@@ -18,3 +18,10 @@ export function firstSessionIdOf(time: number): string {
   const hex = Math.max(0, time).toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}`;
 }
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+/** Whether it is a uuid as we write it: anything else is no session's id. */
+export function isSessionId(text: string): boolean {
+  return UUID.test(text);
+}

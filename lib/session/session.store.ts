@@ -9,6 +9,7 @@ import type { RefreshTokenClaims } from '../token/refresh-token.js';
 import type { ClientInfo } from './client-info.js';
 import type { ConfirmedGeneration } from './confirmed-generations.js';
 import { SessionEntity } from './session.entity.js';
+import { isSessionId } from './session-id.js';
 import type { EndReason } from './session.events.js';
 
 /** A session that has just been ended, by this process. */
@@ -34,8 +35,6 @@ export type ChooseEvicted = (active: SessionEntity[]) => SessionEntity[];
 
 const CHECKED = ['userId', 'type', 'expiresAt'] as const;
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
 /**
  * All SQL on sessions.
  *
@@ -55,7 +54,7 @@ export class SessionStore {
 
   /** Anything but a uuid as we write it is unknown before any query is sent. */
   async find(id: string): Promise<SessionEntity | null> {
-    if (!UUID.test(id)) return null;
+    if (!isSessionId(id)) return null;
     const [row] = await this.database.run((manager) =>
       this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]]),
     );
@@ -64,7 +63,7 @@ export class SessionStore {
 
   /** Of a session no more than each request asks for, where its policy's check is `session`. */
   async findForCheck(id: string): Promise<Pick<SessionEntity, (typeof CHECKED)[number]> | null> {
-    if (!UUID.test(id)) return null;
+    if (!isSessionId(id)) return null;
     const [row] = await this.database.run((manager) =>
       this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]], { only: CHECKED }),
     );
@@ -152,7 +151,7 @@ export class SessionStore {
     id: string,
     change: (row: SessionEntity) => Partial<Pick<SessionEntity, 'data' | 'claims'>>,
   ): Promise<SessionEntity | null> {
-    if (!UUID.test(id)) return null;
+    if (!isSessionId(id)) return null;
     const changed = await this.database.transaction(undefined, async (manager) => {
       const [row] = await this.lockRows(manager, [id]);
       if (!row || row.expiresAt.getTime() <= this.now()) return null;

@@ -2,7 +2,7 @@ import { RequestMethod, type Type } from '@nestjs/common';
 import { METHOD_METADATA } from '@nestjs/common/constants.js';
 import { ApiHeader, ApiOperation, ApiQuery, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
-import { END_ALL } from '../admin/admin-sessions.dto.js';
+import { END_ALL, MOST_DAYS, MOST_LISTED } from '../admin/admin-sessions.dto.js';
 import { DevicesController } from '../devices/devices.controller.js';
 import { MOST_LISTED_IDS } from '../http/session-management.dto.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
@@ -270,7 +270,7 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
       user: text('The id of a user'),
       type: SESSION,
       since: text('Begun then or later', TIME),
-      limit: { ...COUNT, minimum: 1, maximum: 200, default: 50 },
+      limit: { ...COUNT, minimum: 1, maximum: MOST_LISTED, default: 50 },
       after: text('What `next` of the page before was', { format: 'uuid' }),
     },
     answer: object({
@@ -295,7 +295,7 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
   figures: {
     summary: 'Active sessions by type, and the logins and endings of each day',
     needs: 'access token',
-    query: { days: { ...COUNT, minimum: 1, maximum: 366, default: 30 } },
+    query: { days: { ...COUNT, minimum: 1, maximum: MOST_DAYS, default: 30 } },
     answer: object({
       active: COUNTS,
       days: {

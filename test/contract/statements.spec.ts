@@ -83,6 +83,22 @@ if (selectedDatabases().includes('postgres')) {
       expect(await known()).toBe(0);
     });
 
+    test('many at once, on connections that have forgotten them, each get their answer', async () => {
+      const several = await startProcess(database, { poolSize: 5 });
+      try {
+        const row = newRow('alice');
+        await several.store.create(row);
+        const findAll = () => Promise.all(Array.from({ length: 20 }, () => several.store.find(row.id)));
+        await findAll();
+        await Promise.all(
+          Array.from({ length: 5 }, () => several.dataSource.query('DEALLOCATE ALL; SELECT pg_sleep(0.1)')),
+        );
+        expect(await findAll()).toEqual(Array.from({ length: 20 }, () => row));
+      } finally {
+        await several.close();
+      }
+    });
+
     test('within a transaction all of it is tried again, and done once', async () => {
       const create = () => process.store.create(newRow('alice'), (active) => active.slice(1));
       await create();
