@@ -1,21 +1,21 @@
 import { type DatabaseName, selectedDatabases } from '../test/helpers/databases.js';
-import { Child, processorTime } from './child.js';
+import { Child } from './child.js';
 import { type AdapterName, type GuardName, GUARDS } from './guard-app.js';
 import type { ServerAnswer, ServerQuestion } from './guard-server.js';
 import type { Load, LoadResult } from './load.js';
 import type { BenchOptions } from './options.js';
-import { machineTime, Patience } from './others.js';
-import { median, percent, spread, table, whole } from './report.js';
+import type { Undisturbed } from './others.js';
+import { median, percent, say, sayTarget, sayTitle, spread, table, whole } from './report.js';
+import { inRounds } from './rounds.js';
 import { USER_ID } from './session-app.js';
 
 /** A running server and what was measured of it, one entry a round. */
 interface Contestant {
   readonly label: string;
   readonly guard: GuardName;
-  readonly usesDatabaseServer: boolean;
   readonly server: Child<ServerQuestion, ServerAnswer>;
   readonly load: Load;
-  readonly results: Measurement[];
+  readonly results: Undisturbed<Measurement>[];
 }
 
 interface Measurement {
@@ -26,8 +26,6 @@ interface Measurement {
   /** How busy the server's and the load generator's main threads were; one of them at 1 is what limits the rate. */
   serverBusy: number;
   loadBusy: number;
-  /** Processor time of everybody else, in cores. */
-  others: number;
 }
 
 type LoadGenerator = Child<Load, LoadResult>;
@@ -49,47 +47,32 @@ const TARGETS: Record<AdapterName, number> = { express: 0.85, fastify: 0.8 };
 
 /** Requests a second behind each kind of guard, on Express and on Fastify. */
 export async function benchGuards(options: BenchOptions): Promise<void> {
-  const patience = new Patience(options.patience);
   const generator = await Child.start<Load, LoadResult>('load');
   try {
     for (const adapter of ['express', 'fastify'] as const) {
-      await benchAdapter(adapter, generator, options, patience);
+      await benchAdapter(adapter, generator, options);
     }
   } finally {
     await generator.stop();
   }
 }
 
-async function benchAdapter(
-  adapter: AdapterName,
-  generator: LoadGenerator,
-  { seconds, rounds }: BenchOptions,
-  patience: Patience,
-): Promise<void> {
+async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, options: BenchOptions): Promise<void> {
+  sayTitle(`A guarded route on ${adapter}`);
   const contestants: Contestant[] = [];
-  let thrownAway = 0;
   try {
     for (const guard of GUARDS) {
-      const databases = databasesOf(guard);
-      for (const database of databases) contestants.push(await enter(guard, adapter, database));
+      for (const database of databasesOf(guard)) contestants.push(await enter(guard, adapter, database));
     }
-    for (const contestant of contestants) await measure(contestant, generator, seconds);
-    for (let round = 0; round < rounds; round++) {
-      // Each round begins with another, so that none always runs after the same one.
-      const order = contestants.map((_, at) => contestants[(at + round) % contestants.length]);
-      for (const contestant of order) {
-        const undisturbed = await patience.undisturbed(
-          () => measure(contestant, generator, seconds),
-          contestant.usesDatabaseServer,
-        );
-        contestant.results.push(undisturbed.result);
-        thrownAway += undisturbed.thrownAway;
-      }
-    }
+    const measures = contestants.map((contestant) => () => measure(contestant, generator, options.seconds));
+    // Long enough for the compiler to have seen all of it.
+    for (const warmUp of measures) await warmUp();
+    const results = await inRounds(measures, options);
+    contestants.forEach((contestant, at) => contestant.results.push(...results[at]));
   } finally {
     await Promise.all(contestants.map(({ server }) => server.stop()));
   }
-  report(adapter, contestants, thrownAway);
+  report(adapter, contestants);
 }
 
 function databasesOf(guard: GuardName): readonly DatabaseName[] {
@@ -105,7 +88,6 @@ async function enter(guard: GuardName, adapter: AdapterName, database: string): 
   return {
     label: LABELS[guard] + (guard === 'session' ? `, ${database}` : ''),
     guard,
-    usesDatabaseServer: database === 'postgres' || database === 'mariadb',
     server,
     load: { url, tokens, expectBody, seconds: 0 },
     results: [],
@@ -133,15 +115,9 @@ async function measure(
   generator: LoadGenerator,
   seconds: number,
 ): Promise<Measurement> {
-  const before = {
-    server: (await server.ask('processor time')).processorTime,
-    own: processorTime(),
-    all: machineTime(),
-  };
+  const before = (await server.ask('processor time')).processorTime;
   const result = await generator.ask({ ...load, seconds });
-  const all = machineTime() - before.all;
-  const own = processorTime() - before.own;
-  const serverTime = (await server.ask('processor time')).processorTime - before.server;
+  const serverTime = (await server.ask('processor time')).processorTime - before;
   if (result.wrong > 0 || result.requests === 0) {
     throw new Error(`${label}: ${result.wrong} of ${result.requests} answers were not those expected`);
   }
@@ -151,42 +127,36 @@ async function measure(
     cost: serverTime / result.requests,
     serverBusy: serverTime / elapsed,
     loadBusy: result.processorTime / elapsed,
-    others: Math.max(0, (all - own - serverTime - result.processorTime) / elapsed),
   };
 }
 
-function report(adapter: AdapterName, contestants: readonly Contestant[], thrownAway: number): void {
+function report(adapter: AdapterName, contestants: readonly Contestant[]): void {
   const [unguarded] = contestants;
-  const ratios = ({ results }: Contestant, of: (result: Measurement) => number) =>
-    results.map((result, round) => of(result) / of(unguarded.results[round]));
   const rows = contestants.map((contestant) => {
-    const of = (value: (result: Measurement) => number) => median(contestant.results.map(value));
-    const rates = contestant.results.map(({ rate }) => rate);
+    const of = (value: (result: Measurement) => number) =>
+      median(contestant.results.map(({ result }) => value(result)));
     return [
       contestant.label,
-      whole(median(rates)),
-      percent(spread(rates)),
-      median(ratios(contestant, ({ rate }) => rate)).toFixed(2),
+      whole(of(({ rate }) => rate)),
+      percent(spread(contestant.results.map(({ result }) => result.rate))),
+      ratio(contestant, unguarded).toFixed(2),
       of(({ cost }) => cost).toFixed(1),
       percent(of(({ serverBusy }) => serverBusy)),
       percent(of(({ loadBusy }) => loadBusy)),
-      of(({ others }) => others).toFixed(2),
+      median(contestant.results.map(({ others }) => others)).toFixed(2),
     ];
   });
-  const head = ['guard', 'requests/s', 'spread', 'of no guard', 'server µs', 'server', 'load', 'others'];
-  console.log(`\n${adapter}\n\n${table(head, rows)}\n`);
-  if (thrownAway > 0) console.log(`${thrownAway} measurements were thrown away: other processes took the processor.`);
+  say(table(['guard', 'requests/s', 'spread', 'of no guard', 'server µs', 'server', 'load', 'others'], rows));
 
-  const byHand = contestants.find(({ guard }) => guard === 'session-by-hand');
-  const session = contestants.find(({ label }) => label === `${LABELS.session}, postgres`);
-  if (byHand && session) {
-    const ratio = median(session.results.map(({ rate }, round) => rate / byHand.results[round].rate));
-    console.log(`the check 'session' on PostgreSQL, of the same by hand: ${ratio.toFixed(2)}`);
-  }
-  const ours = contestants.find(({ guard }) => guard === 'blacklist') as Contestant;
-  const reached = median(ratios(ours, ({ rate }) => rate));
-  const met = reached >= TARGETS[adapter];
-  console.log(
-    `target of the default check: ${TARGETS[adapter].toFixed(2)}, reached: ${reached.toFixed(2)}${met ? '' : ', MISSED'}`,
-  );
+  const find = (guard: GuardName, database = '') =>
+    contestants.find((contestant) => contestant.guard === guard && contestant.label.endsWith(database));
+  const [ours, byHand, session] = [find('blacklist'), find('session-by-hand'), find('session', 'postgres')];
+  if (ours) sayTarget('the default check, of no guard', TARGETS[adapter], ratio(ours, unguarded));
+  if (byHand && session)
+    sayTarget("the check 'session' on PostgreSQL, of the same by hand", 0.9, ratio(session, byHand));
+}
+
+/** The median of the ratios within a round. */
+function ratio({ results }: Contestant, other: Contestant): number {
+  return median(results.map(({ result }, round) => result.rate / other.results[round].result.rate));
 }

@@ -1,5 +1,6 @@
 import { benchGuards } from './guard.js';
 import { readArguments } from './options.js';
+import { writeReport } from './report.js';
 import { benchList, benchLogin, benchRefresh } from './sessions.js';
 
 const BENCHMARKS = new Map([
@@ -11,3 +12,4 @@ const BENCHMARKS = new Map([
 
 const { names, options } = readArguments([...BENCHMARKS.keys()]);
 for (const name of names) await BENCHMARKS.get(name)?.(options);
+writeReport('bench', { only: names, ...options, databases: process.env.TEST_DATABASES ?? 'sqlite' });

@@ -1,7 +1,18 @@
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { cpus, release, type } from 'node:os';
+
 export function median(values: readonly number[]): number {
+  return percentile(values, 50);
+}
+
+/** Between two values where it falls between them. */
+export function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  const place = ((sorted.length - 1) * percent) / 100;
+  const below = sorted[Math.floor(place)];
+  return below + (sorted[Math.ceil(place)] - below) * (place % 1);
 }
 
 /** How far the values lie apart, as a part of their median: 0.1 for «from 95 to 105». */
@@ -14,9 +25,68 @@ export const percent = (value: number): string => `${Math.round(value * 100)} %`
 
 /** A Markdown table, so that what is printed can stand in the docs; all columns but the first lean right. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((_, column) => Math.max(...[head, ...rows].map((row) => row[column].length)));
+  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column].length)));
   const line = (cells: readonly string[]) =>
     `| ${cells.map((cell, at) => (at ? cell.padStart(widths[at]) : cell.padEnd(widths[at]))).join(' | ')} |`;
   const rule = `| ${widths.map((width, at) => (at ? `${'-'.repeat(width - 1)}:` : '-'.repeat(width))).join(' | ')} |`;
   return [line(head), rule, ...rows.map(line)].join('\n');
+}
+
+const said: string[] = [];
+
+/** Prints a paragraph, which becomes a part of what `writeReport` writes. */
+export function say(paragraph: string): void {
+  said.push(paragraph);
+  console.log(`\n${paragraph}`);
+}
+
+/** Begins a part of the report. */
+export const sayTitle = (title: string): void => say(`## ${title}`);
+
+/** Whether a target was reached: `at least 0.9, reached: 0.94`, or `… MISSED`. */
+export function sayTarget(what: string, target: number, reached: number, side: 'at least' | 'at most' = 'at least') {
+  const met = side === 'at least' ? reached >= target : reached <= target;
+  say(`${what}: ${side} ${target.toFixed(2)}, reached: ${reached.toFixed(2)}${met ? '' : ', MISSED'}`);
+}
+
+/** Writes all that was said to `bench/results/<name>.md`, with the machine and the versions it was measured on. */
+export function writeReport(name: string, options: object): void {
+  const folder = new URL('../../bench/results/', import.meta.url);
+  mkdirSync(folder, { recursive: true });
+  const head = [`# ${name}`, `${new Date().toISOString().slice(0, 10)}, ${JSON.stringify(options)}`, machine()];
+  const file = new URL(`${name}.md`, folder);
+  writeFileSync(file, `${[...head, ...said].join('\n\n')}\n`);
+  console.log(`\nwritten to bench/results/${name}.md`);
+}
+
+const PACKAGES = ['@nestjs/core', '@nestjs/jwt', 'express', 'fastify', 'typeorm', 'pg', 'mysql2', 'better-sqlite3'];
+const PEERS = ['passport-jwt', 'better-auth', 'express-session', 'connect-pg-simple', 'autocannon'];
+
+function machine(): string {
+  const [{ model }, ...others] = cpus();
+  const versions = [...PACKAGES, ...PEERS].map((name) => `${name} ${versionOf(name)}`);
+  const servers = ['postgres', 'mariadbd'].map(serverVersion).filter((line) => line !== '');
+  return `${others.length + 1} × ${model}, ${type()} ${release()}; Node ${process.version}, ${[...versions, ...servers].join(', ')}`;
+}
+
+/** By the file and not by `require`, which some packages do not let at their package.json. */
+function versionOf(name: string): string {
+  const folders = createRequire(import.meta.url).resolve.paths(name) ?? [];
+  for (const folder of folders) {
+    try {
+      return (JSON.parse(readFileSync(`${folder}/${name}/package.json`, 'utf8')) as { version: string }).version;
+    } catch {
+      // In a folder further up.
+    }
+  }
+  return '(not found)';
+}
+
+function serverVersion(command: string): string {
+  const shell = `for each in "$(command -v ${command})" /usr/lib/postgresql/*/bin/${command}; do test -x "$each" && exec "$each" --version; done`;
+  try {
+    return execFileSync('sh', ['-c', shell], { encoding: 'utf8' }).trim();
+  } catch {
+    return '';
+  }
 }
