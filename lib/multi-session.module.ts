@@ -379,7 +379,7 @@ const PROVIDERS: Provider[] = [
         clock,
         accessTokens: new AccessTokens(keyring, config.tokens, () => clock.now()),
         refreshTokens: new RefreshTokens(keyring, config.tokens),
-        authenticator: () => moduleRef.get<UserAuthenticator | null>(UserAuthenticator, { strict: true }),
+        authenticator: once(() => moduleRef.get<UserAuthenticator | null>(UserAuthenticator, { strict: true })),
       }),
     inject: [
       CONFIG,
@@ -461,3 +461,9 @@ const EXPORTED = [
   SessionCookies,
   RefreshTransport,
 ];
+
+/** Looking an injected class up is no work for each refresh. */
+function once<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
+}

@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'typeorm';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
+import { before, NoAnswer } from './deadline.js';
 import { KeyedMutex } from './keyed-mutex.js';
-import { Statements } from './statements.js';
+import { NamedStatements } from './named-statements.js';
+import { type Answer, type Statement, Statements } from './statements.js';
 
 /** The kinds of database that differ for us. MariaDB is of the kind `mysql`. */
 export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
@@ -53,9 +55,6 @@ const BEYOND_THE_LOCK = 5000;
 /** What a transaction throws to give up in silence: the lock is held by another process. */
 class LockHeld extends Error {}
 
-/** The server has said nothing for too long: it hangs, a lock is held on our rows, or the network loses what we send. */
-class NoAnswer extends Error {}
-
 /**
  * What differs between PostgreSQL, MySQL/MariaDB and SQLite, in one place: the time, locks that hold across processes,
  * rows out of an update, and which faults are worth another try. Any fault of the driver leaves here as `UnavailableError`.
@@ -69,6 +68,7 @@ export class Database {
   private readonly mutex = new KeyedMutex();
   /** What is sent for each request. */
   readonly statements: Statements;
+  private readonly named: NamedStatements;
 
   /**
    * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps what it holds
@@ -85,7 +85,10 @@ export class Database {
       ]);
     }
     this.kind = kind;
-    this.statements = new Statements(dataSource, kind !== 'mysql');
+    this.named = new NamedStatements(dataSource);
+    this.statements = new Statements(dataSource, kind !== 'mysql', (within, statement, values) =>
+      within ? this.sendWithin(within, statement, values) : this.sendAlone(statement, values),
+    );
   }
 
   /** An SQL expression for `NOW` of this database. */
@@ -97,7 +100,7 @@ export class Database {
   async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
     const deadline = this.newDeadline();
     const once = () => this.onPrimary(deadline, (runner) => work(runner.manager));
-    return this.guarded(() => this.exclusive(() => this.withRetries(once)));
+    return this.exclusive(() => this.guarded(once));
   }
 
   /**
@@ -114,7 +117,7 @@ export class Database {
     const attempt = (movedAt = askedAt) => {
       const deadline = this.newDeadline(Math.max(askedAt, movedAt));
       const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
-      return this.guarded(() => this.exclusive(() => this.withRetries(once)));
+      return this.exclusive(() => this.guarded(once));
     };
     // Waiting here and not in the pool: one user's logins must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
@@ -127,6 +130,28 @@ export class Database {
     // In one character set, since the table's and the connection's may be different.
     const bytes = (text: string) => `CAST(CONVERT(${text} USING utf8mb4) AS BINARY)`;
     return `${equal} AND ${bytes(column)} = ${bytes(`:${parameter}`)}`;
+  }
+
+  private async sendAlone(statement: Statement, values: unknown[]): Promise<Answer> {
+    const deadline = this.newDeadline();
+    const once = () =>
+      this.named.areInUse
+        ? this.named.sendAlone(statement, values, deadline - performance.now())
+        : this.onPrimary(deadline, (runner) => this.sendOn(runner, statement, values));
+    return this.exclusive(() => this.guarded(once));
+  }
+
+  private sendWithin({ queryRunner: runner }: EntityManager, statement: Statement, values: unknown[]): Promise<Answer> {
+    if (!runner) throw new TypeError('a statement of a transaction goes over its connection');
+    return this.named.areInUse ? this.named.sendOn(runner, statement, values) : this.sendOn(runner, statement, values);
+  }
+
+  private async sendOn(runner: QueryRunner, { text }: Statement, values: unknown[]): Promise<Answer> {
+    const { records = [], affected = 0 } = (await runner.query(text, values, true)) as {
+      records?: ObjectLiteral[];
+      affected?: number;
+    };
+    return { rows: records, affected };
   }
 
   /** On the monotonic clock. SQLite answers within the process, so there is nobody to wait for. */
@@ -260,43 +285,29 @@ export class Database {
     });
   }
 
-  private async withRetries<T>(once: () => Promise<T>): Promise<T> {
+  /**
+   * Does it again where that is worth it. A driver's fault is the server's: it becomes a 503, and what it said goes to the log
+   * alone, without values.
+   */
+  private async guarded<T>(once: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await once();
       } catch (error) {
+        if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
         const code = codeOf(error);
-        const isWorthIt = TRY_AGAIN.has(code) || this.statements.giveUpNames(code);
-        if (attempt === TRIES || !isWorthIt) throw error;
+        const isWorthIt = TRY_AGAIN.has(code) || this.named.giveUp(code);
+        if (attempt === TRIES || !isWorthIt) throw this.unavailable(error);
         await sleep(Math.random() * 10 * 2 ** attempt);
       }
     }
   }
 
-  /** A driver's fault is the server's: it becomes a 503, and what it said goes to the log alone, without values. */
-  private async guarded<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (error) {
-      if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
-      const fault = withoutValues(error);
-      this.logger.error(`the database failed: ${fault.message}`);
-      throw new UnavailableError(fault);
-    }
+  private unavailable(error: unknown): UnavailableError {
+    const fault = withoutValues(error);
+    this.logger.error(`the database failed: ${fault.message}`);
+    return new UnavailableError(fault);
   }
-}
-
-/** @throws NoAnswer where `work` takes until after the deadline; what it comes to then is nobody's */
-async function before<T>(deadline: number, work: () => Promise<T>): Promise<T> {
-  const left = deadline - performance.now();
-  if (left <= 0) throw new NoAnswer('no answer in time');
-  let timer: NodeJS.Timeout | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new NoAnswer('no answer in time')), left);
-  });
-  // A `work` that throws at once must be a rejection too, or the timer would stay.
-  const working = (async () => work())();
-  return Promise.race([working, tooLate]).finally(() => clearTimeout(timer));
 }
 
 /** The driver's own name for the fault, where it has one. */

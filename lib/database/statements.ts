@@ -1,273 +1,244 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, EntityManager, EntityTarget, ObjectLiteral, QueryBuilder } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
+import { type Column, columnsOf } from './columns.js';
 
-/** A condition on properties, with the values of its `:parameters`: `['id = :id', { id }]`. */
+/** A condition on properties, with the values of its `:parameters`: `['expiresAt > :now', { now }]`. */
 export type Condition = readonly [text: string, values?: Readonly<Record<string, unknown>>];
 
-type Values = Readonly<Record<string, unknown>>;
-
-interface Statement {
-  readonly name: string;
-  readonly text: string;
-  /** The names of its parameters, in the order in which the driver takes them. */
-  readonly order: readonly string[];
+/** What must hold of a row: what its properties are, and further conditions. */
+export interface Where<E extends ObjectLiteral> {
+  readonly is?: Partial<E>;
+  readonly and?: readonly Condition[];
 }
 
+/** The transaction that a statement is a part of; undefined for one by itself. */
+export type Within = EntityManager | undefined;
+
 /** What a statement came to: rows by the names of columns. */
-interface Answer {
+export interface Answer {
   readonly rows: readonly ObjectLiteral[];
   readonly affected: number;
 }
 
-/** The part of the driver's client that is needed here. */
-interface PostgresClient {
-  query(given: {
-    name?: string;
-    text: string;
-    values: unknown[];
-  }): Promise<{ rows: ObjectLiteral[]; rowCount: number }>;
+/** A text to be sent with values. */
+export interface Statement {
+  /** For databases that know a statement by its name from one time to the next. */
+  readonly name: string;
+  readonly text: string;
 }
 
-/** One column of an entity, and what the driver makes of its values. */
-interface Column {
-  readonly propertyName: string;
-  readonly databaseName: string;
-  readonly read: (value: unknown) => unknown;
-  readonly write: (value: unknown) => unknown;
+/** The values that a statement is sent with. */
+interface Given extends Where<ObjectLiteral> {
+  readonly set?: ObjectLiteral;
 }
 
-/** Kinds of columns whose values every driver hands over as they are: to ask it for each took half of a list. */
-const PLAIN = new Set<unknown>(['varchar', 'text', 'int', 'integer']);
+interface MadeStatement extends Statement {
+  /** Its values, in the order in which the driver takes them. */
+  readonly parameters: readonly ((given: Given) => unknown)[];
+  /** What its rows hold, or what is to be read of the row that it has changed. */
+  readonly columns: readonly Column[];
+}
 
-/** The connection does not know the name, knows it already, or the table has changed since. */
-const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
+/** Statements are found by what tells their texts apart, a part at a time: to join the parts took longer than all of it. */
+class Place {
+  statement?: MadeStatement;
+  private readonly further = new Map<unknown, Place>();
+
+  to(part: unknown): Place {
+    let place = this.further.get(part);
+    if (!place) this.further.set(part, (place = new Place()));
+    return place;
+  }
+}
 
 const PLACEHOLDER = 'parameter:';
 
 /**
  * Statements whose text TypeORM's query builder makes once, and which are sent with other values from then on: for one row by
- * its key the builder takes longer than the database. On PostgreSQL they have names too, so that each connection parses and
- * plans them once. Behind a proxy that hands each transaction to another connection a name can be unknown: then nothing was
- * done, it is worth another try, and there are no names from there on.
+ * its key the builder takes longer than the database.
  */
 export class Statements {
-  private readonly made = new Map<string, Statement>();
-  private readonly columns = new Map<EntityTarget<ObjectLiteral>, readonly Column[]>();
-  private hasNames: boolean;
+  private readonly places = new Place();
+  private readonly columns = new Map<EntityTarget<ObjectLiteral>, ReadonlyMap<string, Column>>();
 
-  /** @param returnsRows whether an update can answer the rows that it has changed */
+  /**
+   * @param returnsRows whether an update can answer the rows that it has changed
+   * @param send carries a statement out
+   */
   constructor(
     private readonly dataSource: DataSource,
     private readonly returnsRows: boolean,
-  ) {
-    this.hasNames = dataSource.options.type === 'postgres';
-  }
+    private readonly send: (within: Within, statement: Statement, values: unknown[]) => Promise<Answer>,
+  ) {}
 
-  /** The entities that meet all conditions. @param order by these properties @param only these properties. Default: all */
+  /** The entities of which all of it holds. @param order by these properties @param only these properties. Default: all */
   async select<E extends ObjectLiteral, P extends keyof E & string = keyof E & string>(
-    manager: EntityManager,
+    within: Within,
     entity: EntityTarget<E>,
-    where: readonly Condition[],
-    { order = [], only }: { order?: readonly string[]; only?: readonly P[] } = {},
+    where: Where<E>,
+    { order = [], only }: { order?: readonly (keyof E & string)[]; only?: readonly P[] } = {},
   ): Promise<Pick<E, P>[]> {
-    const all = this.columnsOf(entity);
-    const columns = only ? all.filter(({ propertyName }) => only.includes(propertyName as P)) : all;
-    const build = () => {
-      const query = manager.createQueryBuilder().from(entity, 'row');
-      for (const { propertyName, databaseName } of columns) query.addSelect(`row.${propertyName}`, databaseName);
-      order.forEach((property) => query.addOrderBy(`row.${property}`));
-      // Here alone the builder knows a property by its alias.
-      const properties = all.map(({ propertyName }) => propertyName);
-      const property = new RegExp(`(?<![:\\w.])(${properties.join('|')})\\b`, 'g');
-      return restricted(
-        query,
-        where.map(([text]) => [text.replace(property, 'row.$1')]),
-      );
-    };
-    const { rows } = await this.send(manager, ['select', entity, only, order], build, where);
-    return rows.map((row) => this.hydrate(entity, row, columns));
+    let place = this.place('select', entity, where);
+    for (const property of order) place = place.to(property);
+    place = place.to('only');
+    for (const property of only ?? []) place = place.to(property);
+    place.statement ??= this.makeSelect(entity, where, order, only);
+    const { statement } = place;
+    const { rows } = await this.carryOut(within, statement, where);
+    return rows.map((raw) => read(newOf(entity), raw, statement.columns));
   }
 
   /**
-   * Writes `set` to the one row that meets all conditions. @param after what holds of the row if the update met it, and only then: where the database
-   * cannot answer the row, it is read by that @returns the row after it, or null where none met the conditions
+   * Writes `set` to the one row of which all of it holds. What it writes and compares is known and not read again: each column of an answer
+   * costs, more than it does in the database.
+   * @param after what holds of the row if the update met it, and only then: where the database cannot answer the row, it is read by that
+   * @returns the row after it, or null where there was none
    */
   async updateReturning<E extends ObjectLiteral>(
-    manager: EntityManager,
+    within: Within,
     entity: EntityTarget<E>,
     set: Partial<E>,
-    where: readonly Condition[],
-    after: readonly Condition[],
+    where: Where<E>,
+    after: Where<E>,
   ): Promise<E | null> {
-    if (!this.returnsRows) {
-      // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
-      await this.sendUpdate(manager, entity, set, where, false);
-      const [row] = (await this.select(manager, entity, after)) as E[];
-      return row ?? null;
-    }
-    const { rows } = await this.sendUpdate(manager, entity, set, where, true);
-    return rows.length ? this.hydrate(entity, rows[0]) : null;
+    const given = { set, ...where };
+    const place = this.place('update', entity, given);
+    place.statement ??= this.makeUpdate(entity, set, where);
+    const { statement } = place;
+    const { rows } = await this.carryOut(within, statement, given);
+    // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
+    const [raw] = this.returnsRows ? rows : await this.readAfter(within, entity, after, statement, place);
+    return raw ? read(Object.assign(newOf(entity), where.is, set), raw, statement.columns) : null;
   }
 
   /** Inserts a row that is complete. */
-  async insert<E extends ObjectLiteral>(manager: EntityManager, entity: EntityTarget<E>, row: E): Promise<void> {
-    const values = this.stored(entity, row);
-    const build = () =>
-      manager.createQueryBuilder().insert().into(entity).values(asParameters<E>(row)).updateEntity(false);
-    await this.send(manager, ['insert', entity], build, [], values);
+  async insert<E extends ObjectLiteral>(within: Within, entity: EntityTarget<E>, row: E): Promise<void> {
+    const place = this.place('insert', entity, { set: row });
+    place.statement ??= this.make(
+      this.dataSource.createQueryBuilder().insert().into(entity).values(asParameters(row)).updateEntity(false),
+      entity,
+      { set: row },
+    );
+    await this.carryOut(within, place.statement, { set: row });
   }
 
-  /** Deletes what meets all conditions. @returns how many rows that were */
-  async delete<E extends ObjectLiteral>(
-    manager: EntityManager,
-    entity: EntityTarget<E>,
-    where: readonly Condition[],
-  ): Promise<number> {
-    const build = () => restricted(manager.createQueryBuilder().delete().from(entity), where);
-    const { affected } = await this.send(manager, ['delete', entity], build, where);
+  /** Deletes that of which all of it holds. @returns how many rows that were */
+  async delete<E extends ObjectLiteral>(within: Within, entity: EntityTarget<E>, where: Where<E>): Promise<number> {
+    const place = this.place('delete', entity, where);
+    place.statement ??= this.make(
+      restricted(this.dataSource.createQueryBuilder().delete().from(entity), where),
+      entity,
+      where,
+    );
+    const { affected } = await this.carryOut(within, place.statement, where);
     return affected;
   }
 
-  /**
-   * @param code the driver's, of a fault
-   * @returns whether it was one of names, which there are not any more: worth another try, also for those that were under way
-   * when another one found it out
-   */
-  giveUpNames(code: string): boolean {
-    if (!NAME_FAULTS.has(code)) return false;
-    this.hasNames = false;
-    return true;
-  }
-
-  private sendUpdate<E extends ObjectLiteral>(
-    manager: EntityManager,
-    entity: EntityTarget<E>,
-    set: Partial<E>,
-    where: readonly Condition[],
-    returning: boolean,
-  ): Promise<Answer> {
-    const build = () => restricted(manager.createQueryBuilder().update(entity).set(asParameters<E>(set)), where);
-    const shape = ['update', entity, Object.keys(set), returning];
-    return this.send(manager, shape, build, where, this.stored(entity, set), returning ? entity : undefined);
-  }
-
-  /**
-   * @param shape what tells its text from others, beside the conditions'
-   * @param returned the entity that it answers, where the query builder has no words for that
-   */
-  private async send(
-    manager: EntityManager,
-    shape: readonly unknown[],
-    build: () => QueryBuilder<ObjectLiteral>,
-    where: readonly Condition[],
-    written: Values = {},
-    returned?: EntityTarget<ObjectLiteral>,
-  ): Promise<Answer> {
-    const key = `${shape.map((part) => this.nameOf(part)).join('|')}|${where.map(([text]) => text).join('|')}`;
-    const values = Object.assign({}, written, ...where.map(([, given]) => given)) as Values;
-    const statement = this.made.get(key) ?? this.make(key, build(), values, returned);
-    return this.carryOut(
-      manager,
+  private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
+    return this.send(
+      within,
       statement,
-      statement.order.map((name) => values[name]),
+      statement.parameters.map((valueOf) => valueOf(given)),
     );
   }
 
-  private make(
-    key: string,
-    query: QueryBuilder<ObjectLiteral>,
-    values: Values,
-    returned: EntityTarget<ObjectLiteral> | undefined,
-  ): Statement {
-    query.setParameters(Object.fromEntries(Object.keys(values).map((name) => [name, PLACEHOLDER + name])));
-    const [made, parameters] = query.getQueryAndParameters() as [string, unknown[]];
-    const order = parameters.map((parameter) => {
-      if (typeof parameter === 'string' && parameter.startsWith(PLACEHOLDER))
-        return parameter.slice(PLACEHOLDER.length);
-      throw new TypeError(`a value stands in the text of a statement: ${made}`);
-    });
-    const text = returned ? `${made} RETURNING ${this.namesOf(returned)}` : made;
-    const name = `multisession_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
-    const statement = { name, text, order };
-    this.made.set(key, statement);
-    return statement;
+  /** The row as raw as the update would have answered it. */
+  private async readAfter(
+    within: Within,
+    entity: EntityTarget<ObjectLiteral>,
+    after: Where<ObjectLiteral>,
+    { columns }: MadeStatement,
+    updated: Place,
+  ): Promise<readonly ObjectLiteral[]> {
+    const names = columns.map(({ propertyName }) => propertyName);
+    const place = updated.to('after');
+    place.statement ??= this.makeSelect(entity, after, [], names);
+    const { rows } = await this.carryOut(within, place.statement, after);
+    return rows;
   }
 
-  /** One by one, so that a column which a later version adds changes no answer that a connection has planned. */
-  private namesOf(entity: EntityTarget<ObjectLiteral>): string {
-    const { driver } = this.dataSource;
-    return this.columnsOf(entity)
-      .map(({ databaseName }) => driver.escape(databaseName))
-      .join(', ');
+  private place(kind: string, entity: EntityTarget<ObjectLiteral>, { set, is, and = [] }: Given): Place {
+    let place = this.places.to(kind).to(entity);
+    for (const property in set) place = place.to(property);
+    place = place.to('where');
+    for (const property in is) place = place.to(property);
+    for (const [text] of and) place = place.to(text);
+    return place;
   }
 
-  private async carryOut(manager: EntityManager, { name, text }: Statement, values: unknown[]): Promise<Answer> {
-    const runner = manager.queryRunner;
-    if (!runner) throw new TypeError('a statement goes over a connection');
-    if (!this.hasNames) {
-      const { records, affected = 0 } = (await runner.query(text, values, true)) as {
-        records?: ObjectLiteral[];
-        affected?: number;
-      };
-      return { rows: records ?? [], affected };
-    }
-    const client = (await runner.connect()) as PostgresClient;
-    const { logger } = this.dataSource;
-    logger.logQuery(text, values, runner);
-    try {
-      const { rows, rowCount } = await client.query({ name, text, values });
-      return { rows, affected: rowCount };
-    } catch (error) {
-      logger.logQueryError(error as Error, text, values, runner);
-      throw error;
-    }
-  }
-
-  /** As the driver takes them. */
-  private stored<E extends ObjectLiteral>(entity: EntityTarget<E>, given: Partial<E>): Values {
-    const values: Record<string, unknown> = {};
-    for (const { propertyName, write } of this.columnsOf(entity)) {
-      if (Object.hasOwn(given, propertyName)) values[`set_${propertyName}`] = write(given[propertyName]);
-    }
-    return values;
-  }
-
-  /** For a key. Not the name of the class, which a bundler may have made the same for two. */
-  private nameOf(part: unknown): unknown {
-    return typeof part === 'function' ? this.dataSource.getMetadata(part).tablePath : part;
-  }
-
-  private hydrate<E extends ObjectLiteral>(
+  private makeSelect<E extends ObjectLiteral>(
     entity: EntityTarget<E>,
-    raw: ObjectLiteral,
-    columns = this.columnsOf(entity),
-  ): E {
-    const row: ObjectLiteral = new (entity as new () => E)();
-    for (const { propertyName, databaseName, read } of columns) row[propertyName] = read(raw[databaseName]);
-    return row as E;
+    { is = {}, and = [] }: Where<E>,
+    order: readonly string[],
+    only: readonly string[] | undefined,
+  ): MadeStatement {
+    const all = this.columnsOf(entity);
+    const columns = [...all.values()].filter(({ propertyName }) => only?.includes(propertyName) ?? true);
+    const query = this.dataSource.createQueryBuilder().from(entity, 'row');
+    for (const { propertyName, databaseName } of columns) query.addSelect(`row.${propertyName}`, databaseName);
+    order.forEach((property) => query.addOrderBy(`row.${property}`));
+    // Here alone the builder knows a property by its alias.
+    const property = new RegExp(`(?<![:\\w.])(${[...all.keys()].join('|')})\\b`, 'g');
+    for (const name in is) query.andWhere(`row.${name} = :is_${name}`);
+    for (const [text] of and) query.andWhere(text.replace(property, 'row.$1'));
+    return { ...this.make(query, entity, { is, and }), columns };
   }
 
-  private columnsOf(entity: EntityTarget<ObjectLiteral>): readonly Column[] {
-    const known = this.columns.get(entity);
-    if (known) return known;
-    const { driver } = this.dataSource;
-    const columns = this.dataSource.getMetadata(entity).columns.map((column) => {
-      const { propertyName, databaseName, type, transformer } = column;
-      const isPlain = PLAIN.has(type) && !transformer;
-      const read = isPlain
-        ? (value: unknown) => value
-        : (value: unknown): unknown => driver.prepareHydratedValue(value, column);
-      const write = (value: unknown): unknown => driver.preparePersistentValue(value, column);
-      return { propertyName, databaseName, read, write };
+  private makeUpdate<E extends ObjectLiteral>(
+    entity: EntityTarget<E>,
+    set: Partial<E>,
+    where: Where<E>,
+  ): MadeStatement {
+    const query = restricted(this.dataSource.createQueryBuilder().update(entity).set(asParameters(set)), where);
+    const known = { ...where.is, ...set };
+    const columns = [...this.columnsOf(entity).values()].filter(({ propertyName }) => !(propertyName in known));
+    const made = this.make(query, entity, { set, ...where });
+    // One by one, so that a column which a later version adds changes no answer that a connection has planned.
+    const names = columns.map(({ databaseName }) => this.dataSource.driver.escape(databaseName));
+    const text = this.returnsRows ? `${made.text} RETURNING ${names.join(', ')}` : made.text;
+    return { ...made, ...named(text), columns };
+  }
+
+  private make(query: QueryBuilder<ObjectLiteral>, entity: EntityTarget<ObjectLiteral>, given: Given): MadeStatement {
+    const columns = this.columnsOf(entity);
+    const sources = new Map<string, (given: Given) => unknown>();
+    for (const kind of ['set', 'is'] as const) {
+      for (const name in given[kind]) {
+        const { write } = columns.get(name) as Column;
+        sources.set(`${kind}_${name}`, ({ [kind]: values }) => write((values as ObjectLiteral)[name]));
+      }
+    }
+    given.and?.forEach(([, values], at) => {
+      for (const name in values) sources.set(name, ({ and }) => and?.[at][1]?.[name]);
     });
-    this.columns.set(entity, columns);
+    query.setParameters(Object.fromEntries([...sources.keys()].map((name) => [name, PLACEHOLDER + name])));
+    const [text, parameters] = query.getQueryAndParameters() as [string, unknown[]];
+    const sourceOf = (parameter: unknown) => {
+      const source = typeof parameter === 'string' && sources.get(parameter.slice(PLACEHOLDER.length));
+      if (source) return source;
+      throw new TypeError(`a value stands in the text of a statement: ${text}`);
+    };
+    return { ...named(text), parameters: parameters.map(sourceOf), columns: [] };
+  }
+
+  private columnsOf(entity: EntityTarget<ObjectLiteral>): ReadonlyMap<string, Column> {
+    let columns = this.columns.get(entity);
+    if (!columns) this.columns.set(entity, (columns = columnsOf(this.dataSource, entity)));
     return columns;
   }
 }
 
-function restricted<Q extends { andWhere(text: string): unknown }>(query: Q, where: readonly Condition[]): Q {
-  for (const [text] of where) query.andWhere(text);
+function named(text: string): Statement {
+  return { name: `multisession_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`, text };
+}
+
+function restricted<Q extends { andWhere(text: string): unknown }>(
+  query: Q,
+  { is = {}, and = [] }: Where<ObjectLiteral>,
+): Q {
+  for (const name in is) query.andWhere(`${name} = :is_${name}`);
+  for (const [text] of and) query.andWhere(text);
   return query;
 }
 
@@ -275,4 +246,14 @@ function restricted<Q extends { andWhere(text: string): unknown }>(query: Q, whe
 function asParameters<E extends ObjectLiteral>(given: Partial<E>): QueryDeepPartialEntity<E> {
   const names = Object.keys(given);
   return Object.fromEntries(names.map((name) => [name, () => `:set_${name}`])) as QueryDeepPartialEntity<E>;
+}
+
+function newOf<E>(entity: EntityTarget<E>): E {
+  return new (entity as new () => E)();
+}
+
+/** What a row of the answer says, beside what is known already. */
+function read<E extends ObjectLiteral>(row: E, raw: ObjectLiteral, columns: readonly Column[]): E {
+  for (const column of columns) (row as ObjectLiteral)[column.propertyName] = column.read(raw[column.databaseName]);
+  return row;
 }

@@ -1,8 +1,7 @@
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { TokenConfig } from '../token/token.options.js';
 import type { Clock } from './clock.js';
-import { toSession } from './session.js';
-import type { SessionEntity } from './session.entity.js';
+import { type ShownRow, toSession } from './session.js';
 import type { EndReason, SessionEvents } from './session.events.js';
 import type { EndCondition, EndedSession, SessionStore } from './session.store.js';
 
@@ -17,7 +16,7 @@ export class SessionEndings {
   ) {}
 
   /** @returns whether it was this process that ended it */
-  async end(row: SessionEntity, reason: EndReason, condition?: EndCondition): Promise<boolean> {
+  async end(row: ShownRow, reason: EndReason, condition?: EndCondition): Promise<boolean> {
     const ended = await this.store.end(row, reason, condition);
     if (ended) this.announce([ended]);
     return ended !== undefined;

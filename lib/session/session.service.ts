@@ -10,7 +10,14 @@ import type { Claims } from '../token/keyring.js';
 import { RefreshTokens } from '../token/refresh-token.js';
 import type { UserId } from '../token/token.options.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
-import { type CurrentSession, isLiveSessionOf, type Session, storedClaims, toSession } from './session.js';
+import {
+  type CurrentSession,
+  isLiveSessionOf,
+  type Session,
+  type ShownRow,
+  storedClaims,
+  toSession,
+} from './session.js';
 import { SessionClaims } from './session-claims.js';
 import { checkData, mergeData, type SessionData, type SessionDataPatch } from './session-data.js';
 import { NEVER, SessionEntity } from './session.entity.js';
@@ -468,7 +475,7 @@ export class SessionService {
     throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
   }
 
-  private evictedBy(policy: SessionPolicyService, active: readonly SessionEntity[]): SessionEntity[] {
+  private evictedBy(policy: SessionPolicyService, active: readonly ShownRow[]): ShownRow[] {
     const evicted = this.parts.policies.evicted(policy, active);
     if (evicted.length > 0 && policy.config.whenFull === 'refuse') throw new SessionLimitReachedError();
     return evicted;

@@ -1,7 +1,7 @@
 import { Brackets, type EntityManager, In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import type { Database } from '../database/database.js';
-import type { Condition } from '../database/statements.js';
+import type { Condition, Statements, Within } from '../database/statements.js';
 import { UnavailableError } from '../multi-session.errors.js';
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { RevocationConfig } from '../revocation/revocation.options.js';
@@ -9,12 +9,13 @@ import type { RefreshTokenClaims } from '../token/refresh-token.js';
 import type { ClientInfo } from './client-info.js';
 import type { ConfirmedGeneration } from './confirmed-generations.js';
 import { SessionEntity } from './session.entity.js';
+import { SHOWN, type ShownRow } from './session.js';
 import { isSessionId } from './session-id.js';
 import type { EndReason } from './session.events.js';
 
 /** A session that has just been ended, by this process. */
 export interface EndedSession {
-  readonly row: SessionEntity;
+  readonly row: ShownRow;
   readonly reason: EndReason;
 }
 
@@ -31,7 +32,7 @@ export interface NextGeneration {
 }
 
 /** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
-export type ChooseEvicted = (active: SessionEntity[]) => SessionEntity[];
+export type ChooseEvicted = (active: ShownRow[]) => ShownRow[];
 
 const CHECKED = ['userId', 'type', 'expiresAt'] as const;
 
@@ -43,6 +44,8 @@ const CHECKED = ['userId', 'type', 'expiresAt'] as const;
  * one successor, by compare-and-swap on `refreshJti`.
  */
 export class SessionStore {
+  private readonly statements: Statements;
+
   constructor(
     private readonly database: Database,
     private readonly blacklist: Blacklist,
@@ -50,29 +53,27 @@ export class SessionStore {
     /** For how long after its end an access token of a session can be accepted, in milliseconds. */
     readonly acceptedAfterEnd: number,
     private readonly now: () => number,
-  ) {}
+  ) {
+    this.statements = database.statements;
+  }
 
   /** Anything but a uuid as we write it is unknown before any query is sent. */
   async find(id: string): Promise<SessionEntity | null> {
     if (!isSessionId(id)) return null;
-    const [row] = await this.database.run((manager) =>
-      this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]]),
-    );
+    const [row] = await this.statements.select(undefined, SessionEntity, { is: { id } });
     return row ?? null;
   }
 
   /** Of a session no more than each request asks for, where its policy's check is `session`. */
   async findForCheck(id: string): Promise<Pick<SessionEntity, (typeof CHECKED)[number]> | null> {
     if (!isSessionId(id)) return null;
-    const [row] = await this.database.run((manager) =>
-      this.database.statements.select(manager, SessionEntity, [['id = :id', { id }]], { only: CHECKED }),
-    );
+    const [row] = await this.statements.select(undefined, SessionEntity, { is: { id } }, { only: CHECKED });
     return row ?? null;
   }
 
   /** The user's sessions that have not expired, the earliest created first. */
-  async listActive(userId: string, types: readonly string[]): Promise<SessionEntity[]> {
-    return this.database.run((manager) => this.active(manager, userId, types, this.now()));
+  async listActive(userId: string, types: readonly string[]): Promise<ShownRow[]> {
+    return this.active(undefined, userId, types, this.now());
   }
 
   /**
@@ -110,14 +111,14 @@ export class SessionStore {
     types: readonly string[] = [row.type],
   ): Promise<EndedSession[]> {
     if (!chooseEvicted) {
-      await this.database.run((manager) => this.insert(manager, row));
+      await this.statements.insert(undefined, SessionEntity, row);
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
       const evicted = chooseEvicted(await this.active(manager, row.userId, types, row.createdAt.getTime()));
       // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
       const ended = await this.endRows(manager, evicted, 'evicted');
-      await this.insert(manager, row);
+      await this.statements.insert(manager, SessionEntity, row);
       return ended;
     });
   }
@@ -137,7 +138,7 @@ export class SessionStore {
       if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.now()) return undefined;
       const [ended] = await this.endRows(manager, [old], reason);
       if (!ended) return undefined;
-      await this.insert(manager, make(old));
+      await this.statements.insert(manager, SessionEntity, make(old));
       return ended;
     });
   }
@@ -175,11 +176,11 @@ export class SessionStore {
   ): Promise<SessionEntity | null> {
     const from = { ...token, parentJti: token.jti, parentGeneration: token.generation };
     const conditions: Condition[] = [['rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace }]];
-    if (condition.unread)
-      conditions.push(['type = :type AND expiresAt = :statedEnd', { type: token.type, statedEnd: token.expiresAt }]);
+    if (condition.unread) conditions.push(['expiresAt = :statedEnd', { statedEnd: token.expiresAt }]);
+    const stated = condition.unread ? { type: token.type } : {};
     // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
     if (condition.withoutBound) conditions.push(['absoluteExpiresAt IS NULL']);
-    const update = (manager: EntityManager) => this.advance(manager, from, next, now, conditions);
+    const update = (within: Within) => this.advance(within, from, next, now, conditions, stated);
     return this.supersede(update, condition.blacklistParent ? token : undefined);
   }
 
@@ -197,8 +198,7 @@ export class SessionStore {
       parentJti: row.parentJti,
       parentGeneration: row.parentGeneration,
     };
-    const update = (manager: EntityManager) =>
-      this.advance(manager, from, next, now, [['confirmedGeneration < generation']]);
+    const update = (within: Within) => this.advance(within, from, next, now, [['confirmedGeneration < generation']]);
     const lost = { jti: row.refreshJti, expiresAt: row.expiresAt.getTime() };
     return this.supersede(update, condition.blacklistLost ? lost : undefined);
   }
@@ -212,22 +212,18 @@ export class SessionStore {
     now: number,
     sliding?: { expiresAt: number; touchInterval: number },
   ): Promise<SessionEntity | null> {
-    const { sessionId: id, jti, generation, type } = token;
-    const current: Condition = [
-      'id = :id AND refreshJti = :jti AND generation = :generation AND type = :type AND expiresAt > :now',
-      { id, jti, generation, type, now },
-    ];
+    const is = { id: token.sessionId, refreshJti: token.jti, generation: token.generation, type: token.type };
+    const active: Condition = ['expiresAt > :now', { now }];
     const untouched: Condition[] = sliding
       ? [['lastUpdate <= :touchedBefore', { touchedBefore: now - sliding.touchInterval }]]
       : [];
     const set = {
       lastUpdate: new Date(now),
-      confirmedGeneration: generation,
+      confirmedGeneration: token.generation,
       ...(sliding && { expiresAt: new Date(sliding.expiresAt) }),
     };
-    return this.database.run((manager) =>
-      this.database.statements.updateReturning(manager, SessionEntity, set, [current, ...untouched], [current]),
-    );
+    const where = { is, and: [active, ...untouched] };
+    return this.statements.updateReturning(undefined, SessionEntity, set, where, { is, and: [active] });
   }
 
   /** Writes which generations were seen in use; a generation that has been superseded meanwhile is left alone. */
@@ -256,7 +252,7 @@ export class SessionStore {
    * Ends one session: its row goes and its blacklist entry comes, or neither. @param condition what must still hold of the
    * row @returns undefined where it was not there any more
    */
-  async end(row: SessionEntity, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
+  async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
     const ended = await this.database.transaction(undefined, (manager) =>
       this.endRows(manager, [row], reason, condition),
     );
@@ -271,7 +267,7 @@ export class SessionStore {
     userId: string,
     types: readonly string[],
     reason: EndReason,
-    choose: (active: SessionEntity[]) => SessionEntity[],
+    choose: (active: ShownRow[]) => ShownRow[],
   ): Promise<EndedSession[]> {
     return this.asUser(userId, async (manager) =>
       this.endRows(manager, choose(await this.active(manager, userId, types, this.now())), reason),
@@ -330,12 +326,13 @@ export class SessionStore {
   }
 
   private advance(
-    manager: EntityManager,
+    within: Within,
     from: Pick<RefreshTokenClaims, 'sessionId' | 'jti' | 'generation'> &
       Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
     next: NextGeneration,
     now: number,
     conditions: readonly Condition[],
+    stated: Partial<SessionEntity> = {},
   ): Promise<SessionEntity | null> {
     // Values and not expressions of the old columns: MySQL would read the new ones.
     const set = {
@@ -351,24 +348,20 @@ export class SessionStore {
       ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
       ...next.client,
     };
-    const current: Condition = [
-      'id = :id AND refreshJti = :jti AND generation = :from AND expiresAt > :now',
-      { id: from.sessionId, jti: from.jti, from: from.generation, now },
-    ];
-    const after: Condition = ['id = :id AND refreshJti = :next', { id: from.sessionId, next: next.jti }];
-    return this.database.statements.updateReturning(manager, SessionEntity, set, [current, ...conditions], [after]);
-  }
-
-  private insert(manager: EntityManager, row: SessionEntity): Promise<void> {
-    return this.database.statements.insert(manager, SessionEntity, row);
+    const id = from.sessionId;
+    const where = {
+      is: { id, refreshJti: from.jti, generation: from.generation, ...stated },
+      and: [['expiresAt > :now', { now }] as const, ...conditions],
+    };
+    return this.statements.updateReturning(within, SessionEntity, set, where, { is: { id, refreshJti: next.jti } });
   }
 
   /** Runs the update and, where it names the superseded token, writes that to the blacklist: both or neither. */
   private async supersede(
-    update: (manager: EntityManager) => Promise<SessionEntity | null>,
+    update: (within: Within) => Promise<SessionEntity | null>,
     superseded: Pick<RefreshTokenClaims, 'jti' | 'expiresAt'> | undefined,
   ): Promise<SessionEntity | null> {
-    if (!superseded) return this.database.run(update);
+    if (!superseded) return update(undefined);
     const row = await this.database.transaction(undefined, async (manager) => {
       const updated = await update(manager);
       if (updated) {
@@ -383,19 +376,14 @@ export class SessionStore {
     return row ?? null;
   }
 
-  private active(
-    manager: EntityManager,
-    userId: string,
-    types: readonly string[],
-    now: number,
-  ): Promise<SessionEntity[]> {
+  private active(within: Within, userId: string, types: readonly string[], now: number): Promise<ShownRow[]> {
     const names = types.map((_, at) => `:type${at}`).join();
-    const where: Condition[] = [
+    const and: Condition[] = [
       [this.database.sameText('userId', 'userId'), { userId }],
       [`type IN (${names})`, Object.fromEntries(types.map((type, at) => [`type${at}`, type]))],
       ['expiresAt > :now', { now }],
     ];
-    return this.database.statements.select(manager, SessionEntity, where, { order: ['createdAt', 'id'] });
+    return this.statements.select(within, SessionEntity, { and }, { order: ['createdAt', 'id'], only: SHOWN });
   }
 
   private async asUser<T>(userId: string, work: (manager: EntityManager) => Promise<T>): Promise<T> {
@@ -432,17 +420,16 @@ export class SessionStore {
 
   private async endRows(
     manager: EntityManager,
-    rows: readonly SessionEntity[],
+    rows: readonly ShownRow[],
     reason: EndReason,
     { jti, expiredAt }: EndCondition = {},
   ): Promise<EndedSession[]> {
     const startedAt = performance.now();
-    const ended: SessionEntity[] = [];
+    const ended: ShownRow[] = [];
     for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      const where: Condition[] = [['id = :id', { id: row.id }]];
-      if (jti !== undefined) where.push(['refreshJti = :jti', { jti }]);
-      if (expiredAt !== undefined) where.push(['expiresAt <= :expiredAt', { expiredAt }]);
-      const affected = await this.database.statements.delete(manager, SessionEntity, where);
+      const is = { id: row.id, ...(jti !== undefined && { refreshJti: jti }) };
+      const and: Condition[] = expiredAt === undefined ? [] : [['expiresAt <= :expiredAt', { expiredAt }]];
+      const affected = await this.statements.delete(manager, SessionEntity, { is, and });
       if (affected) ended.push(row);
     }
     // An access token never outlives its session, so what merely expired needs no entry.

@@ -26,11 +26,30 @@ export interface Session {
   readonly amr: readonly string[];
 }
 
+/** The columns that a session is shown by: all but what only rotation needs. */
+export const SHOWN = [
+  'id',
+  'userId',
+  'type',
+  'createdAt',
+  'lastUpdate',
+  'expiresAt',
+  'info',
+  'userAgent',
+  'ipAddress',
+  'deviceName',
+  'data',
+  'claims',
+] as const satisfies readonly (keyof SessionEntity)[];
+
+/** A session's row as far as it is shown. */
+export type ShownRow = Pick<SessionEntity, (typeof SHOWN)[number]>;
+
 /** Who asks, and by which session: what `JwtAuthGuard` puts on the request as `user`. */
 export type CurrentSession = AccessTokenClaims;
 
-/** The row without what only rotation needs. */
-export function toSession(row: SessionEntity, config: TokenConfig): Session {
+/** The row as applications see it. */
+export function toSession(row: ShownRow, config: TokenConfig): Session {
   const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data } = row;
   const { claims, amr } = storedClaims(row);
   return {

@@ -6,6 +6,7 @@ import { Blacklist } from '../../lib/revocation/blacklist.js';
 import type { RevocationConfig } from '../../lib/revocation/revocation.options.js';
 import { Clock } from '../../lib/session/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
+import { SHOWN, type ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/session-id.js';
 import { SessionStore } from '../../lib/session/session.store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
@@ -147,4 +148,9 @@ export function tokenOf(row: SessionEntity): RefreshTokenClaims {
     expiresAt: row.expiresAt.getTime(),
     issuedAt: row.createdAt.getTime() / 1000,
   };
+}
+
+/** A row as far as a list has it. */
+export function shown(row: SessionEntity): ShownRow {
+  return Object.fromEntries(SHOWN.map((property) => [property, row[property]])) as unknown as ShownRow;
 }

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SessionEntity } from '../../lib/session/session.entity.js';
 import { createDatabase, selectedDatabases, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { newRow, startProcess, type TestProcess, tokenOf } from './process.js';
+import { newRow, startProcess, type TestProcess, tokenOf, shown } from './process.js';
 
 const TYPES = ['LONG'];
 
@@ -26,14 +26,16 @@ onEachDatabase((name) => {
     });
     expect(statements.map(({ query }) => query)).toEqual([statements[0].query, statements[0].query]);
     expect(statements.map(({ parameters }) => parameters)).toEqual(rows.map(({ id }) => [id]));
-    expect(await process.store.listActive('bob', TYPES)).toEqual([rows[1]]);
+    expect(await process.store.listActive('bob', TYPES)).toEqual([shown(rows[1])]);
   });
 
   test('a list, whose length would be in the text, is refused', async () => {
     const { statements } = process.database;
     const ids: unknown = ['a', 'b'];
     const ask = () =>
-      process.database.run((manager) => statements.select(manager, SessionEntity, [['id IN (:...ids)', { ids }]]));
+      process.database.run((manager) =>
+        statements.select(manager, SessionEntity, { and: [['id IN (:...ids)', { ids }]] }),
+      );
     await expect(ask()).rejects.toThrow(TypeError);
   });
 });

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { SessionLimitReachedError, UnavailableError } from '../../lib/multi-session.errors.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
+import type { ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/session-id.js';
 import { type ChooseEvicted, SessionStore } from '../../lib/session/session.store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
@@ -16,6 +17,7 @@ import {
   startProcesses,
   type TestProcess,
   tokenOf,
+  shown,
 } from './process.js';
 
 const NO_GRACE = { grace: 0 };
@@ -41,7 +43,7 @@ const refuse =
     return [];
   };
 
-const all = (active: SessionEntity[]) => active;
+const all = (active: ShownRow[]) => active;
 
 onEachDatabase((name) => {
   const rotationIsOneStatement = name !== 'mariadb';
@@ -141,9 +143,9 @@ onEachDatabase((name) => {
       await create('lister', { expiresAt: new Date(now - 1000) });
       await create('lister', { type: 'REMOVED' });
       const { statements, result } = await log.during(() => store.listActive('lister', TYPES));
-      expect(result).toEqual([first, second]);
+      expect(result).toEqual([shown(first), shown(second)]);
       expect(statements).toHaveLength(1);
-      expect(await store.listActive('lister', ['SHORT'])).toEqual([first]);
+      expect(await store.listActive('lister', ['SHORT'])).toEqual([shown(first)]);
       expect(await store.listActive('nobody', TYPES)).toEqual([]);
     });
   });
@@ -198,10 +200,11 @@ onEachDatabase((name) => {
       expect(await store.create(row, destroyOldest(1))).toEqual([]);
       rows.set(userId, row);
     }
-    for (const userId of userIds) expect(await store.listActive(userId, TYPES)).toEqual([rows.get(userId)]);
+    for (const userId of userIds)
+      expect(await store.listActive(userId, TYPES)).toEqual([shown(rows.get(userId) as SessionEntity)]);
     for (const userId of userIds) {
       expect(await store.endOfUser(userId, TYPES, 'destroyed', all)).toEqual([
-        { row: rows.get(userId), reason: 'destroyed' },
+        { row: shown(rows.get(userId) as SessionEntity), reason: 'destroyed' },
       ]);
     }
   });
@@ -410,7 +413,7 @@ onEachDatabase((name) => {
       // The id of another: the old session was to be evicted for it, and stays.
       const taken = newRow('unlucky', { id: (await create('lucky')).id });
       await expect(store.create(taken, destroyOldest(1))).rejects.toBeInstanceOf(UnavailableError);
-      expect(await store.listActive('unlucky', TYPES)).toEqual([old]);
+      expect(await store.listActive('unlucky', TYPES)).toEqual([shown(old)]);
       expect(await entryOf(old)).toBeNull();
     });
   });
@@ -462,7 +465,7 @@ onEachDatabase((name) => {
       } finally {
         await dataSource.query(`ALTER TABLE ${away} RENAME TO ${table}`);
       }
-      expect(await store.listActive('neither', TYPES)).toEqual([row]);
+      expect(await store.listActive('neither', TYPES)).toEqual([shown(row)]);
       expect(await store.end(row, 'logout')).toBeDefined();
     });
   });

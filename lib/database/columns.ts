@@ -1,0 +1,34 @@
+import type { DataSource, EntityTarget, ObjectLiteral } from 'typeorm';
+import { instant } from './date.transformer.js';
+
+/** One column of an entity, and what the driver makes of its values. */
+export interface Column {
+  readonly propertyName: string;
+  readonly databaseName: string;
+  readonly read: (value: unknown) => unknown;
+  readonly write: (value: unknown) => unknown;
+}
+
+/** Kinds of columns whose values every driver takes and gives as they are: to ask it for each took half of a list. */
+const PLAIN = new Set<unknown>(['varchar', 'text', 'int', 'integer']);
+const asItIs = (value: unknown) => value;
+
+/** The columns of an entity by the names of their properties. */
+export function columnsOf(dataSource: DataSource, entity: EntityTarget<ObjectLiteral>): ReadonlyMap<string, Column> {
+  const { driver } = dataSource;
+  return new Map(
+    dataSource.getMetadata(entity).columns.map((column) => {
+      const { propertyName, databaseName, type, transformer } = column;
+      const conversion =
+        transformer === instant
+          ? { read: instant.from, write: instant.to }
+          : PLAIN.has(type) && !transformer
+            ? { read: asItIs, write: asItIs }
+            : {
+                read: (value: unknown): unknown => driver.prepareHydratedValue(value, column),
+                write: (value: unknown): unknown => driver.preparePersistentValue(value, column),
+              };
+      return [propertyName, { propertyName, databaseName, ...conversion }];
+    }),
+  );
+}
