@@ -78,6 +78,13 @@ function ownTime(): number {
   return processes.size > 0 ? ticks * TICK : NaN;
 }
 
+/** Processor time of the database servers on this machine, in microseconds. */
+export function databaseTime(): number {
+  let ticks = 0;
+  for (const { name, time } of allProcesses().values()) if (DATABASE_SERVERS.has(name)) ticks += time;
+  return ticks * TICK;
+}
+
 function allProcesses(): Map<number, { name: string; parent: number; time: number }> {
   const pids = (() => {
     try {
