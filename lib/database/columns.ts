@@ -5,6 +5,8 @@ import { instant } from './date.transformer.js';
 export interface Column {
   readonly propertyName: string;
   readonly databaseName: string;
+  /** As the database calls it. */
+  readonly type: string;
   readonly read: (value: unknown) => unknown;
   readonly write: (value: unknown) => unknown;
 }
@@ -28,7 +30,7 @@ export function columnsOf(dataSource: DataSource, entity: EntityTarget<ObjectLit
                 read: (value: unknown): unknown => driver.prepareHydratedValue(value, column),
                 write: (value: unknown): unknown => driver.preparePersistentValue(value, column),
               };
-      return [propertyName, { propertyName, databaseName, ...conversion }];
+      return [propertyName, { propertyName, databaseName, type: driver.normalizeType(column), ...conversion }];
     }),
   );
 }

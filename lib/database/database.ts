@@ -202,8 +202,7 @@ export class Database {
     try {
       // MySQL's lock is taken before the transaction begins, so that what it reads is not older than the lock.
       if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
-      await runner.startTransaction();
-      if (this.kind === 'postgres') await this.beginOnPostgres(runner, lockName, lock);
+      await (this.kind === 'postgres' ? this.beginOnPostgres(runner, lockName, lock) : runner.startTransaction());
       const result = await work(runner.manager);
       await runner.commitTransaction();
       return result;
@@ -241,7 +240,9 @@ export class Database {
 
   /** READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones. */
   private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
-    const begin = 'SET TRANSACTION ISOLATION LEVEL READ COMMITTED';
+    const begin = 'START TRANSACTION ISOLATION LEVEL READ COMMITTED';
+    // TypeORM's own begin would be another round trip. Whatever becomes of this one, there is something to roll back.
+    (runner as { isTransactionActive: boolean }).isTransactionActive = true;
     const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (key && lock?.ifHeld !== 'give-up') {
       // Without parameters, so that all of it goes in one round trip.

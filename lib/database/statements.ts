@@ -28,14 +28,20 @@ export interface Statement {
   readonly text: string;
 }
 
+/** A row to be inserted: all its values, or for some of them SQL that says them, the same each time. */
+export type NewRow<E extends ObjectLiteral> = { readonly [P in keyof E]: E[P] | (() => string) };
+
 /** The values that a statement is sent with. */
 interface Given extends Where<ObjectLiteral> {
   readonly set?: ObjectLiteral;
+  readonly rows?: readonly ObjectLiteral[];
 }
+
+type Source = (given: Given) => unknown;
 
 interface MadeStatement extends Statement {
   /** Its values, in the order in which the driver takes them. */
-  readonly parameters: readonly ((given: Given) => unknown)[];
+  readonly parameters: readonly Source[];
   /** What its rows hold, or what is to be read of the row that it has changed. */
   readonly columns: readonly Column[];
 }
@@ -112,15 +118,17 @@ export class Statements {
     return raw ? read(Object.assign(newOf(entity), where.is, set), raw, statement.columns) : null;
   }
 
-  /** Inserts a row that is complete. */
-  async insert<E extends ObjectLiteral>(within: Within, entity: EntityTarget<E>, row: E): Promise<void> {
-    const place = this.place('insert', entity, { set: row });
-    place.statement ??= this.make(
-      this.dataSource.createQueryBuilder().insert().into(entity).values(asParameters(row)).updateEntity(false),
-      entity,
-      { set: row },
-    );
-    await this.carryOut(within, place.statement, { set: row });
+  /** Inserts rows that are complete and alike. @param ifAbsent leaves out those whose key is there already. Default: a fault */
+  async insert<E extends ObjectLiteral>(
+    within: Within,
+    entity: EntityTarget<E>,
+    rows: readonly NewRow<E>[],
+    { ifAbsent = false } = {},
+  ): Promise<void> {
+    const given = { rows };
+    const place = this.place(ifAbsent ? 'insert if absent' : 'insert', entity, { set: rows[0] }).to(rows.length);
+    place.statement ??= this.makeInsert(entity, rows, ifAbsent);
+    await this.carryOut(within, place.statement, given);
   }
 
   /** Deletes that of which all of it holds. @returns how many rows that were */
@@ -133,6 +141,24 @@ export class Statements {
     );
     const { affected } = await this.carryOut(within, place.statement, where);
     return affected;
+  }
+
+  /**
+   * Deletes the row of which all of it holds, and inserts another where it was there and the other's key is not: one statement, and so both
+   * or neither. For PostgreSQL alone. @returns whether it was there
+   */
+  async exchange<E extends ObjectLiteral, O extends ObjectLiteral>(
+    within: Within,
+    entity: EntityTarget<E>,
+    where: Where<E>,
+    other: EntityTarget<O>,
+    row: NewRow<O>,
+  ): Promise<boolean> {
+    const given = { ...where, rows: [row] };
+    const place = this.place('exchange', entity, { set: row, ...where }).to(other);
+    place.statement ??= this.makeExchange(entity, where, other, row);
+    const { rows } = await this.carryOut(within, place.statement, given);
+    return Number(rows[0].gone) > 0;
   }
 
   private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
@@ -190,7 +216,10 @@ export class Statements {
     set: Partial<E>,
     where: Where<E>,
   ): MadeStatement {
-    const query = restricted(this.dataSource.createQueryBuilder().update(entity).set(asParameters(set)), where);
+    const query = restricted(
+      this.dataSource.createQueryBuilder().update(entity).set(asParameters<E>(set, 'set_')),
+      where,
+    );
     const known = { ...where.is, ...set };
     const columns = [...this.columnsOf(entity).values()].filter(({ propertyName }) => !(propertyName in known));
     const made = this.make(query, entity, { set, ...where });
@@ -200,15 +229,58 @@ export class Statements {
     return { ...made, ...named(text), columns };
   }
 
+  private makeInsert<E extends ObjectLiteral>(
+    entity: EntityTarget<E>,
+    rows: readonly NewRow<E>[],
+    ifAbsent: boolean,
+  ): MadeStatement {
+    const values = rows.map((row, at) => asParameters<E>(row, `row${at}_`));
+    const query = this.dataSource.createQueryBuilder().insert().into(entity).values(values).updateEntity(false);
+    return this.make(ifAbsent ? query.orIgnore() : query, entity, { rows });
+  }
+
+  private makeExchange<E extends ObjectLiteral, O extends ObjectLiteral>(
+    entity: EntityTarget<E>,
+    where: Where<E>,
+    other: EntityTarget<O>,
+    row: NewRow<O>,
+  ): MadeStatement {
+    const gone = this.make(
+      restricted(this.dataSource.createQueryBuilder().delete().from(entity), where),
+      entity,
+      where,
+    );
+    const { driver } = this.dataSource;
+    const parameters = [...gone.parameters];
+    const columns = Object.keys(row).map((name) => this.columnsOf(other).get(name) as Column);
+    // Of a SELECT, PostgreSQL does not see what its values are for.
+    const values = columns.map(({ propertyName, type, write }) => {
+      const value: unknown = row[propertyName];
+      if (typeof value === 'function') return (value as () => string)();
+      return `CAST($${parameters.push(({ rows }) => write(rows?.[0][propertyName]))} AS ${type})`;
+    });
+    const table = this.dataSource
+      .getMetadata(other)
+      .tablePath.split('.')
+      .map((part) => driver.escape(part))
+      .join('.');
+    const names = columns.map(({ databaseName }) => driver.escape(databaseName)).join(', ');
+    const text = `WITH gone AS (${gone.text} RETURNING 1), come AS (INSERT INTO ${table} (${names}) SELECT ${values.join(', ')} FROM gone ON CONFLICT DO NOTHING) SELECT count(*) AS gone FROM gone`;
+    return { ...named(text), parameters, columns: [] };
+  }
+
   private make(query: QueryBuilder<ObjectLiteral>, entity: EntityTarget<ObjectLiteral>, given: Given): MadeStatement {
     const columns = this.columnsOf(entity);
-    const sources = new Map<string, (given: Given) => unknown>();
-    for (const kind of ['set', 'is'] as const) {
-      for (const name in given[kind]) {
+    const sources = new Map<string, Source>();
+    const addAll = (prefix: string, values: ObjectLiteral | undefined, of: (given: Given) => ObjectLiteral) => {
+      for (const name in values) {
         const { write } = columns.get(name) as Column;
-        sources.set(`${kind}_${name}`, ({ [kind]: values }) => write((values as ObjectLiteral)[name]));
+        if (typeof values[name] !== 'function') sources.set(prefix + name, (sent) => write(of(sent)[name]));
       }
-    }
+    };
+    addAll('set_', given.set, ({ set }) => set as ObjectLiteral);
+    addAll('is_', given.is, ({ is }) => is as ObjectLiteral);
+    given.rows?.forEach((row, at) => addAll(`row${at}_`, row, ({ rows }) => rows?.[at] as ObjectLiteral));
     given.and?.forEach(([, values], at) => {
       for (const name in values) sources.set(name, ({ and }) => and?.[at][1]?.[name]);
     });
@@ -242,10 +314,13 @@ function restricted<Q extends { andWhere(text: string): unknown }>(
   return query;
 }
 
-/** Each property as the parameter that has its value. */
-function asParameters<E extends ObjectLiteral>(given: Partial<E>): QueryDeepPartialEntity<E> {
-  const names = Object.keys(given);
-  return Object.fromEntries(names.map((name) => [name, () => `:set_${name}`])) as QueryDeepPartialEntity<E>;
+/** Each property as the parameter that has its value, where it is not SQL already. */
+function asParameters<E extends ObjectLiteral>(given: ObjectLiteral, prefix: string): QueryDeepPartialEntity<E> {
+  const parameter = ([name, value]: [string, unknown]) => [
+    name,
+    typeof value === 'function' ? value : () => `:${prefix}${name}`,
+  ];
+  return Object.fromEntries(Object.entries(given).map(parameter)) as QueryDeepPartialEntity<E>;
 }
 
 function newOf<E>(entity: EntityTarget<E>): E {

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { type EntityManager, type EntityTarget, LessThanOrEqual, type SelectQueryBuilder } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { OwnConnection } from '../database/own-connection.js';
+import type { NewRow } from '../database/statements.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 import { PushedRevocations } from './pushed-revocations.js';
 import type { RevocationConfig } from './revocation.options.js';
@@ -125,20 +126,26 @@ export class Blacklist {
    * own time, so that the clock of the process that writes is of no account.
    */
   async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
-    for (let at = 0; at < entries.length; at += INSERT_CHUNK) {
-      const values = entries
-        .slice(at, at + INSERT_CHUNK)
-        .map((entry) => ({ ...entry, kind, createdAt: () => this.database.now }));
-      await manager
-        .createQueryBuilder()
-        .insert()
-        .into(BlacklistEntity)
-        .values(values)
-        .orIgnore()
-        .updateEntity(false)
-        .execute();
+    const rows = entries.map((entry) => this.newRow(kind, entry));
+    for (let at = 0; at < rows.length; at += INSERT_CHUNK) {
+      const chunk = rows.slice(at, at + INSERT_CHUNK);
+      await this.database.statements.insert(manager, BlacklistEntity, chunk, { ifAbsent: true });
     }
-    if (kind === 'token') return;
+    if (kind === 'session') await this.publishWithin(manager, entries);
+  }
+
+  /** An entry as it is inserted, for who writes it in the statement that ends the session. What `record` says of it holds. */
+  newRow(kind: EntryKind, { id, sessionId, userId, reason, expiresAt }: NewRow<NewEntry>): NewRow<BlacklistEntity> {
+    return { id, kind, sessionId, userId, reason, createdAt: () => this.database.now, expiresAt };
+  }
+
+  /** Whether entries are pushed within the transaction that writes them. */
+  get isPushedWithin(): boolean {
+    return this.pushed.isWithinTransactions;
+  }
+
+  /** Tells other processes of entries that were not written by `record`, at the transaction's commit. */
+  async publishWithin(manager: EntityManager, entries: readonly NewEntry[]): Promise<void> {
     const revoked = entries.map((entry) => ({ ...entry, expiresAt: entry.expiresAt.getTime() }));
     await this.pushed.publishWithin(manager, revoked);
   }

@@ -31,6 +31,11 @@ export class PushedRevocations {
     this.watch(async () => this.push?.start(receive));
   }
 
+  /** Whether there is anything to publish within a transaction. */
+  get isWithinTransactions(): boolean {
+    return this.inTransaction !== undefined;
+  }
+
   /** Within the transaction that writes the entries: told at its commit, and never if it is rolled back. */
   async publishWithin(manager: EntityManager, entries: readonly RevokedSession[]): Promise<void> {
     if (!this.inTransaction) return;

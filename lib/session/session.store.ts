@@ -1,8 +1,9 @@
 import { Brackets, type EntityManager, In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import type { Database } from '../database/database.js';
-import type { Condition, Statements, Within } from '../database/statements.js';
+import type { Condition, Statements, Where, Within } from '../database/statements.js';
 import { UnavailableError } from '../multi-session.errors.js';
+import { BlacklistEntity } from '../revocation/blacklist.entity.js';
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { RevocationConfig } from '../revocation/revocation.options.js';
 import type { RefreshTokenClaims } from '../token/refresh-token.js';
@@ -111,14 +112,14 @@ export class SessionStore {
     types: readonly string[] = [row.type],
   ): Promise<EndedSession[]> {
     if (!chooseEvicted) {
-      await this.statements.insert(undefined, SessionEntity, row);
+      await this.statements.insert(undefined, SessionEntity, [row]);
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
       const evicted = chooseEvicted(await this.active(manager, row.userId, types, row.createdAt.getTime()));
       // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
       const ended = await this.endRows(manager, evicted, 'evicted');
-      await this.statements.insert(manager, SessionEntity, row);
+      await this.statements.insert(manager, SessionEntity, [row]);
       return ended;
     });
   }
@@ -138,7 +139,7 @@ export class SessionStore {
       if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.now()) return undefined;
       const [ended] = await this.endRows(manager, [old], reason);
       if (!ended) return undefined;
-      await this.statements.insert(manager, SessionEntity, make(old));
+      await this.statements.insert(manager, SessionEntity, [make(old)]);
       return ended;
     });
   }
@@ -253,9 +254,9 @@ export class SessionStore {
    * row @returns undefined where it was not there any more
    */
   async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
-    const ended = await this.database.transaction(undefined, (manager) =>
-      this.endRows(manager, [row], reason, condition),
-    );
+    const end = (within: Within) => this.endRows(within, [row], reason, condition);
+    const isOneStatement = this.writesBothAtOnce && !this.blacklist.isPushedWithin;
+    const ended = await (isOneStatement ? end(undefined) : this.database.transaction(undefined, end));
     return ended?.[0];
   }
 
@@ -418,42 +419,63 @@ export class SessionStore {
     });
   }
 
+  /** @param within undefined where one row is ended by one statement */
   private async endRows(
-    manager: EntityManager,
+    within: Within,
     rows: readonly ShownRow[],
     reason: EndReason,
-    { jti, expiredAt }: EndCondition = {},
+    condition: EndCondition = {},
   ): Promise<EndedSession[]> {
     const startedAt = performance.now();
-    const ended: ShownRow[] = [];
+    const ended: EndedSession[] = [];
     for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      const is = { id: row.id, ...(jti !== undefined && { refreshJti: jti }) };
-      const and: Condition[] = expiredAt === undefined ? [] : [['expiresAt <= :expiredAt', { expiredAt }]];
-      const affected = await this.statements.delete(manager, SessionEntity, { is, and });
-      if (affected) ended.push(row);
+      if (await this.endRow(within, row, reason, condition)) ended.push({ row, reason });
     }
-    // An access token never outlives its session, so what merely expired needs no entry.
-    const expiresAt = this.now() + this.acceptedAfterEnd;
-    const entries = reason === 'expired' && expiredAt !== undefined ? [] : ended;
-    await this.blacklist.record(
-      manager,
-      'session',
-      entries.map((row) => ({
-        id: row.id,
-        sessionId: row.id,
-        userId: row.userId,
-        reason,
-        expiresAt: new Date(expiresAt),
-      })),
-    );
+    if (!within) return ended;
+    const expiresAt = new Date(this.now() + this.acceptedAfterEnd);
+    const entries = needsEntry(reason, condition)
+      ? ended.map(({ row }) => ({ ...entryOf(row, reason), expiresAt }))
+      : [];
+    await (this.writesBothAtOnce
+      ? this.blacklist.publishWithin(within, entries)
+      : this.blacklist.record(within, 'session', entries));
     // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
     if (performance.now() - startedAt > this.revocation.overlap / 2) {
       throw new UnavailableError(
         new Error('the transaction took too long for its blacklist entries to be seen in time'),
       );
     }
-    return ended.map((row) => ({ row, reason }));
+    return ended;
   }
+
+  /** Deletes the row, and writes its entry where the same statement can. @returns whether it was there */
+  private async endRow(within: Within, row: ShownRow, reason: EndReason, condition: EndCondition): Promise<boolean> {
+    const { jti, expiredAt } = condition;
+    const where: Where<SessionEntity> = {
+      is: { id: row.id, ...(jti !== undefined && { refreshJti: jti }) },
+      and: expiredAt === undefined ? [] : [['expiresAt <= :expiredAt', { expiredAt }]],
+    };
+    if (!this.writesBothAtOnce || !needsEntry(reason, condition))
+      return (await this.statements.delete(within, SessionEntity, where)) > 0;
+    // By the database's time after its wait for the row, which a refresh may hold: so it outlives the token of that one too.
+    const expiresAt = () => `${this.database.now} + ${this.acceptedAfterEnd}`;
+    const entry = this.blacklist.newRow('session', { ...entryOf(row, reason), expiresAt });
+    return this.statements.exchange(within, SessionEntity, where, BlacklistEntity, entry);
+  }
+
+  /** Whether a row and its entry change places in one statement. */
+  private get writesBothAtOnce(): boolean {
+    return this.database.kind === 'postgres';
+  }
+}
+
+/** An access token never outlives its session, so what merely expired needs no entry. */
+function needsEntry(reason: EndReason, { expiredAt }: EndCondition): boolean {
+  return reason !== 'expired' || expiredAt === undefined;
+}
+
+function entryOf({ id, userId }: ShownRow, reason: EndReason) {
+  return { id, sessionId: id, userId, reason };
 }
 
 /** What must still hold of a row for it to be ended. */

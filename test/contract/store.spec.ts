@@ -648,7 +648,8 @@ onEachDatabase((name) => {
     const { database, blacklist } = processes[0];
     const hasty = { ...REVOCATION, overlap: 0 };
     const impatient = new SessionStore(database, blacklist, hasty, ACCEPTED_AFTER_END, () => clock.now());
-    await expect(impatient.end(row, 'logout')).rejects.toBeInstanceOf(UnavailableError);
+    const ending = impatient.endOfUser('slow', TYPES, 'logout', all);
+    await expect(ending).rejects.toBeInstanceOf(UnavailableError);
     expect(await store.find(row.id)).toEqual(row);
     expect(await entryOf(row)).toBeNull();
   });
