@@ -2,8 +2,7 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { JwtService } from '@nestjs/jwt';
 import type { DataSource } from 'typeorm';
 import type { DatabaseName } from '../test/helpers/databases.js';
-import { SECRET, type SessionApp, USER_ID } from './session-app.js';
-import type { Step } from './sessions.js';
+import { SECRET, type SessionApp, type Step, USER_ID } from './session-app.js';
 
 // What is done here is as little as will do, and as quick as we can make it: the same tables and the same tokens, with the
 // driver alone. No time limit, no retry, no event, no metric, no look at what has gone wrong.
@@ -143,14 +142,9 @@ interface SqliteStatement {
 
 /** Sends texts with `$1`, `$2`, … as each driver is quickest. */
 function sender<R>(dataSource: DataSource): Send<R> {
-  switch (dataSource.options.type) {
-    case 'postgres':
-      return sendByPg(dataSource);
-    case 'mariadb':
-      return sendByMysql(dataSource);
-    default:
-      return sendBySqlite(dataSource);
-  }
+  const { type } = dataSource.options;
+  if (type === 'postgres') return sendByPg(dataSource);
+  return type === 'mariadb' ? sendByMysql(dataSource) : sendBySqlite(dataSource);
 }
 
 const poolOf = (dataSource: DataSource) => (dataSource.driver as unknown as { master: PgPool }).master;

@@ -40,6 +40,9 @@ export function multiSessionImports(
   ];
 }
 
+/** What is repeated: each step is one refresh, one login, one list of one of the clients. */
+export type Step = () => Promise<void>;
+
 /** The service on a database, without HTTP. */
 export interface SessionApp {
   readonly sessions: SessionService;

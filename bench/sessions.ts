@@ -7,10 +7,7 @@ import type { BenchOptions } from './options.js';
 import { databaseTime } from './others.js';
 import { median, percent, say, sayTarget, sayTitle, spread, table, whole } from './report.js';
 import { inRounds } from './rounds.js';
-import { type SessionApp, startSessionApp, USER_ID } from './session-app.js';
-
-/** What is repeated: each step is one refresh, one login, one list of one of the clients. */
-export type Step = () => Promise<void>;
+import { type SessionApp, startSessionApp, type Step, USER_ID } from './session-app.js';
 
 /** Makes the steps of one client. */
 type ClientOf = (app: SessionApp, client: number) => Promise<Step>;
