@@ -1,46 +1,49 @@
 import { type DatabaseName, selectedDatabases } from '../test/helpers/databases.js';
 import { Child } from './child.js';
-import { type AdapterName, type GuardName, GUARDS } from './guard-app.js';
+import { type GuardName, GUARDS } from './guard-app.js';
+import type { AdapterName, Callers, Credentials } from './guard-route.js';
 import type { ServerAnswer, ServerQuestion } from './guard-server.js';
 import type { Load, LoadResult } from './load.js';
 import type { BenchOptions } from './options.js';
 import type { Undisturbed } from './others.js';
 import { median, percent, say, sayTarget, sayTitle, spread, table, whole } from './report.js';
+import { type LoadGenerator, type Measurement, measureRequests } from './requests.js';
 import { inRounds } from './rounds.js';
-import { USER_ID } from './session-app.js';
 
 /** A running server and what was measured of it, one entry a round. */
 interface Contestant {
-  readonly label: string;
   readonly guard: GuardName;
+  readonly database: DatabaseName;
   readonly server: Child<ServerQuestion, ServerAnswer>;
   readonly load: Load;
   readonly results: Undisturbed<Measurement>[];
 }
-
-interface Measurement {
-  /** Requests answered in a second. */
-  rate: number;
-  /** Microseconds of the server's processor time for one request. */
-  cost: number;
-  /** How busy the server's and the load generator's main threads were; one of them at 1 is what limits the rate. */
-  serverBusy: number;
-  loadBusy: number;
-}
-
-type LoadGenerator = Child<Load, LoadResult>;
 
 const LABELS: Record<GuardName, string> = {
   none: 'no guard',
   'passport-string': 'passport-jwt, secret as a string',
   'passport-key': 'passport-jwt, KeyObject',
   'hand-made': 'hand-made guard, KeyObject',
+  'better-auth-cookie': 'better-auth, cookie cache',
+  'better-auth-database': 'better-auth, database',
+  'express-session': 'express-session, connect-pg-simple',
   signature: "JwtAuthGuard, 'signature'",
   blacklist: "JwtAuthGuard, 'blacklist' (default)",
+  'blacklist-rs256': 'JwtAuthGuard, default check, RS256',
+  'blacklist-es256': 'JwtAuthGuard, default check, ES256',
   session: "JwtAuthGuard, 'session'",
   'session-by-hand': 'JwtAuthGuard, and the row with pg by hand',
   strategy: "AuthGuard('jwt'), our strategy",
 };
+
+/** Those that cannot tell that a session has ended: by what they are, or until their cache does. */
+const BLIND_TO_ENDINGS = new Set<GuardName>(['signature', 'better-auth-cookie']);
+const NEED_POSTGRES = new Set<GuardName>([
+  'better-auth-cookie',
+  'better-auth-database',
+  'express-session',
+  'session-by-hand',
+]);
 
 /** What the default check must reach of the unguarded route's rate. */
 const TARGETS: Record<AdapterName, number> = { express: 0.85, fastify: 0.8 };
@@ -59,12 +62,18 @@ export async function benchGuards(options: BenchOptions): Promise<void> {
 
 async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, options: BenchOptions): Promise<void> {
   sayTitle(`A guarded route on ${adapter}`);
+  // There are so many of them that each gets half of the time.
+  const seconds = Math.ceil(options.seconds / 2);
   const contestants: Contestant[] = [];
   try {
-    for (const guard of GUARDS) {
+    for (const guard of guardsOn(adapter)) {
       for (const database of databasesOf(guard)) contestants.push(await enter(guard, adapter, database));
     }
-    const measures = contestants.map((contestant) => () => measure(contestant, generator, options.seconds));
+    const measures = contestants.map(
+      ({ server, load }) =>
+        () =>
+          measureRequests(server, generator, { ...load, seconds }),
+    );
     // Long enough for the compiler to have seen all of it.
     for (const warmUp of measures) await warmUp();
     const results = await inRounds(measures, options);
@@ -75,59 +84,52 @@ async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, opti
   report(adapter, contestants);
 }
 
-function databasesOf(guard: GuardName): readonly DatabaseName[] {
-  if (guard === 'session') return selectedDatabases();
-  return guard === 'session-by-hand' ? selectedDatabases().filter((name) => name === 'postgres') : ['sqlite'];
+/** express-session is a middleware of Express. */
+function guardsOn(adapter: AdapterName): readonly GuardName[] {
+  return GUARDS.filter((guard) => guard !== 'express-session' || adapter === 'express');
 }
 
-async function enter(guard: GuardName, adapter: AdapterName, database: string): Promise<Contestant> {
+function databasesOf(guard: GuardName): readonly DatabaseName[] {
+  const selected = selectedDatabases();
+  if (guard === 'session') return selected;
+  if (selected.includes('postgres')) return ['postgres'];
+  return NEED_POSTGRES.has(guard) ? [] : ['sqlite'];
+}
+
+async function enter(guard: GuardName, adapter: AdapterName, database: DatabaseName): Promise<Contestant> {
   const server = await Child.start<ServerQuestion, ServerAnswer>('guard-server', [guard, adapter, database]);
-  const { url, tokens, endedToken } = await server.ask('app');
-  const expectBody = JSON.stringify({ user_id: guard === 'none' ? 'nobody' : USER_ID });
-  await assertRefusals(guard, url, tokens[0], endedToken);
+  const { url, ...callers } = await server.ask('app');
+  const expectBody = JSON.stringify({ user_id: guard === 'none' ? 'nobody' : callers.userId });
+  await assertRefusals(guard, url, callers);
   return {
-    label: LABELS[guard] + (guard === 'session' ? `, ${database}` : ''),
     guard,
+    database,
     server,
-    load: { url, tokens, expectBody, seconds: 0 },
+    load: { url, credentials: callers.credentials, expectBody, seconds: 0 },
     results: [],
   };
 }
 
 /** A guard that lets everything pass would be fast. */
-async function assertRefusals(guard: GuardName, url: string, token: string, endedToken?: string): Promise<void> {
-  const expect = async (status: number, given?: string) => {
-    const headers: Record<string, string> = given === undefined ? {} : { authorization: `Bearer ${given}` };
+async function assertRefusals(guard: GuardName, url: string, { credentials, ended }: Callers): Promise<void> {
+  const expect = async (status: number, what: string, headers: Credentials) => {
     const answer = await fetch(url, { headers });
-    if (answer.status !== status) throw new Error(`${guard}: ${answer.status} where ${status} was expected`);
+    if (answer.status !== status) throw new Error(`${guard}, ${what}: ${answer.status} where ${status} was expected`);
   };
-  const [head, claims, signature] = token.split('.');
-  const forged = Buffer.from(claims, 'base64url').toString().replace(USER_ID, 'admins');
   const refused = guard === 'none' ? 200 : 401;
-  await expect(200, token);
-  await expect(refused);
-  await expect(refused, [head, Buffer.from(forged).toString('base64url'), signature].join('.'));
-  if (endedToken !== undefined) await expect(guard === 'signature' ? 200 : 401, endedToken);
+  await expect(200, 'its own credentials', credentials[0]);
+  await expect(refused, 'no credentials', {});
+  await expect(refused, 'forged credentials', forged(credentials[0], credentials[1]));
+  if (ended) await expect(BLIND_TO_ENDINGS.has(guard) ? 200 : 401, 'an ended session', ended);
 }
 
-async function measure(
-  { label, server, load }: Contestant,
-  generator: LoadGenerator,
-  seconds: number,
-): Promise<Measurement> {
-  const before = (await server.ask('processor time')).processorTime;
-  const result = await generator.ask({ ...load, seconds });
-  const serverTime = (await server.ask('processor time')).processorTime - before;
-  if (result.wrong > 0 || result.requests === 0) {
-    throw new Error(`${label}: ${result.wrong} of ${result.requests} answers were not those expected`);
-  }
-  const elapsed = result.seconds * 1e6;
-  return {
-    rate: result.requests / result.seconds,
-    cost: serverTime / result.requests,
-    serverBusy: serverTime / elapsed,
-    loadBusy: result.processorTime / elapsed,
-  };
+/** The one's credentials with the signature of the other's: of a token, or of the first cookie. */
+function forged(credentials: Credentials, other: Credentials): Credentials {
+  const SIGNATURE = /\.[^.;]+(?=;|$)/;
+  const [[name, value]] = Object.entries(credentials);
+  const forgery = value.replace(SIGNATURE, SIGNATURE.exec(other[name])?.[0] ?? '');
+  if (forgery === value) throw new Error(`there is no signature in ${name}`);
+  return { [name]: forgery };
 }
 
 function report(adapter: AdapterName, contestants: readonly Contestant[]): void {
@@ -136,7 +138,7 @@ function report(adapter: AdapterName, contestants: readonly Contestant[]): void 
     const of = (value: (result: Measurement) => number) =>
       median(contestant.results.map(({ result }) => value(result)));
     return [
-      contestant.label,
+      labelOf(contestant),
       whole(of(({ rate }) => rate)),
       percent(spread(contestant.results.map(({ result }) => result.rate))),
       ratio(contestant, unguarded).toFixed(2),
@@ -148,12 +150,16 @@ function report(adapter: AdapterName, contestants: readonly Contestant[]): void 
   });
   say(table(['guard', 'requests/s', 'spread', 'of no guard', 'server µs', 'server', 'load', 'others'], rows));
 
-  const find = (guard: GuardName, database = '') =>
-    contestants.find((contestant) => contestant.guard === guard && contestant.label.endsWith(database));
+  const find = (guard: GuardName, database?: DatabaseName) =>
+    contestants.find((entry) => entry.guard === guard && (database === undefined || entry.database === database));
   const [ours, byHand, session] = [find('blacklist'), find('session-by-hand'), find('session', 'postgres')];
   if (ours) sayTarget('the default check, of no guard', TARGETS[adapter], ratio(ours, unguarded));
   if (byHand && session)
     sayTarget("the check 'session' on PostgreSQL, of the same by hand", 0.9, ratio(session, byHand));
+}
+
+function labelOf({ guard, database }: Contestant): string {
+  return LABELS[guard] + (guard === 'session' ? `, ${database}` : '');
 }
 
 /** The median of the ratios within a round. */

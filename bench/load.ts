@@ -1,12 +1,13 @@
 import autocannon from 'autocannon';
 import { answerParent, processorTime } from './child.js';
+import type { Credentials } from './guard-route.js';
 
 /** One measurement: what to ask for, and what must be answered. */
 export interface Load {
   url: string;
   seconds: number;
   /** One request bears one of these, in turn. */
-  tokens: string[];
+  credentials: readonly Credentials[];
   expectBody: string;
 }
 
@@ -23,14 +24,14 @@ export interface LoadResult {
 const CONNECTIONS = Number(process.env.CONNECTIONS ?? 32);
 const PIPELINING = Number(process.env.PIPELINING ?? 8);
 
-async function run({ url, seconds, tokens, expectBody }: Load): Promise<LoadResult> {
+async function run({ url, seconds, credentials, expectBody }: Load): Promise<LoadResult> {
   const before = processorTime();
   const result = await autocannon({
     url,
     connections: CONNECTIONS,
     pipelining: PIPELINING,
     duration: seconds,
-    requests: tokens.map((token) => ({ headers: { authorization: `Bearer ${token}` } })),
+    requests: credentials.map((headers) => ({ headers })),
     verifyBody: (body) => body === expectBody,
   });
   return {

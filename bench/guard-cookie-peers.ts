@@ -1,0 +1,143 @@
+import {
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  type INestApplication,
+  Injectable,
+  Post,
+  Session,
+  UnauthorizedException,
+} from '@nestjs/common';
+import { betterAuth } from 'better-auth';
+import { getMigrations } from 'better-auth/db/migration';
+import { fromNodeHeaders } from 'better-auth/node';
+import connectPgSimple from 'connect-pg-simple';
+import session from 'express-session';
+import { Pool } from 'pg';
+import {
+  type Callers,
+  controllerWith,
+  cookiesOf,
+  type Credentials,
+  type GuardedRequest,
+  type GuardedRoute,
+  SESSIONS,
+} from './guard-route.js';
+import { SECRET, USER_ID } from './session-app.js';
+
+/** Whether better-auth asks its database at each request, or believes a signed cookie that has a copy of the session in it. */
+export type BetterAuthCheck = 'cookie cache' | 'database';
+
+/**
+ * As https://better-auth.com/docs has it, over a pool of `pg`. The cache lasts for longer than the documents' five minutes, since
+ * the load generator is no browser that takes its next cookie then.
+ */
+function createBetterAuth(pool: Pool, check: BetterAuthCheck) {
+  return betterAuth({
+    database: pool,
+    secret: SECRET,
+    baseURL: 'http://127.0.0.1',
+    emailAndPassword: { enabled: true },
+    session: { cookieCache: { enabled: check === 'cookie cache', maxAge: 60 * 60 } },
+    // One statement for the session and its user, where there would be two.
+    advanced: { database: { joins: true } },
+    telemetry: { enabled: false },
+  });
+}
+
+type BetterAuth = ReturnType<typeof createBetterAuth>;
+
+/** `getSession` of better-auth before the route. */
+export async function betterAuthRoute(connectionString: string, check: BetterAuthCheck): Promise<GuardedRoute> {
+  const pool = new Pool({ connectionString });
+  const auth = createBetterAuth(pool, check);
+  const { runMigrations } = await getMigrations(auth.options);
+  await runMigrations();
+
+  @Injectable()
+  class BetterAuthGuard implements CanActivate {
+    async canActivate(context: ExecutionContext): Promise<boolean> {
+      const request = context.switchToHttp().getRequest<GuardedRequest>();
+      const found = await auth.api.getSession({ headers: fromNodeHeaders(request.headers) });
+      if (!found) throw new UnauthorizedException();
+      request.user = { userId: found.user.id };
+      return true;
+    }
+  }
+  return {
+    metadata: { controllers: [controllerWith(BetterAuthGuard)] },
+    callers: () => signIn(auth),
+    close: () => pool.end(),
+  };
+}
+
+async function signIn(auth: BetterAuth): Promise<Callers> {
+  const account = { email: 'carlos@example.org', password: 'a password for the benchmarks' };
+  const { user } = await auth.api.signUpEmail({ body: { ...account, name: 'Carlos' } });
+  const credentials: Credentials[] = [];
+  for (let count = 0; count <= SESSIONS; count++) {
+    const { headers } = await auth.api.signInEmail({ body: account, returnHeaders: true });
+    credentials.push(cookiesOf(headers));
+  }
+  const ended = credentials.pop() as Credentials;
+  await auth.api.signOut({ headers: new Headers(ended) });
+  return { userId: user.id, credentials, ended };
+}
+
+interface ServerSideSession {
+  userId?: string;
+  destroy(callback: (error?: unknown) => void): void;
+}
+
+@Injectable()
+class ServerSideSessionGuard implements CanActivate {
+  canActivate(context: ExecutionContext): boolean {
+    const request = context.switchToHttp().getRequest<GuardedRequest & { session: ServerSideSession }>();
+    const { userId } = request.session;
+    if (userId === undefined) throw new UnauthorizedException();
+    request.user = { userId };
+    return true;
+  }
+}
+
+@Controller()
+class LoginController {
+  @Post('login')
+  login(@Session() current: ServerSideSession) {
+    current.userId = USER_ID;
+  }
+
+  @Post('logout')
+  logout(@Session() current: ServerSideSession): Promise<void> {
+    return new Promise((resolve, reject) => current.destroy((error) => (error ? reject(error as Error) : resolve())));
+  }
+}
+
+/**
+ * As https://docs.nestjs.com/techniques/session has it, with the store that connect-pg-simple's documents show. By default it
+ * reads the session's row at each request and then writes when it expires.
+ */
+export function expressSessionRoute(connectionString: string): GuardedRoute {
+  const pool = new Pool({ connectionString });
+  const store = new (connectPgSimple(session))({ pool, createTableIfMissing: true });
+  return {
+    metadata: { controllers: [controllerWith(ServerSideSessionGuard), LoginController] },
+    middleware: session({ store, secret: SECRET, resave: false, saveUninitialized: false }),
+    callers: logIn,
+    close: () => {
+      store.close();
+      return pool.end();
+    },
+  };
+}
+
+async function logIn(app: INestApplication): Promise<Callers> {
+  const url = await app.getUrl();
+  const credentials: Credentials[] = [];
+  for (let count = 0; count <= SESSIONS; count++) {
+    credentials.push(cookiesOf((await fetch(`${url}/login`, { method: 'POST' })).headers));
+  }
+  const ended = credentials.pop() as Credentials;
+  await fetch(`${url}/logout`, { method: 'POST', headers: ended });
+  return { userId: USER_ID, credentials, ended };
+}

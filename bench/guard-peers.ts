@@ -1,0 +1,102 @@
+import { createSecretKey } from 'node:crypto';
+import {
+  type CanActivate,
+  type ExecutionContext,
+  Inject,
+  Injectable,
+  type Type,
+  UnauthorizedException,
+} from '@nestjs/common';
+import { JwtModule, JwtService } from '@nestjs/jwt';
+import { AuthGuard, PassportModule, PassportStrategy } from '@nestjs/passport';
+import { ExtractJwt, Strategy } from 'passport-jwt';
+import {
+  bearer,
+  type Callers,
+  controllerWith,
+  type GuardedRequest,
+  type GuardedRoute,
+  SESSIONS,
+} from './guard-route.js';
+import { SECRET, USER_ID } from './session-app.js';
+
+export const PassportGuard = AuthGuard('jwt') as Type<CanActivate>;
+
+/** What Nest itself costs. */
+export function unguarded(): GuardedRoute {
+  return { metadata: { controllers: [controllerWith()] }, callers: tokenHolders };
+}
+
+/** As https://docs.nestjs.com/recipes/passport has it, with the secret as text or as a key imported once. */
+export function passport(secretOrKey: unknown): GuardedRoute {
+  @Injectable()
+  class JwtStrategy extends PassportStrategy(Strategy) {
+    constructor() {
+      super({
+        jwtFromRequest: ExtractJwt.fromAuthHeaderAsBearerToken(),
+        ignoreExpiration: false,
+        secretOrKey: secretOrKey as string,
+      });
+    }
+
+    validate(payload: { sub: string }) {
+      return { userId: payload.sub };
+    }
+  }
+  return {
+    metadata: {
+      imports: [PassportModule],
+      providers: [JwtStrategy],
+      controllers: [controllerWith(PassportGuard)],
+    },
+    callers: tokenHolders,
+  };
+}
+
+/** As https://docs.nestjs.com/security/authentication has it, with a key imported once. */
+@Injectable()
+class HandMadeGuard implements CanActivate {
+  constructor(@Inject(JwtService) private readonly jwt: JwtService) {}
+
+  async canActivate(context: ExecutionContext): Promise<boolean> {
+    const request = context.switchToHttp().getRequest<GuardedRequest>();
+    const [type, token] = request.headers.authorization?.split(' ') ?? [];
+    if (type !== 'Bearer') throw new UnauthorizedException();
+    try {
+      const payload = await this.jwt.verifyAsync<{ sub: string }>(token);
+      request.user = { userId: payload.sub };
+    } catch {
+      throw new UnauthorizedException();
+    }
+    return true;
+  }
+}
+
+export function handMade(): GuardedRoute {
+  return {
+    metadata: {
+      imports: [JwtModule.register({ secret: createSecretKey(SECRET, 'utf8') })],
+      controllers: [controllerWith(HandMadeGuard)],
+    },
+    callers: tokenHolders,
+  };
+}
+
+/** Tokens with the claims and the length of ours. */
+function tokenHolders(): Promise<Callers> {
+  const jwt = new JwtService({ secret: SECRET });
+  const tokens = Array.from({ length: SESSIONS }, (_, at) =>
+    jwt.sign(
+      {
+        token_type: 'access',
+        jti: String(at).padStart(32, '0'),
+        sub: USER_ID,
+        sid: '01990000-0000-7000-8000-000000000000',
+        gen: 1,
+        session_type: 'LONG',
+      },
+      { expiresIn: '1d', keyid: 'a-kid-as-ours', header: { alg: 'HS256', typ: 'at+jwt' } },
+    ),
+  );
+  return Promise.resolve({ userId: USER_ID, credentials: tokens.map(bearer) });
+}
