@@ -11,9 +11,17 @@ export const processorTime = (): number => {
 export class Child<Question, Answer> {
   private constructor(private readonly process: ChildProcess) {}
 
-  /** @param script beside this file, without its ending */
-  static async start<Question, Answer>(script: string, args: readonly string[] = []): Promise<Child<Question, Answer>> {
+  /**
+   * @param script beside this file, without its ending
+   * @param flags for Node, beside those that this process was started with
+   */
+  static async start<Question, Answer>(
+    script: string,
+    args: readonly string[] = [],
+    flags: readonly string[] = [],
+  ): Promise<Child<Question, Answer>> {
     const child = fork(new URL(`./${script}.js`, import.meta.url), [...args], {
+      execArgv: [...process.execArgv, ...flags],
       env: { ...process.env, NODE_ENV: 'production', NO_COLOR: '1' },
     });
     await once(child, 'spawn');

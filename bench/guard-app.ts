@@ -51,7 +51,7 @@ export type GuardName = (typeof GUARDS)[number];
 /** A running application with a guarded route at `url`. */
 export interface GuardApp extends Callers {
   readonly url: string;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
 /** Our guard, or another one before a route of an application that has our module. */

@@ -86,7 +86,7 @@ async function signIn(auth: BetterAuth): Promise<Callers> {
 
 interface ServerSideSession {
   userId?: string;
-  destroy(callback: (error?: unknown) => void): void;
+  destroy(callback: (error?: Error) => void): void;
 }
 
 @Injectable()
@@ -109,7 +109,7 @@ class LoginController {
 
   @Post('logout')
   logout(@Session() current: ServerSideSession): Promise<void> {
-    return new Promise((resolve, reject) => current.destroy((error) => (error ? reject(error as Error) : resolve())));
+    return new Promise((resolve, reject) => current.destroy((error) => (error ? reject(error) : resolve())));
   }
 }
 

@@ -77,10 +77,12 @@ export async function listen(
   @Module(metadata)
   class AppModule {}
 
+  // Otherwise Nest would end the process, and say why to the logger that is not there.
+  const options = { logger: false, abortOnError: false } as const;
   const app =
     adapter === 'fastify'
-      ? await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter(), { logger: false })
-      : await NestFactory.create(AppModule, new ExpressAdapter(), { logger: false });
+      ? await NestFactory.create<NestFastifyApplication>(AppModule, new FastifyAdapter(), options)
+      : await NestFactory.create(AppModule, new ExpressAdapter(), options);
   if (middleware) app.use(middleware);
   await app.listen(0, '127.0.0.1');
   return { app, url: `${await app.getUrl()}/me` };

@@ -1,6 +1,7 @@
 import { benchGuards } from './guard.js';
 import { readArguments } from './options.js';
 import { writeReport } from './report.js';
+import { benchRevocation } from './revocation.js';
 import { benchList, benchLogin, benchRefresh } from './sessions.js';
 
 const BENCHMARKS = new Map([
@@ -8,6 +9,7 @@ const BENCHMARKS = new Map([
   ['refresh', benchRefresh],
   ['login', benchLogin],
   ['list', benchList],
+  ['revocation', benchRevocation],
 ]);
 
 const { names, options } = readArguments([...BENCHMARKS.keys()]);

@@ -1,86 +1,172 @@
-import { randomBytes } from 'node:crypto';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MULTI_SESSION_ENTITIES } from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
-import { Database } from '../lib/database/database.js';
-import { BlacklistEntity } from '../lib/revocation/blacklist.entity.js';
-import { Blacklist } from '../lib/revocation/blacklist.js';
-import { Clock } from '../lib/session/clock.js';
+import { createDatabase, selectedDatabases, type TestDatabase } from '../test/helpers/databases.js';
+import { Child } from './child.js';
+import type { Load, LoadResult } from './load.js';
+import type { BenchOptions } from './options.js';
+import type { Undisturbed } from './others.js';
+import { median, percent, say, sayTitle, spread, table, whole } from './report.js';
+import { type LoadGenerator, type Measurement, measureRequests } from './requests.js';
+import type { PollAnswer, RevocationAnswer, RevocationQuestion, StartAnswer } from './revocation-server.js';
+import { inRounds } from './rounds.js';
 
-/** What a million ended sessions take: memory of the process, time to load on PostgreSQL. `node --expose-gc` */
-const ENTRIES = Number(process.argv[2] ?? 1_000_000);
-const SERVER = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test';
+type Server = Child<RevocationQuestion, RevocationAnswer>;
+type Rounds<R> = readonly Undisturbed<R>[];
+
+/** A database with so many ended sessions. */
+interface Filled {
+  readonly entries: number;
+  readonly database: TestDatabase;
+}
+
+/** The default. Idle polls are looked at more often than that, so that two hundred of them do not take minutes. */
+const POLL_INTERVAL = '1s';
 const MEGABYTE = 1024 * 1024;
 
-interface Measured {
-  readonly heap: number;
-  readonly rss: number;
+/** What ended sessions cost a process that holds them in memory: its start, its memory, its guard, its polls. */
+export async function benchRevocation(options: BenchOptions): Promise<void> {
+  sayTitle('Ended sessions in memory, on PostgreSQL');
+  if (!selectedDatabases().includes('postgres')) {
+    say('Left out: TEST_DATABASES does not name postgres.');
+    return;
+  }
+  const filled: Filled[] = [];
+  try {
+    for (const entries of sizes(options)) filled.push(await fill(entries));
+    // What patience there is, is for all three.
+    const share = { ...options, patience: Math.floor(options.patience / 3) };
+    reportStart(
+      filled,
+      await inRounds(
+        filled.map((each) => () => measureStart(each)),
+        share,
+      ),
+    );
+    reportGuard(filled, await measureGuards(filled, share));
+    reportPolls(
+      filled,
+      await inRounds(
+        filled.map((each) => () => measurePolls(each, options)),
+        { ...share, rounds: 1 },
+      ),
+    );
+  } finally {
+    for (const { database } of filled) await database.drop();
+  }
 }
 
-function memory(): Measured {
-  if (!globalThis.gc) throw new Error('run it with node --expose-gc');
-  for (let i = 0; i < 3; i++) globalThis.gc();
-  const { heapUsed, rss } = process.memoryUsage();
-  return { heap: heapUsed / MEGABYTE, rss: rss / MEGABYTE };
+/** A million takes half a minute to write, which is too long to see that it runs. */
+function sizes({ seconds }: BenchOptions): readonly number[] {
+  return seconds === 1 ? [0, 1000, 10_000] : [0, 1000, 100_000, 1_000_000];
 }
 
-async function timed(title: string, work: () => Promise<unknown>): Promise<void> {
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  const startedAt = performance.now();
-  await work();
-  const took = performance.now() - startedAt;
-  delay.disable();
-  console.log(
-    `${title}: ${(took / 1000).toFixed(2)} s; the event loop stood still for ${Math.round(delay.max / 1e6)} ms at most`,
-  );
-}
-
-async function fill(dataSource: DataSource): Promise<void> {
+async function fill(entries: number): Promise<Filled> {
+  const database = await createDatabase('postgres');
+  const dataSource = await new DataSource({
+    ...database.options,
+    entities: [...MULTI_SESSION_ENTITIES],
+    synchronize: true,
+  }).initialize();
   await dataSource.query(
     `INSERT INTO session_blacklist (id, kind, session_id, user_id, reason, created_at, expires_at)
      SELECT id, 'session', id, 'user ' || at, 'logout', now_ms - 60000, now_ms + 3600000
      FROM (SELECT gen_random_uuid()::text AS id, at, (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
            FROM generate_series(1, $1::int) AS at) AS entries`,
-    [ENTRIES],
+    [entries],
   );
-  await dataSource.query('ANALYZE session_blacklist');
+  // What autovacuum would do soon, in the middle of a measurement.
+  await dataSource.query('VACUUM ANALYZE session_blacklist');
+  await dataSource.destroy();
+  return { entries, database };
 }
 
-async function measure(dataSource: DataSource): Promise<void> {
-  const config = { pollInterval: 1000, overlap: 30_000, maxStaleness: 10_000, maxEntries: ENTRIES };
-  const blacklist = new Blacklist(new Database(dataSource), config, new Clock());
-  const before = memory();
-  await timed('the first load', () => blacklist.poll());
-  const after = memory();
-  if (blacklist.size !== ENTRIES || !blacklist.isFresh()) throw new Error(`loaded ${blacklist.size}`);
-  await timed('a poll that finds nothing', () => blacklist.poll());
-  for (let poll = 2; poll < 60; poll++) await blacklist.poll();
-  await timed('a poll that is a part of a full load', () => blacklist.poll());
-  const show = ({ heap, rss }: Measured) => `heap ${heap.toFixed(1)} MB, RSS ${rss.toFixed(1)} MB`;
-  console.log(`${ENTRIES} entries. Before: ${show(before)}. After: ${show(after)}`);
-  console.log(`bytes an entry: ${Math.round(((after.heap - before.heap) * MEGABYTE) / ENTRIES)} of heap`);
-  console.log(`the most that the process has had: RSS ${Math.round(process.resourceUsage().maxRSS / 1024)} MB`);
-  await blacklist.stop();
+function startServer({ database }: Filled, pollInterval: string): Promise<Server> {
+  return Child.start('revocation-server', [JSON.stringify(database.options), pollInterval], ['--expose-gc']);
 }
 
-const name = `ms_bench_${randomBytes(6).toString('hex')}`;
-const server = await new DataSource({ type: 'postgres', url: SERVER }).initialize();
-await server.query(`CREATE DATABASE ${name}`);
-try {
-  const url = SERVER.replace(/\/[^/]*$/, `/${name}`);
-  const dataSource = await new DataSource({
-    type: 'postgres',
-    url,
-    entities: [BlacklistEntity],
-    synchronize: true,
-  }).initialize();
+async function measureStart(filled: Filled): Promise<StartAnswer> {
+  const server = await startServer(filled, POLL_INTERVAL);
+  const answer = await server.ask('start');
+  await server.stop();
+  return answer;
+}
+
+async function measurePolls(filled: Filled, { seconds }: BenchOptions): Promise<PollAnswer> {
+  const server = await startServer(filled, seconds === 1 ? '10ms' : '50ms');
+  const answer = await server.ask('polls');
+  await server.stop();
+  return answer;
+}
+
+async function measureGuards(filled: readonly Filled[], options: BenchOptions): Promise<Rounds<Measurement>[]> {
+  const generator: LoadGenerator = await Child.start<Load, LoadResult>('load');
+  const servers: Server[] = [];
   try {
-    await fill(dataSource);
-    await measure(dataSource);
+    const measures: (() => Promise<Measurement>)[] = [];
+    for (const each of filled) {
+      const server = await startServer(each, POLL_INTERVAL);
+      servers.push(server);
+      const { url, userId, credentials } = await server.ask('callers');
+      const load = { url, credentials, expectBody: JSON.stringify({ user_id: userId }), seconds: options.seconds };
+      measures.push(() => measureRequests(server, generator, load));
+    }
+    for (const warmUp of measures) await warmUp();
+    return await inRounds(measures, options);
   } finally {
-    await dataSource.destroy();
+    // The load generator leaves requests behind.
+    await sleep(1000);
+    await Promise.all([generator, ...servers].map((child) => child.stop()));
   }
-} finally {
-  await server.query(`DROP DATABASE ${name} WITH (FORCE)`);
-  await server.destroy();
+}
+
+const medianOf = <R>(rounds: Rounds<R>, value: (result: R) => number): number =>
+  median(rounds.map(({ result }) => value(result)));
+
+/** The median of the differences, or the ratios, within a round. */
+function medianBeside<R>(rounds: Rounds<R>, others: Rounds<R>, compare: (result: R, other: R) => number): number {
+  return median(rounds.map(({ result }, round) => compare(result, others[round].result)));
+}
+
+function reportStart(filled: readonly Filled[], starts: readonly Rounds<StartAnswer>[]): void {
+  const rows = filled.map(({ entries }, at) => {
+    const [rounds, empty] = [starts[at], starts[0]];
+    const bytes = medianBeside(rounds, empty, (start, other) => start.heap - other.heap) / entries;
+    return [
+      whole(entries),
+      whole(medianOf(rounds, ({ startUp }) => startUp)),
+      whole(medianBeside(rounds, empty, (start, other) => start.startUp - other.startUp)),
+      medianOf(rounds, ({ stall }) => stall).toFixed(1),
+      (medianOf(rounds, ({ heap }) => heap) / MEGABYTE).toFixed(1),
+      entries === 0 ? '' : whole(bytes),
+      whole(medianOf(rounds, ({ mostMemory }) => mostMemory) / MEGABYTE),
+    ];
+  });
+  const head = ['entries', 'start ms', 'more than with 0', 'stall ms', 'heap MB', 'bytes an entry', 'most RSS MB'];
+  say(table(head, rows));
+}
+
+function reportGuard(filled: readonly Filled[], rates: readonly Rounds<Measurement>[]): void {
+  const rows = filled.map(({ entries }, at) => [
+    whole(entries),
+    whole(medianOf(rates[at], ({ rate }) => rate)),
+    percent(spread(rates[at].map(({ result }) => result.rate))),
+    medianBeside(rates[at], rates[0], (result, other) => result.rate / other.rate).toFixed(2),
+    medianOf(rates[at], ({ cost }) => cost).toFixed(1),
+    median(rates[at].map(({ others }) => others)).toFixed(2),
+  ]);
+  say(table(['entries', 'requests/s', 'spread', 'of with 0', 'server µs', 'others'], rows));
+}
+
+function reportPolls(filled: readonly Filled[], polls: readonly Rounds<PollAnswer>[]): void {
+  const rows = filled.map(({ entries }, at) => {
+    const cost = medianOf(polls[at], (poll) => poll.cost);
+    return [
+      whole(entries),
+      whole(cost),
+      `${(cost / 10_000).toFixed(2)} %`,
+      medianOf(polls[at], ({ statements }) => statements).toFixed(1),
+    ];
+  });
+  say(table(['entries', 'µs a poll', 'of a core, at one a second', 'statements a poll'], rows));
 }

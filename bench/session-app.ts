@@ -29,7 +29,7 @@ export function multiSessionImports(
   more: Partial<MultiSessionOptions> = {},
 ) {
   return [
-    TypeOrmModule.forRoot({ ...database, entities: [...MULTI_SESSION_ENTITIES], synchronize: true, retryAttempts: 0 }),
+    TypeOrmModule.forRoot({ synchronize: true, ...database, entities: [...MULTI_SESSION_ENTITIES], retryAttempts: 0 }),
     MultiSessionModule.forRoot({
       jwt: { secret: SECRET, accessTokenLifetime: '1d' },
       secretKey: false,
@@ -76,7 +76,8 @@ export async function startSessionApp(
   };
 }
 
-class StatementCounter implements Logger {
+/** What TypeORM sends. */
+export class StatementCounter implements Logger {
   statements = 0;
   logQuery() {
     this.statements++;
