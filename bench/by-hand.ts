@@ -152,8 +152,10 @@ const poolOf = (dataSource: DataSource) => (dataSource.driver as unknown as { ma
 /** Named statements, which PostgreSQL parses and plans once for each connection. */
 function sendByPg<R>(dataSource: DataSource): Send<R> {
   const pool = poolOf(dataSource);
+  const names = new Map<string, string>();
   return async (text, values) => {
-    const name = createHash('md5').update(text).digest('hex');
+    let name = names.get(text);
+    if (name === undefined) names.set(text, (name = createHash('sha256').update(text).digest('hex')));
     return (await pool.query({ name, text, values })).rows;
   };
 }

@@ -5,7 +5,7 @@ import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'type
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
 import { before, NoAnswer } from './deadline.js';
 import { KeyedMutex } from './keyed-mutex.js';
-import { NamedStatements } from './named-statements.js';
+import { poolOf, type PooledConnection, type PostgresClient, queryPostgres, sendAlone } from './pooled-connection.js';
 import { type Answer, type Statement, Statements } from './statements.js';
 
 /** The kinds of database that differ for us. MariaDB is of the kind `mysql`. */
@@ -47,6 +47,8 @@ const TRY_AGAIN = new Set([
   'SQLITE_BUSY',
   'SQLITE_BUSY_SNAPSHOT',
 ]);
+/** The connection does not know a statement's name, knows it already, or the table has changed since. */
+const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
 const TRIES = 5;
 const SQLITE_WAIT = 10_000;
 /** How much longer than for a lock we wait for a server that says nothing, in milliseconds. */
@@ -68,7 +70,13 @@ export class Database {
   private readonly mutex = new KeyedMutex();
   /** What is sent for each request. */
   readonly statements: Statements;
-  private readonly named: NamedStatements;
+  private readonly pool?: () => Promise<PooledConnection>;
+  /**
+   * Whether statements have names, by which a connection to PostgreSQL parses and plans each of them once. Behind a proxy that hands
+   * each transaction to another connection a name can be unknown: then nothing was done, it is worth another try, and there are no
+   * names from there on.
+   */
+  private hasNames: boolean;
 
   /**
    * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps what it holds
@@ -85,7 +93,8 @@ export class Database {
       ]);
     }
     this.kind = kind;
-    this.named = new NamedStatements(dataSource);
+    this.pool = poolOf(dataSource);
+    this.hasNames = dataSource.options.type === 'postgres';
     this.statements = new Statements(dataSource, kind !== 'mysql', (within, statement, values) =>
       within ? this.sendWithin(within, statement, values) : this.sendAlone(statement, values),
     );
@@ -134,16 +143,26 @@ export class Database {
 
   private async sendAlone(statement: Statement, values: unknown[]): Promise<Answer> {
     const deadline = this.newDeadline();
-    const once = () =>
-      this.named.areInUse
-        ? this.named.sendAlone(statement, values, deadline - performance.now())
-        : this.onPrimary(deadline, (runner) => this.sendOn(runner, statement, values));
+    const { pool } = this;
+    const once = pool
+      ? () => sendAlone(pool, [statement, values, this.hasNames], deadline - performance.now())
+      : () => this.onPrimary(deadline, (runner) => this.sendOn(runner, statement, values));
     return this.exclusive(() => this.guarded(once));
   }
 
-  private sendWithin({ queryRunner: runner }: EntityManager, statement: Statement, values: unknown[]): Promise<Answer> {
+  private async sendWithin(
+    { queryRunner: runner }: EntityManager,
+    statement: Statement,
+    values: unknown[],
+  ): Promise<Answer> {
     if (!runner) throw new TypeError('a statement of a transaction goes over its connection');
-    return this.named.areInUse ? this.named.sendOn(runner, statement, values) : this.sendOn(runner, statement, values);
+    if (!this.hasNames) return this.sendOn(runner, statement, values);
+    const client = (await runner.connect()) as PostgresClient;
+    return new Promise((resolve, reject) => {
+      queryPostgres(this.dataSource, client, statement, values, true, (fault, answer) =>
+        fault ? reject(fault) : resolve(answer as Answer),
+      );
+    });
   }
 
   private async sendOn(runner: QueryRunner, { text }: Statement, values: unknown[]): Promise<Answer> {
@@ -297,7 +316,9 @@ export class Database {
       } catch (error) {
         if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
         const code = codeOf(error);
-        const isWorthIt = TRY_AGAIN.has(code) || this.named.giveUp(code);
+        // Also for those that were under way when another one found it out.
+        if (NAME_FAULTS.has(code)) this.hasNames = false;
+        const isWorthIt = TRY_AGAIN.has(code) || NAME_FAULTS.has(code);
         if (attempt === TRIES || !isWorthIt) throw this.unavailable(error);
         await sleep(Math.random() * 10 * 2 ** attempt);
       }
