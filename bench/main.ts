@@ -1,8 +1,10 @@
 import { benchGuards } from './guard.js';
 import { readArguments } from './options.js';
+import { benchProcesses } from './processes.js';
 import { writeReport } from './report.js';
 import { benchRevocation } from './revocation.js';
 import { benchList, benchLogin, benchRefresh } from './sessions.js';
+import { benchStartup } from './startup.js';
 
 const BENCHMARKS = new Map([
   ['guard', benchGuards],
@@ -10,6 +12,8 @@ const BENCHMARKS = new Map([
   ['login', benchLogin],
   ['list', benchList],
   ['revocation', benchRevocation],
+  ['processes', benchProcesses],
+  ['startup', benchStartup],
 ]);
 
 const { names, options } = readArguments([...BENCHMARKS.keys()]);
