@@ -51,7 +51,7 @@ export function sendAlone(
     };
     obtain()
       .then(use)
-      .catch((error: unknown) => settle(() => reject(error)));
+      .catch((error: Error) => settle(() => reject(error)));
   });
 }
 
