@@ -74,8 +74,6 @@ async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, opti
         () =>
           measureRequests(server, generator, { ...load, seconds }),
     );
-    // Long enough for the compiler to have seen all of it.
-    for (const warmUp of measures) await warmUp();
     const results = await inRounds(measures, options);
     contestants.forEach((contestant, at) => contestant.results.push(...results[at]));
   } finally {

@@ -5,7 +5,7 @@ export interface BenchOptions {
   seconds: number;
   /** How often each contestant is measured. */
   rounds: number;
-  /** How many seconds may be spent, in all, on waiting for other processes to be quiet. */
+  /** How many seconds each benchmark may spend on waiting for other processes to be quiet. */
   patience: number;
 }
 
@@ -13,9 +13,9 @@ export interface BenchOptions {
 export function readArguments(known: readonly string[]): { names: string[]; options: BenchOptions } {
   const { values } = parseArgs({
     options: {
-      seconds: { type: 'string', default: '3' },
+      seconds: { type: 'string', default: '2' },
       rounds: { type: 'string', default: '5' },
-      patience: { type: 'string', default: '60' },
+      patience: { type: 'string', default: '20' },
       only: { type: 'string', default: known.join() },
     },
   });

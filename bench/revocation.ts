@@ -111,7 +111,6 @@ async function measureGuards(filled: readonly Filled[], options: BenchOptions): 
       const load = { url, credentials, expectBody: JSON.stringify({ user_id: userId }), seconds: options.seconds };
       measures.push(() => measureRequests(server, generator, load));
     }
-    for (const warmUp of measures) await warmUp();
     return await inRounds(measures, options);
   } finally {
     // The load generator leaves requests behind.

@@ -3,7 +3,8 @@ import { Patience, type Undisturbed } from './others.js';
 import { say } from './report.js';
 
 /**
- * Measures each of them once a round, a round at a time, each round beginning with another: what disturbs, disturbs all of them. Says how
+ * Measures each of them once a round, a round at a time, each round beginning with another: what disturbs, disturbs all of them. Before
+ * several rounds there is one that does not count, long enough for the compiler to have seen all of it. Says how
  * many measurements were thrown away, and how many are kept though other processes were at work.
  * @returns for each of them a result a round, in the order in which they were given
  */
@@ -11,6 +12,7 @@ export async function inRounds<R>(
   measures: readonly (() => Promise<R>)[],
   { rounds, patience: seconds }: Pick<BenchOptions, 'rounds' | 'patience'>,
 ): Promise<Undisturbed<R>[][]> {
+  if (rounds > 1) for (const warmUp of measures) await warmUp();
   const patience = new Patience(seconds);
   const results: Undisturbed<R>[][] = measures.map(() => []);
   for (let round = 0; round < rounds; round++) {

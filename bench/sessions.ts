@@ -119,8 +119,6 @@ async function bench(benchmark: Benchmark, options: BenchOptions): Promise<void>
       contestants.push(...(await enter(benchmark, name, app)));
     }
     const measures = contestants.map((contestant) => () => measure(contestant, options.seconds));
-    // Long enough for the compiler to have seen all of it.
-    for (const warmUp of measures) await warmUp();
     const results = await inRounds(measures, options);
     const found = new Map(contestants.map(({ label }, at) => [label, results[at].map(({ result }) => result)]));
     if (contestants.length > 0) report(benchmark, contestants, found);

@@ -84,7 +84,7 @@ async function benchAdapter(
   await start(contestants[contestants.length - 1]);
   const measures = contestants.map((contestant) => () => start(contestant));
   // A second shows that it runs; one start does so too.
-  const results = await inRounds(measures, { rounds: seconds > 1 ? rounds * 3 : rounds, patience });
+  const results = await inRounds(measures, { rounds: seconds > 1 ? rounds * 2 : rounds, patience });
   report(contestants, results);
 }
 
