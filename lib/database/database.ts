@@ -61,7 +61,7 @@ class LockHeld extends Error {}
  * What differs between PostgreSQL, MySQL/MariaDB and SQLite, in one place: the time, locks that hold across processes,
  * rows out of an update, and which faults are worth another try. Any fault of the driver leaves here as `UnavailableError`.
  *
- * Invariant: on a database with a server, `run` and `transaction` settle within `lockWait` plus five seconds, however long they
+ * Invariant: on a database with a server, statements, `run` and `transaction` settle within `lockWait` plus five seconds, however long they
  * waited for a connection or an answer, or behind others that got none; a connection that has not answered goes back to no pool.
  */
 export class Database {
@@ -141,6 +141,7 @@ export class Database {
     return `${equal} AND ${bytes(column)} = ${bytes(`:${parameter}`)}`;
   }
 
+  /** As `run` does, and where the driver has a pool with less to do for it. */
   private async sendAlone(statement: Statement, values: unknown[]): Promise<Answer> {
     const deadline = this.newDeadline();
     const { pool } = this;
@@ -150,6 +151,7 @@ export class Database {
     return this.exclusive(() => this.guarded(once));
   }
 
+  /** On the connection of a transaction, past TypeORM where the statement has a name: it has no words for that. */
   private async sendWithin(
     { queryRunner: runner }: EntityManager,
     statement: Statement,

@@ -178,10 +178,9 @@ export class SessionStore {
     const from = { ...token, parentJti: token.jti, parentGeneration: token.generation };
     const conditions: Condition[] = [['rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace }]];
     if (condition.unread) conditions.push(['expiresAt = :statedEnd', { statedEnd: token.expiresAt }]);
-    const stated = condition.unread ? { type: token.type } : {};
     // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
     if (condition.withoutBound) conditions.push(['absoluteExpiresAt IS NULL']);
-    const update = (within: Within) => this.advance(within, from, next, now, conditions, stated);
+    const update = (within: Within) => this.advance(within, from, next, now, conditions);
     return this.supersede(update, condition.blacklistParent ? token : undefined);
   }
 
@@ -194,6 +193,7 @@ export class SessionStore {
   ): Promise<SessionEntity | null> {
     const from = {
       sessionId: row.id,
+      type: row.type,
       jti: row.refreshJti,
       generation: row.generation,
       parentJti: row.parentJti,
@@ -328,12 +328,11 @@ export class SessionStore {
 
   private advance(
     within: Within,
-    from: Pick<RefreshTokenClaims, 'sessionId' | 'jti' | 'generation'> &
+    from: Pick<RefreshTokenClaims, 'sessionId' | 'type' | 'jti' | 'generation'> &
       Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
     next: NextGeneration,
     now: number,
     conditions: readonly Condition[],
-    stated: Partial<SessionEntity> = {},
   ): Promise<SessionEntity | null> {
     // Values and not expressions of the old columns: MySQL would read the new ones.
     const set = {
@@ -349,9 +348,9 @@ export class SessionStore {
       ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
       ...next.client,
     };
-    const id = from.sessionId;
+    const { sessionId: id, type, generation } = from;
     const where = {
-      is: { id, refreshJti: from.jti, generation: from.generation, ...stated },
+      is: { id, type, refreshJti: from.jti, generation },
       and: [['expiresAt > :now', { now }] as const, ...conditions],
     };
     return this.statements.updateReturning(within, SessionEntity, set, where, { is: { id, refreshJti: next.jti } });
