@@ -6,19 +6,10 @@ import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
 import { multiSessionMigrations } from '../../lib/migrations/index.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
-import { SessionEntity } from '../../lib/session/session.entity.js';
+import type { SessionEntity } from '../../lib/session/session.entity.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import {
-  isEmbedded,
-  newJti,
-  newRow,
-  openDataSource,
-  startProcess,
-  type TestProcess,
-  tokenOf,
-  shown,
-} from './process.js';
+import { newJti, newRow, openDataSource, shown, startProcess, type TestProcess, tokenOf } from './process.js';
 
 const TYPES = ['LONG', 'SHORT'];
 const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter, at) => (at ? '_' : '') + letter.toLowerCase());
@@ -216,62 +207,6 @@ onEachDatabase((name) => {
       expect([await ownTables(one), await ownTables(two)]).toEqual([5, 0]);
     });
   }
-
-  test('logins, lists, refreshes, polls and cleanup go by an index', async () => {
-    const process = await start(await database(), migrated);
-    const { dataSource, store, blacklist, clock, log } = process;
-    const [row, now] = [newRow('u1'), clock.now()];
-    const soonOrPast = (at: number) => new Date(now + (at < 20 ? -60_000 : 3_600_000));
-    // Enough that reading the whole table would be the worse plan.
-    const rows = Array.from({ length: 3000 }, (_, at) =>
-      newRow(`u${at % 500}`, { expiresAt: soonOrPast(at), type: TYPES[at % 2] }),
-    );
-    const entries = rows.map(({ id, userId }, at) => ({
-      ...{ id, sessionId: id, userId, kind: 'session' as const, reason: 'logout' },
-      createdAt: new Date(now - at * 1000 - 10_000),
-      expiresAt: soonOrPast(at),
-    }));
-    await store.create(row);
-    for (let at = 0; at < rows.length; at += 500) {
-      await dataSource.manager.insert(SessionEntity, rows.slice(at, at + 500) as object[]);
-      await dataSource.manager.insert(BlacklistEntity, entries.slice(at, at + 500));
-    }
-    await dataSource.query(name === 'mariadb' ? 'ANALYZE TABLE user_session, session_blacklist' : 'ANALYZE');
-    // The first poll loads everything there is.
-    await blacklist.poll();
-
-    const next = { jti: newJti(), kid: 'key', expiresAt: row.expiresAt.getTime() };
-    const { statements } = await log.during(async () => {
-      await store.find(row.id);
-      await store.listActive('u1', TYPES);
-      await store.touch(tokenOf(row), now);
-      await store.rotate(tokenOf(row), next, now, { grace: 0, unread: true });
-      await store.confirm(rows.slice(100, 110).map(({ id }) => ({ sessionId: id, generation: 0 })));
-      await store.endExpired(10);
-      await store.deleteExpiredEntries(10);
-      await store.page({ before: row.id }, 10);
-      await store.page({ from: row.id }, 10);
-      await store.page({ userId: 'u1' }, 10);
-      await store.page({ type: TYPES[1], before: row.id }, 10);
-      await store.endBetween('', row.id, 'admin', 1);
-      await blacklist.poll();
-    });
-    const planned = statements.filter(({ query }) => /^(SELECT|UPDATE|DELETE)\b.*(FROM|UPDATE)/.test(query));
-    expect(planned.length).toBeGreaterThan(8);
-    const explain = isEmbedded({ name }) ? 'EXPLAIN QUERY PLAN' : 'EXPLAIN';
-    for (const { query, parameters } of planned) {
-      const plan = JSON.stringify(await dataSource.query(`${explain} ${query}`, parameters));
-      const byIndex = expect.not.stringMatching(/Seq Scan|"SCAN |"type":"(ALL|index)"/);
-      expect({ query, plan }).toEqual({ query, plan: byIndex });
-    }
-    // Everybody's latest sessions: from the end of the index of ids, until there are enough.
-    const [latest] = (await log.during(() => store.page({}, 10))).statements;
-    const plan = JSON.stringify(await dataSource.query(`${explain} ${latest.query}`, latest.parameters));
-    expect(plan).toMatch(
-      /USING INDEX sqlite_autoindex_user_session_1|"key":"PRIMARY"|Index Scan Backward using [\\"]*PK_/,
-    );
-    expect(plan).not.toMatch(/TEMP B-TREE|filesort|Sort/);
-  });
 
   if (name !== 'mariadb') return;
 

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
+import { DataSource, type DataSourceOptions } from 'typeorm';
 import { Database } from '../../lib/database/database.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { Blacklist } from '../../lib/revocation/blacklist.js';
@@ -14,33 +14,7 @@ import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
 import { SessionDailyCountEntity } from '../../lib/figures/session-daily-count.entity.js';
 import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
 import type { TestDatabase } from '../helpers/databases.js';
-
-/** A statement as it was sent. */
-export interface SentStatement {
-  readonly query: string;
-  readonly parameters: unknown[];
-}
-
-/** Every statement that a DataSource has sent. */
-export class StatementLog implements Logger {
-  private sent: SentStatement[] = [];
-
-  logQuery(query: string, parameters: unknown[] = []): void {
-    this.sent.push({ query, parameters });
-  }
-  logQueryError(): void {}
-  logQuerySlow(): void {}
-  logSchemaBuild(): void {}
-  logMigration(): void {}
-  log(): void {}
-
-  /** What `work` has sent, and what it gave. */
-  async during<T>(work: () => Promise<T>): Promise<{ statements: SentStatement[]; result: T }> {
-    this.sent = [];
-    const result = await work();
-    return { statements: this.sent, result };
-  }
-}
+import { StatementLog } from '../helpers/statement-log.js';
 
 /** What one process of an application has of this library, below Nest. */
 export interface TestProcess {

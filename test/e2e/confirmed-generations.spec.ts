@@ -4,9 +4,9 @@ import { getRepositoryToken } from '@nestjs/typeorm';
 import { type AccessCheck, SessionEntity } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
 import { ConfirmedGenerations } from '../../lib/session/confirmed-generations.js';
-import { StatementLog } from '../contract/process.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { onEachDatabase } from '../helpers/matrix.js';
+import { StatementLog } from '../helpers/statement-log.js';
 import { WhoAmI } from '../helpers/who-am-i.js';
 
 const CHECKS: AccessCheck[] = ['signature', 'blacklist', 'session'];

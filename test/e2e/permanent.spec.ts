@@ -9,10 +9,10 @@ import {
   SessionService,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
-import { StatementLog } from '../contract/process.js';
 import { startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
+import { StatementLog } from '../helpers/statement-log.js';
 import { decoded } from '../helpers/tokens.js';
 
 const DAY = 86_400_000;

@@ -8,10 +8,10 @@ import {
   SessionService,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
-import { StatementLog } from '../contract/process.js';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { ACCESS_COOKIE, ASKS_FOR_COOKIES, cookieHeader, setCookies, tokensInCookies } from '../helpers/cookies.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
+import { StatementLog } from '../helpers/statement-log.js';
 import { expired, resigned } from '../helpers/tokens.js';
 
 const POLICIES = {
