@@ -33,7 +33,8 @@ export function readArguments(known: readonly string[]): { names: string[]; opti
   };
 }
 
-function wholeNumber(name: string, text: string, least: number): number {
+/** @throws where it is none, or less than `least` */
+export function wholeNumber(name: string, text: string, least: number): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < least)
     throw new Error(`--${name} ${text}: must be a whole number from ${least}`);

@@ -1,0 +1,122 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSourceOptions } from 'typeorm';
+import type { DatabaseName } from '../test/helpers/databases.js';
+import { FilledSessions, settle } from '../test/helpers/fill.js';
+import { Child } from './child.js';
+import type { CleanerQuestion } from './cleaner.js';
+import type { GrowthOptions } from './growth-options.js';
+import { type CleanedUp, cleanUp, FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp } from './growth-app.js';
+import { percentile, say, sayTarget, sayTitle, table, whole } from './report.js';
+
+const CLIENTS = 8;
+/** Between one refresh of a client and the next, in milliseconds. */
+const PACE = 20;
+const MOST_SLOWER = 2;
+
+/** Runs the cleanup until there is nothing left. */
+type Clean = () => Promise<CleanedUp>;
+
+/** What refreshes take while another process cleans up, beside what they take otherwise. */
+export async function benchCleanup(name: DatabaseName, { expired, seconds }: GrowthOptions): Promise<void> {
+  sayTitle(`Cleanup on ${name}`);
+  await inOwnDatabase(name, async (database) => {
+    const app = await startGrowthApp(database);
+    try {
+      await withCleaner(name, database, app, async (clean) => measure(app, clean, expired, seconds));
+    } finally {
+      await app.close();
+    }
+  });
+}
+
+/** SQLite has one connection, so there the cleanup is in this process. */
+async function withCleaner(
+  name: DatabaseName,
+  database: DataSourceOptions,
+  app: GrowthApp,
+  work: (clean: Clean) => Promise<void>,
+): Promise<void> {
+  if (name === 'sqlite') return work(() => cleanUp(app));
+  const cleaner = await Child.start<CleanerQuestion, CleanedUp>('cleaner', [JSON.stringify(database)]);
+  try {
+    await cleaner.ask('are you there?');
+    await work(() => cleaner.ask('clean up'));
+  } finally {
+    await cleaner.stop();
+  }
+}
+
+async function measure(app: GrowthApp, clean: Clean, expired: number, seconds: number): Promise<void> {
+  const tokens = new FilledTokens();
+  const filled = new FilledSessions(app.dataSource, { rows: 2 * expired, kid: tokens.kid, expiredEvery: 2 });
+  await filled.fill();
+  await settle(app.dataSource);
+  const load = new RefreshLoad(app, filled, tokens);
+  await load.during(() => sleep(Math.min(seconds, 3) * 1000));
+  const { latencies: before } = await load.during(() => sleep(seconds * 1000));
+  const { latencies: meanwhile, result } = await load.during(clean);
+  if (result.sessions !== expired) throw new Error(`${result.sessions} were cleaned up where ${expired} had expired`);
+  report(before, meanwhile, result);
+}
+
+/** Refreshes of sessions all over the table, at a fixed pace whatever they take. */
+class RefreshLoad {
+  private refreshed = 0;
+
+  constructor(
+    private readonly app: GrowthApp,
+    private readonly filled: FilledSessions,
+    private readonly tokens: FilledTokens,
+  ) {}
+
+  /** @returns what the refreshes took while `work` was done, in milliseconds, each counted from when it was due */
+  async during<T>(work: () => Promise<T>): Promise<{ latencies: number[]; result: T }> {
+    const latencies: number[] = [];
+    const end = new AbortController();
+    const clients = Array.from({ length: CLIENTS }, (_, client) =>
+      this.client((client * PACE) / CLIENTS, latencies, end.signal),
+    );
+    const working = work().finally(() => end.abort());
+    const [result] = await Promise.all([working, ...clients]);
+    return { latencies, result };
+  }
+
+  private async client(offset: number, latencies: number[], end: AbortSignal): Promise<void> {
+    for (let due = performance.now() + offset; !end.aborted; due += PACE) {
+      const early = due - performance.now();
+      if (early > 0) await sleep(early);
+      await this.refresh();
+      latencies.push(performance.now() - due);
+    }
+  }
+
+  private async refresh(): Promise<void> {
+    const row = this.filled.session(this.nextNumber());
+    const presented = this.tokens.refresh(row);
+    const { session, refresh } = await this.app.sessions.refresh(presented);
+    if (session.id !== row.id || refresh === undefined || refresh === presented) throw new Error('it was not rotated');
+  }
+
+  /** Odd ones have not expired. By steps that come to each of them once before they come to one again. */
+  private nextNumber(): number {
+    const live = this.filled.filling.rows / 2;
+    if (this.refreshed === live) throw new Error('there are no more sessions to refresh; give a greater --expired');
+    return 2 * ((this.refreshed++ * STEP) % live) + 1;
+  }
+}
+
+/** A prime. */
+const STEP = 611_953;
+
+function report(before: readonly number[], meanwhile: readonly number[], { sessions, seconds }: CleanedUp): void {
+  const line = (what: string, latencies: readonly number[]) => [
+    what,
+    whole(latencies.length),
+    ...[50, 99].map((percent) => percentile(latencies, percent).toFixed(2)),
+  ];
+  const head = ['refreshes, in ms', 'how many', 'median', 'p99'];
+  say(table(head, [line('without a cleanup', before), line('while it runs', meanwhile)]));
+  say(`${whole(sessions)} sessions in ${seconds.toFixed(1)} s: ${whole(sessions / seconds)} a second`);
+  const ratio = percentile(meanwhile, 99) / percentile(before, 99);
+  sayTarget('the 99th percentile while it runs, of that without', MOST_SLOWER, ratio, 'at most');
+}
