@@ -1,4 +1,4 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, Table } from 'typeorm';
 
 /** What the words of the databases differ in. */
 interface Words {
@@ -44,6 +44,8 @@ function wordsOf({ options: { type } }: DataSource): Words {
 }
 
 const CHUNK = 100_000;
+/** With more rows the indexes are made when the rows are there, since to write all over an index that no memory holds takes hours. */
+const MOST_INDEXED = 100_000;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
@@ -53,6 +55,19 @@ async function inChunks(dataSource: DataSource, count: number, insert: (numbers:
   const { series } = wordsOf(dataSource);
   for (let from = 0; from < count; from += CHUNK)
     await dataSource.query(insert(series(from, Math.min(from + CHUNK, count) - 1)));
+}
+
+async function withIndexesLast(dataSource: DataSource, insertAll: () => Promise<void>): Promise<void> {
+  const runner = dataSource.createQueryRunner();
+  try {
+    const table = (await runner.getTable('user_session')) as Table;
+    const indices = [...table.indices];
+    await runner.dropIndices(table, indices);
+    await insertAll();
+    await runner.createIndices(table, indices);
+  } finally {
+    await runner.release();
+  }
 }
 
 // Of the numbers from 0 each multiple by one of these, below 2^32, is another: they are as far apart as if they were drawn.
@@ -139,7 +154,8 @@ export class FilledSessions {
   }
 
   async fill(): Promise<void> {
-    await inChunks(this.dataSource, this.filling.rows, (numbers) => this.insert(numbers));
+    const insertAll = () => inChunks(this.dataSource, this.filling.rows, (numbers) => this.insert(numbers));
+    await (this.filling.rows > MOST_INDEXED ? withIndexesLast(this.dataSource, insertAll) : insertAll());
   }
 
   /** Brings a user's sessions back to what they were filled in as, whatever has become of them. */
