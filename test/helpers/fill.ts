@@ -1,4 +1,4 @@
-import type { DataSource, Table } from 'typeorm';
+import { type DataSource, type Table, TableIndex } from 'typeorm';
 
 /** What the words of the databases differ in. */
 interface Words {
@@ -61,7 +61,8 @@ async function withIndexesLast(dataSource: DataSource, insertAll: () => Promise<
   const runner = dataSource.createQueryRunner();
   try {
     const table = (await runner.getTable('user_session')) as Table;
-    const indices = [...table.indices];
+    // Not as TypeORM reads them from PostgreSQL, with their columns in the order of the table's.
+    const indices = dataSource.getMetadata('SessionEntity').indices.map((index) => TableIndex.create(index));
     await runner.dropIndices(table, indices);
     await insertAll();
     await runner.createIndices(table, indices);
