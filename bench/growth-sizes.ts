@@ -24,6 +24,7 @@ interface Bytes {
 interface SizeResult {
   readonly size: number;
   readonly bytes: Bytes;
+  readonly buffer?: string;
   /** By the operation's name. */
   readonly plans: ReadonlyMap<string, Plan>;
   /** Milliseconds, by the operation's name. */
@@ -53,13 +54,13 @@ async function measureSize(name: DatabaseName, size: number, count: number): Pro
     try {
       const tokens = new FilledTokens();
       const filled = await fill(app, size, tokens.kid);
-      const bytes = await bytesOf(app.dataSource);
+      const [bytes, buffer] = [await bytesOf(app.dataSource), await bufferOf(app.dataSource)];
       const blacklist = await startBlacklist(database, app.log);
       try {
         const subjects = { app, filled, tokens, blacklist };
         const operations = operationsOn(subjects);
         const plans = await plansOf(operations, subjects);
-        return { size, bytes, plans, times: await timesOf(operations, filled, count) };
+        return { size, bytes, buffer, plans, times: await timesOf(operations, filled, count) };
       } finally {
         await blacklist.close();
       }
@@ -127,6 +128,19 @@ const BYTES: Partial<Record<string, string>> = {
                      FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = 'user_session')`,
 };
 
+/** How much the server holds in its memory. */
+const BUFFER: Partial<Record<string, string>> = {
+  postgres: "SELECT current_setting('shared_buffers') AS buffer",
+  mariadb: "SELECT concat(@@innodb_buffer_pool_size DIV 1048576, 'MB') AS buffer",
+};
+
+async function bufferOf(dataSource: DataSource): Promise<string | undefined> {
+  const statement = BUFFER[dataSource.options.type];
+  if (statement === undefined) return undefined;
+  const [{ buffer }] = await dataSource.query<[{ buffer: string }]>(statement);
+  return buffer;
+}
+
 /** Of all sessions together. On MariaDB the table is the index of its primary key. */
 async function bytesOf(dataSource: DataSource): Promise<Bytes> {
   const [row] = await dataSource.query<[Record<keyof Bytes, unknown>]>(BYTES[dataSource.options.type] ?? '');
@@ -163,6 +177,8 @@ function reportBytes(results: readonly SizeResult[]): void {
     ...[bytes.table + bytes.indexes, bytes.table, bytes.indexes].map((count) => whole(count / size)),
   ]);
   say(table(['sessions', 'bytes of each', 'in the table', 'in its indexes'], rows));
+  const [{ buffer }] = results;
+  if (buffer !== undefined) say(`The server holds ${buffer} of it in its own memory (its setting).`);
 }
 
 /** A line for each way of an operation to its rows: one, unless it changes with the size. */
