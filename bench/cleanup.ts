@@ -39,7 +39,8 @@ async function withCleaner(
   if (name === 'sqlite') return work(() => cleanUp(app));
   const cleaner = await Child.start<CleanerQuestion, CleanedUp>('cleaner', [JSON.stringify(database)]);
   try {
-    await cleaner.ask('are you there?');
+    // With nothing to do yet: it has started then, and is connected.
+    await cleaner.ask('clean up');
     await work(() => cleaner.ask('clean up'));
   } finally {
     await cleaner.stop();
