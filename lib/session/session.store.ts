@@ -89,10 +89,13 @@ export class SessionStore {
       const query = manager.createQueryBuilder(SessionEntity, 'session');
       query.where('session.expiresAt > :now', { now: this.now() });
       if (userId !== undefined) query.andWhere(this.database.sameText('session.userId', 'userId'), { userId });
-      if (type !== undefined) query.andWhere('session.type = :type', { type });
+      // Of one type, MySQL and MariaDB go by the type alone and read from its end; of two, by the type and the id.
+      if (type !== undefined && this.database.kind === 'mysql')
+        query.andWhere("session.type IN (:type, '')", { type }).orderBy('session.type', 'DESC');
+      else if (type !== undefined) query.andWhere('session.type = :type', { type });
       if (from !== undefined) query.andWhere('session.id >= :from', { from });
       if (before !== undefined) query.andWhere('session.id < :before', { before });
-      return query.orderBy('session.id', 'DESC').limit(limit).getMany();
+      return query.addOrderBy('session.id', 'DESC').limit(limit).getMany();
     });
   }
 
@@ -177,7 +180,8 @@ export class SessionStore {
   ): Promise<SessionEntity | null> {
     const from = { ...token, parentJti: token.jti, parentGeneration: token.generation };
     const conditions: Condition[] = [['rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace }]];
-    if (condition.unread) conditions.push(['expiresAt = :statedEnd', { statedEnd: token.expiresAt }]);
+    // Not by the index of ends: many sessions may end in one second, and the database is to go by the id.
+    if (condition.unread) conditions.push(['expiresAt + 0 = :statedEnd', { statedEnd: token.expiresAt }]);
     // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
     if (condition.withoutBound) conditions.push(['absoluteExpiresAt IS NULL']);
     const update = (within: Within) => this.advance(within, from, next, now, conditions);
@@ -289,7 +293,7 @@ export class SessionStore {
       const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id');
       query.where('session.id > :after AND session.id < :until', { after, until }).orderBy('session.id').limit(limit);
       const ids = (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
-      const ended = await this.endRows(manager, await this.lockRows(manager, ids), reason);
+      const ended = await this.endLocked(manager, await this.lockRows(manager, ids), reason);
       return { ended, ...(ids.length === limit && { last: ids[limit - 1] }) };
     });
     return batch ?? { ended: [] };
@@ -300,7 +304,8 @@ export class SessionStore {
     return this.cleanUp(async (manager) => {
       const now = new Date(this.now());
       const ids = await this.idsWhere(manager, { expiresAt: LessThanOrEqual(now) }, limit);
-      return this.endRows(manager, await this.lockRows(manager, ids), 'expired', { expiredAt: now.getTime() });
+      const expired = (await this.lockRows(manager, ids)).filter((row) => row.expiresAt <= now);
+      return this.endLocked(manager, expired, 'expired', { isPast: true });
     });
   }
 
@@ -317,7 +322,7 @@ export class SessionStore {
       const ids = found.map((row) => row.id);
       // One that was used before it could be locked is in use by a process that knows its type.
       const unused = (await this.lockRows(manager, ids)).filter((row) => row.lastUpdate.getTime() <= unusedSince);
-      return this.endRows(manager, unused, 'expired');
+      return this.endLocked(manager, unused, 'expired');
     });
   }
 
@@ -430,21 +435,46 @@ export class SessionStore {
     for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
       if (await this.endRow(within, row, reason, condition)) ended.push({ row, reason });
     }
-    if (!within) return ended;
+    if (within) await this.leaveEntries(within, needsEntry(reason, condition) ? ended : [], startedAt);
+    return ended;
+  }
+
+  /**
+   * Ends rows that this transaction has locked, all of them by one statement. @param isPast whether they have expired, and so
+   * need no entry
+   */
+  private async endLocked(
+    manager: EntityManager,
+    rows: readonly SessionEntity[],
+    reason: EndReason,
+    { isPast = false } = {},
+  ): Promise<EndedSession[]> {
+    if (rows.length === 0) return [];
+    const startedAt = performance.now();
+    await manager.delete(SessionEntity, { id: In(rows.map(({ id }) => id)) });
+    const ended = rows.map((row) => ({ row, reason }));
+    await this.leaveEntries(manager, isPast ? [] : ended, startedAt, { areWritten: false });
+    return ended;
+  }
+
+  /** The last of a transaction that ends sessions. @param areWritten by the statements that ended them, so that they are only told of */
+  private async leaveEntries(
+    manager: EntityManager,
+    ended: readonly EndedSession[],
+    startedAt: number,
+    { areWritten = this.writesBothAtOnce } = {},
+  ): Promise<void> {
     const expiresAt = new Date(this.now() + this.acceptedAfterEnd);
-    const entries = needsEntry(reason, condition)
-      ? ended.map(({ row }) => ({ ...entryOf(row, reason), expiresAt }))
-      : [];
-    await (this.writesBothAtOnce
-      ? this.blacklist.publishWithin(within, entries)
-      : this.blacklist.record(within, 'session', entries));
+    const entries = ended.map(({ row, reason }) => ({ ...entryOf(row, reason), expiresAt }));
+    await (areWritten
+      ? this.blacklist.publishWithin(manager, entries)
+      : this.blacklist.record(manager, 'session', entries));
     // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
     if (performance.now() - startedAt > this.revocation.overlap / 2) {
       throw new UnavailableError(
         new Error('the transaction took too long for its blacklist entries to be seen in time'),
       );
     }
-    return ended;
   }
 
   /** Deletes the row, and writes its entry where the same statement can. @returns whether it was there */
