@@ -42,7 +42,7 @@ type Source = (given: Given) => unknown;
 interface MadeStatement extends Statement {
   /** Its values, in the order in which the driver takes them. */
   readonly parameters: readonly Source[];
-  /** What its rows hold, or what is to be read of the row that it has changed. */
+  /** What its rows hold. */
   readonly columns: readonly Column[];
 }
 
@@ -96,9 +96,9 @@ export class Statements {
   }
 
   /**
-   * Writes `set` to the one row of which all of it holds. What it writes and compares is known and not read again: each column of an answer
-   * costs, more than it does in the database.
-   * @param after what holds of the row if the update met it, and only then: where the database cannot answer the row, it is read by that
+   * Writes `set` to the one row of which all of it holds. Where the database answers the row, what was written and compared is known and
+   * not read again: each column of an answer costs more here than in the database.
+   * @param after what holds of the row once the update has met it: where the database cannot answer the row, it is read by that
    * @returns the row after it, or null where there was none
    */
   async updateReturning<E extends ObjectLiteral>(
@@ -113,9 +113,12 @@ export class Statements {
     place.statement ??= this.makeUpdate(entity, set, where);
     const { statement } = place;
     const { rows } = await this.carryOut(within, statement, given);
-    // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
-    const [raw] = this.returnsRows ? rows : await this.readAfter(within, entity, after, statement, place);
-    return raw ? read(Object.assign(newOf(entity), where.is, set), raw, statement.columns) : null;
+    if (!this.returnsRows) {
+      // Not by `affected`: an update that changes nothing in the row counts or not, as the driver's flags have it.
+      const [row] = (await this.select(within, entity, after)) as E[];
+      return row ?? null;
+    }
+    return rows.length > 0 ? read(Object.assign(newOf(entity), where.is, set), rows[0], statement.columns) : null;
   }
 
   /** Inserts rows that are complete and alike. @param ifAbsent leaves out those whose key is there already. Default: a fault */
@@ -167,21 +170,6 @@ export class Statements {
       statement,
       statement.parameters.map((valueOf) => valueOf(given)),
     );
-  }
-
-  /** The row as raw as the update would have answered it. */
-  private async readAfter(
-    within: Within,
-    entity: EntityTarget<ObjectLiteral>,
-    after: Where<ObjectLiteral>,
-    { columns }: MadeStatement,
-    updated: Place,
-  ): Promise<readonly ObjectLiteral[]> {
-    const names = columns.map(({ propertyName }) => propertyName);
-    const place = updated.to('after');
-    place.statement ??= this.makeSelect(entity, after, [], names);
-    const { rows } = await this.carryOut(within, place.statement, after);
-    return rows;
   }
 
   private place(kind: string, entity: EntityTarget<ObjectLiteral>, { set, is, and = [] }: Given): Place {
