@@ -155,7 +155,7 @@ function sendByPg<R>(dataSource: DataSource): Send<R> {
   const names = new Map<string, string>();
   return async (text, values) => {
     let name = names.get(text);
-    if (name === undefined) names.set(text, (name = createHash('sha256').update(text).digest('hex')));
+    if (name === undefined) names.set(text, (name = createHash('sha256').update(text).digest('hex').slice(0, 32)));
     return (await pool.query({ name, text, values })).rows;
   };
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'typeorm';
@@ -184,26 +184,23 @@ export class Database {
   private async onPrimary<T>(deadline: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner('master');
     if (this.kind === 'sqlite') return work(runner);
-    const connection = await this.connect(runner, deadline);
+    let connection: unknown;
+    let isOver = false;
+    const connectAndWork = async () => {
+      connection = await runner.connect();
+      if (!isOver) return work(runner);
+      // It is given one that nobody waits for any more.
+      await runner.release();
+      throw new NoAnswer();
+    };
     try {
-      return await before(deadline, () => work(runner));
+      return await before(deadline, connectAndWork);
     } catch (error) {
-      if (error instanceof NoAnswer) this.hangUp(connection);
+      if (error instanceof NoAnswer && connection) this.hangUp(connection);
       throw error;
     } finally {
-      await runner.release();
-    }
-  }
-
-  private async connect(runner: QueryRunner, deadline: number): Promise<unknown> {
-    let connecting: Promise<unknown> | undefined;
-    try {
-      return await before(deadline, () => (connecting = runner.connect() as Promise<unknown>));
-    } catch (error) {
-      // It may yet be given one, which nobody waits for any more.
-      const given = error instanceof NoAnswer ? connecting : undefined;
-      given?.then(() => runner.release()).catch(() => undefined);
-      throw error;
+      isOver = true;
+      if (connection) await runner.release();
     }
   }
 
@@ -225,7 +222,7 @@ export class Database {
       if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
       await (this.kind === 'postgres' ? this.beginOnPostgres(runner, lockName, lock) : runner.startTransaction());
       const result = await work(runner.manager);
-      await runner.commitTransaction();
+      await (this.kind === 'postgres' ? this.commitOnPostgres(runner) : runner.commitTransaction());
       return result;
     } catch (error) {
       if (runner.isTransactionActive) await this.rollBack(runner);
@@ -259,17 +256,18 @@ export class Database {
       : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
   }
 
-  /** READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones. */
+  /**
+   * READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones. In one round trip, where
+   * TypeORM's own begin would be another.
+   */
   private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
     const begin = 'START TRANSACTION ISOLATION LEVEL READ COMMITTED';
-    // TypeORM's own begin would be another round trip. Whatever becomes of this one, there is something to roll back.
-    (runner as { isTransactionActive: boolean }).isTransactionActive = true;
+    // Whatever becomes of it, there is something to roll back.
+    setTransactionActive(runner, true);
     const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (key && lock?.ifHeld !== 'give-up') {
-      // Without parameters, so that all of it goes in one round trip.
-      await runner.query(
-        `${begin}; SET LOCAL lock_timeout = '${this.lockWait}s'; SELECT pg_advisory_xact_lock('${key}'::bigint)`,
-      );
+      const wait = `SET LOCAL lock_timeout = '${this.lockWait}s'`;
+      await runner.query(`${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
       return;
     }
     await runner.query(begin);
@@ -280,14 +278,16 @@ export class Database {
     if (!taken) throw new LockHeld();
   }
 
+  private async commitOnPostgres(runner: QueryRunner): Promise<void> {
+    await runner.query('COMMIT');
+    setTransactionActive(runner, false);
+  }
+
   /** A lock's name on the server: MySQL's locks are the whole server's, and at most 64 characters long. */
   private nameOf(lock: TransactionLock): string {
     const { database } = this.dataSource.driver;
     const prefix = this.dataSource.options.entityPrefix ?? '';
-    return createHash('sha256')
-      .update(JSON.stringify([database, prefix, lock.name]))
-      .digest('hex')
-      .slice(0, 60);
+    return hash('sha256', JSON.stringify([database, prefix, lock.name])).slice(0, 60);
   }
 
   /**
@@ -332,6 +332,11 @@ export class Database {
     this.logger.error(`the database failed: ${fault.message}`);
     return new UnavailableError(fault);
   }
+}
+
+/** TypeORM looks at it before it lets a query lock rows. */
+function setTransactionActive(runner: QueryRunner, isActive: boolean): void {
+  (runner as { isTransactionActive: boolean }).isTransactionActive = isActive;
 }
 
 /** The driver's own name for the fault, where it has one. */

@@ -34,6 +34,7 @@ export type NewRow<E extends ObjectLiteral> = { readonly [P in keyof E]: E[P] | 
 /** The values that a statement is sent with. */
 interface Given extends Where<ObjectLiteral> {
   readonly set?: ObjectLiteral;
+  /** To be inserted. What is null in them is left out, since that is what is there where nothing is said. */
   readonly rows?: readonly ObjectLiteral[];
 }
 
@@ -129,7 +130,7 @@ export class Statements {
     { ifAbsent = false } = {},
   ): Promise<void> {
     const given = { rows };
-    const place = this.place(ifAbsent ? 'insert if absent' : 'insert', entity, { set: rows[0] }).to(rows.length);
+    const place = this.place(ifAbsent ? 'insert if absent' : 'insert', entity, given);
     place.statement ??= this.makeInsert(entity, rows, ifAbsent);
     await this.carryOut(within, place.statement, given);
   }
@@ -147,21 +148,24 @@ export class Statements {
   }
 
   /**
-   * Deletes the row of which all of it holds, and inserts another where it was there and the other's key is not: one statement, and so both
-   * or neither. For PostgreSQL alone. @returns whether it was there
+   * Deletes the row of which all of it holds, and inserts another where it was there and the other's key is not. After that a successor,
+   * where there is one, takes its place in any case. One statement, and so all or nothing. For PostgreSQL alone.
+   * @param only these properties of the deleted row @returns it, or undefined where it was not there
    */
-  async exchange<E extends ObjectLiteral, O extends ObjectLiteral>(
+  async exchange<E extends ObjectLiteral, O extends ObjectLiteral, P extends keyof E & string>(
     within: Within,
     entity: EntityTarget<E>,
     where: Where<E>,
-    other: EntityTarget<O>,
-    row: NewRow<O>,
-  ): Promise<boolean> {
-    const given = { ...where, rows: [row] };
-    const place = this.place('exchange', entity, { set: row, ...where }).to(other);
-    place.statement ??= this.makeExchange(entity, where, other, row);
-    const { rows } = await this.carryOut(within, place.statement, given);
-    return Number(rows[0].gone) > 0;
+    only: readonly P[],
+    [other, row]: [EntityTarget<O>, NewRow<O>],
+    successor?: E,
+  ): Promise<Pick<E, P> | undefined> {
+    const given = { ...where, rows: successor ? [row, successor] : [row] };
+    const place = this.place('exchange', entity, given).to(other);
+    place.statement ??= this.makeExchange(entity, where, only, [other, row], successor);
+    const { statement } = place;
+    const { rows } = await this.carryOut(within, statement, given);
+    return rows.length > 0 ? read(newOf(entity), rows[0], statement.columns) : undefined;
   }
 
   private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
@@ -172,9 +176,13 @@ export class Statements {
     );
   }
 
-  private place(kind: string, entity: EntityTarget<ObjectLiteral>, { set, is, and = [] }: Given): Place {
+  private place(kind: string, entity: EntityTarget<ObjectLiteral>, { set, rows = [], is, and = [] }: Given): Place {
     let place = this.places.to(kind).to(entity);
     for (const property in set) place = place.to(property);
+    for (const row of rows) {
+      place = place.to('row');
+      for (const property in row) if (row[property] !== null) place = place.to(property);
+    }
     place = place.to('where');
     for (const property in is) place = place.to(property);
     for (const [text] of and) place = place.to(text);
@@ -222,7 +230,7 @@ export class Statements {
     rows: readonly NewRow<E>[],
     ifAbsent: boolean,
   ): MadeStatement {
-    const values = rows.map((row, at) => asParameters<E>(row, `row${at}_`));
+    const values = rows.map((row, at) => asParameters<E>(withoutNulls(row), `row${at}_`));
     const query = this.dataSource.createQueryBuilder().insert().into(entity).values(values).updateEntity(false);
     return this.make(ifAbsent ? query.orIgnore() : query, entity, { rows });
   }
@@ -230,31 +238,44 @@ export class Statements {
   private makeExchange<E extends ObjectLiteral, O extends ObjectLiteral>(
     entity: EntityTarget<E>,
     where: Where<E>,
-    other: EntityTarget<O>,
-    row: NewRow<O>,
+    only: readonly string[],
+    [other, row]: [EntityTarget<O>, NewRow<O>],
+    successor: E | undefined,
   ): MadeStatement {
-    const gone = this.make(
-      restricted(this.dataSource.createQueryBuilder().delete().from(entity), where),
-      entity,
-      where,
-    );
-    const { driver } = this.dataSource;
+    const query = restricted(this.dataSource.createQueryBuilder().delete().from(entity), where);
+    const gone = this.make(query, entity, where);
     const parameters = [...gone.parameters];
-    const columns = Object.keys(row).map((name) => this.columnsOf(other).get(name) as Column);
+    const come = this.insertFrom('gone', other, row, parameters, 0);
+    const columns = only.map((name) => this.columnsOf(entity).get(name) as Column);
+    const names = columns.map(({ databaseName }) => this.dataSource.driver.escape(databaseName)).join(', ');
+    const parts = [`gone AS (${gone.text} RETURNING ${names})`, `come AS (${come} ON CONFLICT DO NOTHING)`];
+    // From what the deletion came to, so that it is done first: all statements lock older rows before newer ones.
+    const after = '(SELECT count(*) FROM gone) AS done';
+    if (successor) parts.push(`successor AS (${this.insertFrom(after, entity, successor, parameters, 1)})`);
+    const text = `WITH ${parts.join(', ')} SELECT ${names} FROM gone`;
+    return { ...named(text), parameters, columns };
+  }
+
+  /** @param source one row of it makes one @param parameters to which its own are added @param place in `given.rows` */
+  private insertFrom(
+    source: string,
+    entity: EntityTarget<ObjectLiteral>,
+    row: ObjectLiteral,
+    parameters: Source[],
+    place: number,
+  ): string {
+    const { driver } = this.dataSource;
+    const columns = Object.keys(withoutNulls(row)).map((name) => this.columnsOf(entity).get(name) as Column);
     // Of a SELECT, PostgreSQL does not see what its values are for.
     const values = columns.map(({ propertyName, type, write }) => {
       const value: unknown = row[propertyName];
       if (typeof value === 'function') return (value as () => string)();
-      return `CAST($${parameters.push(({ rows }) => write(rows?.[0][propertyName]))} AS ${type})`;
+      return `CAST($${parameters.push(({ rows }) => write(rows?.[place][propertyName]))} AS ${type})`;
     });
-    const table = this.dataSource
-      .getMetadata(other)
-      .tablePath.split('.')
-      .map((part) => driver.escape(part))
-      .join('.');
-    const names = columns.map(({ databaseName }) => driver.escape(databaseName)).join(', ');
-    const text = `WITH gone AS (${gone.text} RETURNING 1), come AS (INSERT INTO ${table} (${names}) SELECT ${values.join(', ')} FROM gone ON CONFLICT DO NOTHING) SELECT count(*) AS gone FROM gone`;
-    return { ...named(text), parameters, columns: [] };
+    const path = this.dataSource.getMetadata(entity).tablePath.split('.');
+    const names = columns.map(({ databaseName }) => driver.escape(databaseName));
+    const table = path.map((part) => driver.escape(part)).join('.');
+    return `INSERT INTO ${table} (${names.join(', ')}) SELECT ${values.join(', ')} FROM ${source}`;
   }
 
   private make(query: QueryBuilder<ObjectLiteral>, entity: EntityTarget<ObjectLiteral>, given: Given): MadeStatement {
@@ -268,7 +289,7 @@ export class Statements {
     };
     addAll('set_', given.set, ({ set }) => set as ObjectLiteral);
     addAll('is_', given.is, ({ is }) => is as ObjectLiteral);
-    given.rows?.forEach((row, at) => addAll(`row${at}_`, row, ({ rows }) => rows?.[at] as ObjectLiteral));
+    given.rows?.forEach((row, at) => addAll(`row${at}_`, withoutNulls(row), ({ rows }) => rows?.[at] as ObjectLiteral));
     given.and?.forEach(([, values], at) => {
       for (const name in values) sources.set(name, ({ and }) => and?.[at][1]?.[name]);
     });
@@ -300,6 +321,10 @@ function restricted<Q extends { andWhere(text: string): unknown }>(
   for (const name in is) query.andWhere(`${name} = :is_${name}`);
   for (const [text] of and) query.andWhere(text);
   return query;
+}
+
+function withoutNulls(row: ObjectLiteral): ObjectLiteral {
+  return Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null));
 }
 
 /** Each property as the parameter that has its value, where it is not SQL already. */

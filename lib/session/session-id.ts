@@ -1,16 +1,14 @@
-import { randomBytes } from 'node:crypto';
+import { randomId } from '../token/random-id.js';
 
 /**
  * A new uuid v7 (RFC 9562 section 5.7): 48 bits of the time in milliseconds, then 74 random bits, so that ids of rows that are
  * inserted one after the other lie side by side in the index.
  */
 export function newSessionId(now: number): string {
-  const bytes = randomBytes(16);
-  bytes.writeUIntBE(now, 0, 6);
-  bytes[6] = (bytes[6] & 0x0f) | 0x70;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = bytes.toString('hex');
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+  const time = now.toString(16).padStart(12, '0');
+  const random = randomId();
+  const variant = ((parseInt(random[3], 16) & 0x3) | 0x8).toString(16);
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-${variant}${random.slice(4, 7)}-${random.slice(7, 19)}`;
 }
 
 /** What sorts before every id of this time or later, and behind every earlier one. @param time milliseconds */

@@ -10,14 +10,7 @@ import type { Claims } from '../token/keyring.js';
 import { RefreshTokens } from '../token/refresh-token.js';
 import type { UserId } from '../token/token.options.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
-import {
-  type CurrentSession,
-  isLiveSessionOf,
-  type Session,
-  type ShownRow,
-  storedClaims,
-  toSession,
-} from './session.js';
+import { type CurrentSession, isLiveSessionOf, type Session, storedClaims, toSession } from './session.js';
 import { SessionClaims } from './session-claims.js';
 import { checkData, mergeData, type SessionData, type SessionDataPatch } from './session-data.js';
 import { NEVER, SessionEntity } from './session.entity.js';
@@ -27,7 +20,7 @@ import { type IntrospectedToken, SessionIntrospection } from './session-introspe
 import type { SessionParts } from './session-parts.js';
 import type { SessionPolicyService } from './session-policy.service.js';
 import { type RefreshedSession, type RefreshOptions, SessionRefresh } from './session-refresh.js';
-import type { EndedSession } from './session.store.js';
+import type { CountedRow, EndedSession } from './session.store.js';
 import { SessionTokens } from './session-tokens.js';
 import type { AuthenticatedUser, Credentials, UserAuthenticator } from './user-authenticator.js';
 
@@ -462,7 +455,9 @@ export class SessionService {
       expiresAt: new Date(policy.firstExpiry(now)),
       absoluteExpiresAt: absolute === null ? null : new Date(absolute),
       info: storable(options.info?.trim() || client.deviceName || client.userAgent || ''),
-      ...client,
+      userAgent: client.userAgent,
+      ipAddress: client.ipAddress,
+      deviceName: client.deviceName,
       data: options.data ?? null,
       claims: options.amr?.length ? { ...options.claims, amr: [...options.amr] } : (options.claims ?? null),
     };
@@ -475,7 +470,7 @@ export class SessionService {
     throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
   }
 
-  private evictedBy(policy: SessionPolicyService, active: readonly ShownRow[]): ShownRow[] {
+  private evictedBy(policy: SessionPolicyService, active: readonly CountedRow[]): CountedRow[] {
     const evicted = this.parts.policies.evicted(policy, active);
     if (evicted.length > 0 && policy.config.whenFull === 'refuse') throw new SessionLimitReachedError();
     return evicted;

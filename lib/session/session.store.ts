@@ -33,9 +33,13 @@ export interface NextGeneration {
 }
 
 /** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
-export type ChooseEvicted = (active: ShownRow[]) => ShownRow[];
+export type ChooseEvicted = (active: CountedRow[]) => CountedRow[];
 
 const CHECKED = ['userId', 'type', 'expiresAt'] as const;
+const COUNTED = ['id', 'userId', 'type', 'createdAt', 'lastUpdate'] as const;
+
+/** A session's row as far as limits go by it. */
+export type CountedRow = Pick<SessionEntity, (typeof COUNTED)[number]>;
 
 /**
  * All SQL on sessions.
@@ -74,7 +78,7 @@ export class SessionStore {
 
   /** The user's sessions that have not expired, the earliest created first. */
   async listActive(userId: string, types: readonly string[]): Promise<ShownRow[]> {
-    return this.active(undefined, userId, types, this.now());
+    return this.active(undefined, userId, types, this.now(), SHOWN);
   }
 
   /**
@@ -119,10 +123,13 @@ export class SessionStore {
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
-      const evicted = chooseEvicted(await this.active(manager, row.userId, types, row.createdAt.getTime()));
+      // Of those that stay no more is read, where the statement that ends the others answers them.
+      const columns = this.writesBothAtOnce ? COUNTED : SHOWN;
+      const active = await this.active(manager, row.userId, types, row.createdAt.getTime(), columns);
+      const evicted = chooseEvicted(active) as ShownRow[];
       // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
-      const ended = await this.endRows(manager, evicted, 'evicted');
-      await this.statements.insert(manager, SessionEntity, [row]);
+      const ended = await this.endRows(manager, evicted, 'evicted', {}, row);
+      if (evicted.length === 0 || !this.writesBothAtOnce) await this.statements.insert(manager, SessionEntity, [row]);
       return ended;
     });
   }
@@ -275,7 +282,7 @@ export class SessionStore {
     choose: (active: ShownRow[]) => ShownRow[],
   ): Promise<EndedSession[]> {
     return this.asUser(userId, async (manager) =>
-      this.endRows(manager, choose(await this.active(manager, userId, types, this.now())), reason),
+      this.endRows(manager, choose(await this.active(manager, userId, types, this.now(), SHOWN)), reason),
     );
   }
 
@@ -381,14 +388,20 @@ export class SessionStore {
     return row ?? null;
   }
 
-  private active(within: Within, userId: string, types: readonly string[], now: number): Promise<ShownRow[]> {
+  private active<P extends keyof SessionEntity>(
+    within: Within,
+    userId: string,
+    types: readonly string[],
+    now: number,
+    only: readonly P[],
+  ): Promise<Pick<SessionEntity, P>[]> {
     const names = types.map((_, at) => `:type${at}`).join();
     const and: Condition[] = [
       [this.database.sameText('userId', 'userId'), { userId }],
       [`type IN (${names})`, Object.fromEntries(types.map((type, at) => [`type${at}`, type]))],
       ['expiresAt > :now', { now }],
     ];
-    return this.statements.select(within, SessionEntity, { and }, { order: ['createdAt', 'id'], only: SHOWN });
+    return this.statements.select(within, SessionEntity, { and }, { order: ['createdAt', 'id'], only });
   }
 
   private async asUser<T>(userId: string, work: (manager: EntityManager) => Promise<T>): Promise<T> {
@@ -423,17 +436,24 @@ export class SessionStore {
     });
   }
 
-  /** @param within undefined where one row is ended by one statement */
+  /**
+   * @param within undefined where one row is ended by one statement
+   * @param successor is inserted with the end of the last one, where a statement can do both
+   */
   private async endRows(
     within: Within,
     rows: readonly ShownRow[],
     reason: EndReason,
     condition: EndCondition = {},
+    successor?: SessionEntity,
   ): Promise<EndedSession[]> {
     const startedAt = performance.now();
     const ended: EndedSession[] = [];
-    for (const row of [...rows].sort((a, b) => (a.id < b.id ? -1 : 1))) {
-      if (await this.endRow(within, row, reason, condition)) ended.push({ row, reason });
+    const inOrder = [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
+    for (const row of inOrder) {
+      const next = row === inOrder.at(-1) ? successor : undefined;
+      const gone = await this.endRow(within, row, reason, condition, next);
+      if (gone) ended.push({ row: gone, reason });
     }
     if (within) await this.leaveEntries(within, needsEntry(reason, condition) ? ended : [], startedAt);
     return ended;
@@ -477,19 +497,25 @@ export class SessionStore {
     }
   }
 
-  /** Deletes the row, and writes its entry where the same statement can. @returns whether it was there */
-  private async endRow(within: Within, row: ShownRow, reason: EndReason, condition: EndCondition): Promise<boolean> {
+  /** Deletes the row, and writes its entry and its successor where the same statement can. @returns it, if it was there */
+  private async endRow(
+    within: Within,
+    row: ShownRow,
+    reason: EndReason,
+    condition: EndCondition,
+    successor: SessionEntity | undefined,
+  ): Promise<ShownRow | undefined> {
     const { jti, expiredAt } = condition;
     const where: Where<SessionEntity> = {
       is: { id: row.id, ...(jti !== undefined && { refreshJti: jti }) },
       and: expiredAt === undefined ? [] : [['expiresAt <= :expiredAt', { expiredAt }]],
     };
     if (!this.writesBothAtOnce || !needsEntry(reason, condition))
-      return (await this.statements.delete(within, SessionEntity, where)) > 0;
+      return (await this.statements.delete(within, SessionEntity, where)) > 0 ? row : undefined;
     // By the database's time after its wait for the row, which a refresh may hold: so it outlives the token of that one too.
     const expiresAt = () => `${this.database.now} + ${this.acceptedAfterEnd}`;
     const entry = this.blacklist.newRow('session', { ...entryOf(row, reason), expiresAt });
-    return this.statements.exchange(within, SessionEntity, where, BlacklistEntity, entry);
+    return this.statements.exchange(within, SessionEntity, where, SHOWN, [BlacklistEntity, entry], successor);
   }
 
   /** Whether a row and its entry change places in one statement. */

@@ -422,7 +422,7 @@ onEachDatabase((name) => {
     test('puts a blacklist entry in the place of the row', async () => {
       const row = await create('alice');
       const before = clock.now();
-      expect(await store.end(row, 'logout')).toEqual({ row, reason: 'logout' });
+      expect(await store.end(row, 'logout')).toMatchObject({ row: shown(row), reason: 'logout' });
       const after = clock.now();
       expect(await store.find(row.id)).toBeNull();
       const entry = (await entryOf(row)) as BlacklistEntity;
