@@ -4,15 +4,15 @@ import { say } from './report.js';
 
 /**
  * Measures each of them once a round, a round at a time, each round beginning with another: what disturbs, disturbs all of them. Before
- * several rounds there is one that does not count, long enough for the compiler to have seen all of it. Says how
+ * several rounds there are some that do not count, long enough for the compiler to have seen all of it. Says how
  * many measurements were thrown away, and how many are kept though other processes were at work.
  * @returns for each of them a result a round, in the order in which they were given
  */
 export async function inRounds<R>(
   measures: readonly (() => Promise<R>)[],
-  { rounds, patience: seconds }: Pick<BenchOptions, 'rounds' | 'patience'>,
+  { rounds, patience: seconds, warmUps = 1 }: Pick<BenchOptions, 'rounds' | 'patience'> & { warmUps?: number },
 ): Promise<Undisturbed<R>[][]> {
-  if (rounds > 1) for (const warmUp of measures) await warmUp();
+  for (let count = 0; rounds > 1 && count < warmUps; count++) for (const warmUp of measures) await warmUp();
   const patience = new Patience(seconds);
   const results: Undisturbed<R>[][] = measures.map(() => []);
   for (let round = 0; round < rounds; round++) {

@@ -34,3 +34,8 @@ export function columnsOf(dataSource: DataSource, entity: EntityTarget<ObjectLit
     }),
   );
 }
+
+/** What a driver answers by the names of columns, in their order. */
+export function inOrder(columns: readonly Column[], rows: readonly ObjectLiteral[]): unknown[][] {
+  return rows.map((row) => columns.map(({ databaseName }): unknown => row[databaseName]));
+}

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'typeorm';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
+import { inOrder } from './columns.js';
 import { before, NoAnswer } from './deadline.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { poolOf, type PooledConnection, type PostgresClient, queryPostgres, sendAlone } from './pooled-connection.js';
@@ -152,27 +153,31 @@ export class Database {
   }
 
   /** On the connection of a transaction, past TypeORM where the statement has a name: it has no words for that. */
-  private async sendWithin(
-    { queryRunner: runner }: EntityManager,
+  private sendWithin({ queryRunner: runner }: EntityManager, statement: Statement, values: unknown[]): Promise<Answer> {
+    if (!runner) throw new TypeError('a statement of a transaction goes over its connection');
+    return this.hasNames ? this.sendOnClient(runner, statement, values, true) : this.sendOn(runner, statement, values);
+  }
+
+  private async sendOnClient(
+    runner: QueryRunner,
     statement: Statement,
     values: unknown[],
+    isNamed: boolean,
   ): Promise<Answer> {
-    if (!runner) throw new TypeError('a statement of a transaction goes over its connection');
-    if (!this.hasNames) return this.sendOn(runner, statement, values);
     const client = (await runner.connect()) as PostgresClient;
     return new Promise((resolve, reject) => {
-      queryPostgres(this.dataSource, client, statement, values, true, (fault, answer) =>
+      queryPostgres(this.dataSource, client, statement, values, isNamed, (fault, answer) =>
         fault ? reject(fault) : resolve(answer as Answer),
       );
     });
   }
 
-  private async sendOn(runner: QueryRunner, { text }: Statement, values: unknown[]): Promise<Answer> {
+  private async sendOn(runner: QueryRunner, { text, columns }: Statement, values: unknown[]): Promise<Answer> {
     const { records = [], affected = 0 } = (await runner.query(text, values, true)) as {
       records?: ObjectLiteral[];
       affected?: number;
     };
-    return { rows: records, affected };
+    return { rows: inOrder(columns, records), affected };
   }
 
   /** On the monotonic clock. SQLite answers within the process, so there is nobody to wait for. */
@@ -267,10 +272,10 @@ export class Database {
     const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (key && lock?.ifHeld !== 'give-up') {
       const wait = `SET LOCAL lock_timeout = '${this.lockWait}s'`;
-      await runner.query(`${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
+      await this.tellPostgres(runner, `${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
       return;
     }
-    await runner.query(begin);
+    await this.tellPostgres(runner, begin);
     if (!key) return;
     const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
       { taken: boolean },
@@ -279,8 +284,13 @@ export class Database {
   }
 
   private async commitOnPostgres(runner: QueryRunner): Promise<void> {
-    await runner.query('COMMIT');
+    await this.tellPostgres(runner, 'COMMIT');
     setTransactionActive(runner, false);
+  }
+
+  /** Without values, and so in PostgreSQL's simple protocol, which takes several statements at once. */
+  private tellPostgres(runner: QueryRunner, text: string): Promise<unknown> {
+    return this.pool ? this.sendOnClient(runner, { name: '', text, columns: [] }, [], false) : runner.query(text);
   }
 
   /** A lock's name on the server: MySQL's locks are the whole server's, and at most 64 characters long. */

@@ -1,4 +1,5 @@
-import type { DataSource } from 'typeorm';
+import type { DataSource, ObjectLiteral } from 'typeorm';
+import { type Column, inOrder } from './columns.js';
 import { NoAnswer } from './deadline.js';
 import type { Answer, Statement } from './statements.js';
 
@@ -124,7 +125,8 @@ export function queryPostgres(
   done: Done,
 ): void {
   logger.logQuery(text, values);
-  client.query(isNamed ? { name, text, values } : { text, values }, undefined, (fault, answer) => {
+  const query = { text, values, rowMode: 'array', ...(isNamed && { name }) };
+  client.query(query, undefined, (fault, answer) => {
     if (!fault) return done(null, { rows: answer.rows, affected: answer.rowCount });
     logger.logQueryError(fault, text, values);
     done(fault);
@@ -133,14 +135,14 @@ export function queryPostgres(
 
 // ─── MySQL and MariaDB ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The parts of mysql2's connection that are needed here. */
+/** The parts of the drivers mysql2 and mysql that are needed here. */
 interface MysqlClient {
-  query(text: string, values: unknown[], done: (fault: Error | null, answer: MysqlAnswer) => void): void;
+  query(query: object, values: unknown[], done: (fault: Error | null, answer: MysqlAnswer) => void): void;
   release(): void;
   destroy(): void;
 }
 
-type MysqlAnswer = Answer['rows'] | { readonly affectedRows: number };
+type MysqlAnswer = readonly unknown[][] | readonly ObjectLiteral[] | { readonly affectedRows: number };
 
 class MysqlConnection implements PooledConnection {
   constructor(
@@ -148,17 +150,11 @@ class MysqlConnection implements PooledConnection {
     private readonly client: MysqlClient,
   ) {}
 
-  query({ text }: Statement, values: unknown[], _isNamed: boolean, done: Done): void {
+  query({ text, columns }: Statement, values: unknown[], _isNamed: boolean, done: Done): void {
     const { logger } = this.dataSource;
     logger.logQuery(text, values);
-    this.client.query(text, values, (fault, answer) => {
-      if (!fault) {
-        done(
-          null,
-          'affectedRows' in answer ? { rows: [], affected: answer.affectedRows } : { rows: answer, affected: 0 },
-        );
-        return;
-      }
+    this.client.query({ sql: text, rowsAsArray: true }, values, (fault, answer) => {
+      if (!fault) return done(null, answerOf(answer, columns));
       logger.logQueryError(fault, text, values);
       done(fault);
     });
@@ -171,4 +167,11 @@ class MysqlConnection implements PooledConnection {
   hangUp(): void {
     this.client.destroy();
   }
+}
+
+/** The driver mysql does not know of `rowsAsArray`. */
+function answerOf(answer: MysqlAnswer, columns: readonly Column[]): Answer {
+  if ('affectedRows' in answer) return { rows: [], affected: answer.affectedRows };
+  const rows = Array.isArray(answer[0]) ? (answer as unknown[][]) : inOrder(columns, answer as ObjectLiteral[]);
+  return { rows, affected: 0 };
 }

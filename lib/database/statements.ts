@@ -15,9 +15,9 @@ export interface Where<E extends ObjectLiteral> {
 /** The transaction that a statement is a part of; undefined for one by itself. */
 export type Within = EntityManager | undefined;
 
-/** What a statement came to: rows by the names of columns. */
+/** What a statement came to: rows with their values in the order of `Statement.columns`. */
 export interface Answer {
-  readonly rows: readonly ObjectLiteral[];
+  readonly rows: readonly (readonly unknown[])[];
   readonly affected: number;
 }
 
@@ -26,6 +26,8 @@ export interface Statement {
   /** For databases that know a statement by its name from one time to the next. */
   readonly name: string;
   readonly text: string;
+  /** What its rows hold. */
+  readonly columns: readonly Column[];
 }
 
 /** A row to be inserted: all its values, or for some of them SQL that says them, the same each time. */
@@ -34,7 +36,7 @@ export type NewRow<E extends ObjectLiteral> = { readonly [P in keyof E]: E[P] | 
 /** The values that a statement is sent with. */
 interface Given extends Where<ObjectLiteral> {
   readonly set?: ObjectLiteral;
-  /** To be inserted. What is null in them is left out, since that is what is there where nothing is said. */
+  /** To be inserted. */
   readonly rows?: readonly ObjectLiteral[];
 }
 
@@ -43,8 +45,8 @@ type Source = (given: Given) => unknown;
 interface MadeStatement extends Statement {
   /** Its values, in the order in which the driver takes them. */
   readonly parameters: readonly Source[];
-  /** What its rows hold. */
-  readonly columns: readonly Column[];
+  /** An entity as its rows make one, without their values: to fill in a copy takes a third of adding each property. */
+  readonly blank: ObjectLiteral;
 }
 
 /** Statements are found by what tells their texts apart, a part at a time: to join the parts took longer than all of it. */
@@ -93,7 +95,7 @@ export class Statements {
     place.statement ??= this.makeSelect(entity, where, order, only);
     const { statement } = place;
     const { rows } = await this.carryOut(within, statement, where);
-    return rows.map((raw) => read(newOf(entity), raw, statement.columns));
+    return rows.map((values) => filledIn(statement, values) as Pick<E, P>);
   }
 
   /**
@@ -119,7 +121,7 @@ export class Statements {
       const [row] = (await this.select(within, entity, after)) as E[];
       return row ?? null;
     }
-    return rows.length > 0 ? read(Object.assign(newOf(entity), where.is, set), rows[0], statement.columns) : null;
+    return rows.length > 0 ? ({ ...where.is, ...set, ...filledIn(statement, rows[0]) } as E) : null;
   }
 
   /** Inserts rows that are complete and alike. @param ifAbsent leaves out those whose key is there already. Default: a fault */
@@ -161,11 +163,12 @@ export class Statements {
     successor?: E,
   ): Promise<Pick<E, P> | undefined> {
     const given = { ...where, rows: successor ? [row, successor] : [row] };
-    const place = this.place('exchange', entity, given).to(other);
+    let place = this.place('exchange', entity, given).to(other);
+    for (const property of only) place = place.to(property);
     place.statement ??= this.makeExchange(entity, where, only, [other, row], successor);
     const { statement } = place;
     const { rows } = await this.carryOut(within, statement, given);
-    return rows.length > 0 ? read(newOf(entity), rows[0], statement.columns) : undefined;
+    return rows.length > 0 ? (filledIn(statement, rows[0]) as Pick<E, P>) : undefined;
   }
 
   private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
@@ -181,7 +184,7 @@ export class Statements {
     for (const property in set) place = place.to(property);
     for (const row of rows) {
       place = place.to('row');
-      for (const property in row) if (row[property] !== null) place = place.to(property);
+      for (const property in row) place = place.to(property);
     }
     place = place.to('where');
     for (const property in is) place = place.to(property);
@@ -204,7 +207,7 @@ export class Statements {
     const property = new RegExp(`(?<![:\\w.])(${[...all.keys()].join('|')})\\b`, 'g');
     for (const name in is) query.andWhere(`row.${name} = :is_${name}`);
     for (const [text] of and) query.andWhere(text.replace(property, 'row.$1'));
-    return { ...this.make(query, entity, { is, and }), columns };
+    return { ...this.make(query, entity, { is, and }), ...reading(columns) };
   }
 
   private makeUpdate<E extends ObjectLiteral>(
@@ -222,7 +225,7 @@ export class Statements {
     // One by one, so that a column which a later version adds changes no answer that a connection has planned.
     const names = columns.map(({ databaseName }) => this.dataSource.driver.escape(databaseName));
     const text = this.returnsRows ? `${made.text} RETURNING ${names.join(', ')}` : made.text;
-    return { ...made, ...named(text), columns };
+    return { ...made, ...named(text), ...reading(columns) };
   }
 
   private makeInsert<E extends ObjectLiteral>(
@@ -230,7 +233,7 @@ export class Statements {
     rows: readonly NewRow<E>[],
     ifAbsent: boolean,
   ): MadeStatement {
-    const values = rows.map((row, at) => asParameters<E>(withoutNulls(row), `row${at}_`));
+    const values = rows.map((row, at) => asParameters<E>(row, `row${at}_`));
     const query = this.dataSource.createQueryBuilder().insert().into(entity).values(values).updateEntity(false);
     return this.make(ifAbsent ? query.orIgnore() : query, entity, { rows });
   }
@@ -253,7 +256,7 @@ export class Statements {
     const after = '(SELECT count(*) FROM gone) AS done';
     if (successor) parts.push(`successor AS (${this.insertFrom(after, entity, successor, parameters, 1)})`);
     const text = `WITH ${parts.join(', ')} SELECT ${names} FROM gone`;
-    return { ...named(text), parameters, columns };
+    return { ...named(text), parameters, ...reading(columns) };
   }
 
   /** @param source one row of it makes one @param parameters to which its own are added @param place in `given.rows` */
@@ -265,7 +268,7 @@ export class Statements {
     place: number,
   ): string {
     const { driver } = this.dataSource;
-    const columns = Object.keys(withoutNulls(row)).map((name) => this.columnsOf(entity).get(name) as Column);
+    const columns = Object.keys(row).map((name) => this.columnsOf(entity).get(name) as Column);
     // Of a SELECT, PostgreSQL does not see what its values are for.
     const values = columns.map(({ propertyName, type, write }) => {
       const value: unknown = row[propertyName];
@@ -289,7 +292,7 @@ export class Statements {
     };
     addAll('set_', given.set, ({ set }) => set as ObjectLiteral);
     addAll('is_', given.is, ({ is }) => is as ObjectLiteral);
-    given.rows?.forEach((row, at) => addAll(`row${at}_`, withoutNulls(row), ({ rows }) => rows?.[at] as ObjectLiteral));
+    given.rows?.forEach((row, at) => addAll(`row${at}_`, row, ({ rows }) => rows?.[at] as ObjectLiteral));
     given.and?.forEach(([, values], at) => {
       for (const name in values) sources.set(name, ({ and }) => and?.[at][1]?.[name]);
     });
@@ -300,7 +303,7 @@ export class Statements {
       if (source) return source;
       throw new TypeError(`a value stands in the text of a statement: ${text}`);
     };
-    return { ...named(text), parameters: parameters.map(sourceOf), columns: [] };
+    return { ...named(text), parameters: parameters.map(sourceOf), ...reading([]) };
   }
 
   private columnsOf(entity: EntityTarget<ObjectLiteral>): ReadonlyMap<string, Column> {
@@ -310,8 +313,18 @@ export class Statements {
   }
 }
 
-function named(text: string): Statement {
+function named(text: string): Pick<Statement, 'name' | 'text'> {
   return { name: `multisession_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`, text };
+}
+
+function reading(columns: readonly Column[]): Pick<MadeStatement, 'columns' | 'blank'> {
+  return { columns, blank: Object.fromEntries(columns.map(({ propertyName }) => [propertyName, null])) };
+}
+
+function filledIn({ columns, blank }: MadeStatement, values: readonly unknown[]): ObjectLiteral {
+  const row = { ...blank };
+  for (let at = 0; at < columns.length; at++) row[columns[at].propertyName] = columns[at].read(values[at]);
+  return row;
 }
 
 function restricted<Q extends { andWhere(text: string): unknown }>(
@@ -323,10 +336,6 @@ function restricted<Q extends { andWhere(text: string): unknown }>(
   return query;
 }
 
-function withoutNulls(row: ObjectLiteral): ObjectLiteral {
-  return Object.fromEntries(Object.entries(row).filter(([, value]) => value !== null));
-}
-
 /** Each property as the parameter that has its value, where it is not SQL already. */
 function asParameters<E extends ObjectLiteral>(given: ObjectLiteral, prefix: string): QueryDeepPartialEntity<E> {
   const parameter = ([name, value]: [string, unknown]) => [
@@ -334,14 +343,4 @@ function asParameters<E extends ObjectLiteral>(given: ObjectLiteral, prefix: str
     typeof value === 'function' ? value : () => `:${prefix}${name}`,
   ];
   return Object.fromEntries(Object.entries(given).map(parameter)) as QueryDeepPartialEntity<E>;
-}
-
-function newOf<E>(entity: EntityTarget<E>): E {
-  return new (entity as new () => E)();
-}
-
-/** What a row of the answer says, beside what is known already. */
-function read<E extends ObjectLiteral>(row: E, raw: ObjectLiteral, columns: readonly Column[]): E {
-  for (const column of columns) (row as ObjectLiteral)[column.propertyName] = column.read(raw[column.databaseName]);
-  return row;
 }

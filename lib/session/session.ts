@@ -83,8 +83,11 @@ export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' 
   return row?.userId === String(current.userId) && row.type === current.sessionType && row.expiresAt.getTime() > now;
 }
 
+const NO_CLAIMS = { claims: null, amr: Object.freeze([]) };
+
 /** The column of claims holds `amr` too, under a name that no application can use. */
 export function storedClaims(row: Pick<SessionEntity, 'claims'>): Pick<Session, 'claims' | 'amr'> {
-  const { amr = [], ...claims } = row.claims ?? {};
+  if (!row.claims) return NO_CLAIMS;
+  const { amr = [], ...claims } = row.claims;
   return { claims: Object.keys(claims).length > 0 ? claims : null, amr: amr as string[] };
 }
