@@ -84,7 +84,7 @@ export interface SessionPolicyConfig {
 export interface CleanupOptions {
   /** How often each process looks; one at a time does the work. Default: `'10m'`. */
   interval?: Duration;
-  /** How many rows one statement deletes. Default: 500. */
+  /** How many rows one statement deletes. Default: 100. */
   batchSize?: number;
 }
 
@@ -234,9 +234,9 @@ function readExtension(value: unknown, name: string, faults: OptionFaults): fals
 }
 
 export function readCleanupOptions(given: unknown, faults: OptionFaults): CleanupConfig {
-  if (given === false) return { interval: 0, batchSize: 500 };
+  if (given === false) return { interval: 0, batchSize: 100 };
   return checkObject(given ?? {}, 'cleanup', faults, {
     interval: withDefault(600_000, duration()),
-    batchSize: withDefault(500, positiveInteger),
+    batchSize: withDefault(100, positiveInteger),
   });
 }
