@@ -12,9 +12,9 @@ export interface CleanupResult {
   readonly knownDevices: number;
 }
 
-/** A type that an older process does not know yet must not cost the sessions that a newer one has just made. */
-/** How many times as long as a batch took there is none. */
+/** After a batch there is none for so many times as long as it took. */
 const REST = 3;
+/** A type that an older process does not know yet must not cost the sessions that a newer one has just made. */
 const REMOVED_TYPE_UNUSED_FOR = 86_400_000;
 const REMOVED_TYPES_EVERY = 3_600_000;
 
