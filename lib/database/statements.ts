@@ -95,7 +95,7 @@ export class Statements {
     place.statement ??= this.makeSelect(entity, where, order, only);
     const { statement } = place;
     const { rows } = await this.carryOut(within, statement, where);
-    return rows.map((values) => filledIn(statement, values) as Pick<E, P>);
+    return rows.map((values) => filledIn(newOf(entity), statement, values));
   }
 
   /**
@@ -121,7 +121,7 @@ export class Statements {
       const [row] = (await this.select(within, entity, after)) as E[];
       return row ?? null;
     }
-    return rows.length > 0 ? ({ ...where.is, ...set, ...filledIn(statement, rows[0]) } as E) : null;
+    return rows.length > 0 ? Object.assign(filledIn(newOf(entity), statement, rows[0]), where.is, set) : null;
   }
 
   /** Inserts rows that are complete and alike. @param ifAbsent leaves out those whose key is there already. Default: a fault */
@@ -168,7 +168,7 @@ export class Statements {
     place.statement ??= this.makeExchange(entity, where, only, [other, row], successor);
     const { statement } = place;
     const { rows } = await this.carryOut(within, statement, given);
-    return rows.length > 0 ? (filledIn(statement, rows[0]) as Pick<E, P>) : undefined;
+    return rows.length > 0 ? filledIn(newOf(entity), statement, rows[0]) : undefined;
   }
 
   private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
@@ -321,10 +321,18 @@ function reading(columns: readonly Column[]): Pick<MadeStatement, 'columns' | 'b
   return { columns, blank: Object.fromEntries(columns.map(({ propertyName }) => [propertyName, null])) };
 }
 
-function filledIn({ columns, blank }: MadeStatement, values: readonly unknown[]): ObjectLiteral {
-  const row = { ...blank };
+function newOf<E>(entity: EntityTarget<E>): E {
+  return new (entity as new () => E)();
+}
+
+function filledIn<E extends ObjectLiteral>(
+  entity: E,
+  { columns, blank }: MadeStatement,
+  values: readonly unknown[],
+): E {
+  const row: ObjectLiteral = Object.assign(entity, blank);
   for (let at = 0; at < columns.length; at++) row[columns[at].propertyName] = columns[at].read(values[at]);
-  return row;
+  return entity;
 }
 
 function restricted<Q extends { andWhere(text: string): unknown }>(

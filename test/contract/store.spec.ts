@@ -101,6 +101,7 @@ onEachDatabase((name) => {
       // An update that answers the row makes it by another way than a query does.
       const { lastUpdate, confirmedGeneration, ...unchanged } = row;
       const touched = await store.touch(tokenOf(row), lastUpdate.getTime() + 1);
+      expect(touched).toBeInstanceOf(SessionEntity);
       expect(touched).toEqual({
         ...unchanged,
         lastUpdate: new Date(lastUpdate.getTime() + 1),
