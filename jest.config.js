@@ -27,7 +27,8 @@ export default {
   transformIgnorePatterns: ['/node_modules/(?!.*cookie/)'],
   moduleNameMapper: {
     '^nestjs-multisession$': '<rootDir>/lib/index.ts',
-    '^nestjs-multisession/(django|migrations|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
+    '^nestjs-multisession/django$': '<rootDir>/lib/compat/django/index.ts',
+    '^nestjs-multisession/(migrations|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   setupFiles: ['reflect-metadata'],

@@ -9,11 +9,11 @@ import { Database } from '../lib/database/database.js';
 import { OptionFaults } from '../lib/option-check.js';
 import { BlacklistEntity } from '../lib/revocation/blacklist.entity.js';
 import { Blacklist } from '../lib/revocation/blacklist.js';
-import { Clock } from '../lib/session/clock.js';
+import { Clock } from '../lib/database/clock.js';
 import { AccessTokens } from '../lib/token/access-token.js';
 import { Keyring } from '../lib/token/keyring.js';
 import { RefreshTokens } from '../lib/token/refresh-token.js';
-import { readTokenOptions } from '../lib/token/token.options.js';
+import { readTokenOptions } from '../lib/token/options.js';
 import { createDatabase, type DatabaseName } from '../test/helpers/databases.js';
 import type { FilledSession } from '../test/helpers/fill.js';
 import { StatementLog } from '../test/helpers/statement-log.js';
@@ -104,7 +104,7 @@ export class FilledTokens {
 
   refresh({ id, userId, type, generation, jti, expiresAt, handedOutAt }: FilledSession): string {
     const { kid } = this;
-    return this.refreshTokens.write({
+    return this.refreshTokens.issue({
       sessionId: id,
       userId,
       type,

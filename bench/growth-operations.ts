@@ -1,4 +1,4 @@
-import type { CurrentSessionClaims, Session } from 'nestjs-multisession';
+import type { SessionClaims, Session } from 'nestjs-multisession';
 import type { FilledSession, FilledSessions } from '../test/helpers/fill.js';
 import type { FilledTokens, GrowthApp } from './growth-app.js';
 
@@ -258,7 +258,7 @@ function userOfTen(filled: FilledSessions): number {
   }
 }
 
-function currentOf({ id, userId, type, generation, expiresAt }: FilledSession): CurrentSessionClaims {
+function currentOf({ id, userId, type, generation, expiresAt }: FilledSession): SessionClaims {
   const seconds = { issuedAt: Math.floor(Date.now() / 1000), expiresAt: expiresAt / 1000 };
   return { sessionId: id, userId, sessionType: type, generation, tokenId: '', ...seconds, amr: [], claims: {} };
 }

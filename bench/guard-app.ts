@@ -8,7 +8,7 @@ import {
   UnauthorizedException,
 } from '@nestjs/common';
 import {
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   type MultiSessionOptions,
   type SessionPolicyOptions,
@@ -90,7 +90,7 @@ class QueryByHandGuard extends JwtAuthGuard {
 
   override async canActivate(context: ExecutionContext): Promise<boolean> {
     await super.canActivate(context);
-    const { user } = context.switchToHttp().getRequest<{ user: CurrentSessionClaims }>();
+    const { user } = context.switchToHttp().getRequest<{ user: SessionClaims }>();
     const { master: pool } = this.dataSource.driver as unknown as {
       master: { query(given: object): Promise<{ rows: { user_id: string; type: string; expires_at: string }[] }> };
     };

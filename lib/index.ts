@@ -17,12 +17,12 @@ export {
   TokenNotValidError,
   UnavailableError,
   ValidationFailedError,
-} from './multi-session.errors.js';
+} from './errors.js';
 export { AdminSessionsController } from './admin/admin-sessions.controller.js';
 export { type AdminSession, type AdminSessionPage, EndAllDto } from './admin/admin-sessions.dto.js';
-export { DailyCounts, type DayFigures, type SessionFigures } from './figures/daily-counts.js';
-export { SessionDailyCountEntity } from './figures/session-daily-count.entity.js';
-export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './multi-session.module.js';
+export { DailyCounts, type DayStatistics, type SessionStatistics } from './admin/statistics/daily-counts.js';
+export { SessionDailyCountEntity } from './admin/statistics/session-daily-count.entity.js';
+export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './nest/multi-session.module.js';
 export type {
   AdminOptions,
   AuthenticatorProvider,
@@ -30,7 +30,7 @@ export type {
   MultiSessionModuleOptions,
   MultiSessionOptions,
   MultiSessionStaticOptions,
-} from './multi-session.options.js';
+} from './engine/options.js';
 export type { Duration } from './option-check.js';
 
 export { deviceIdOf, type DeviceSigns, fingerprintOf } from './known-devices/fingerprint.js';
@@ -39,12 +39,12 @@ export { KnownDevices } from './known-devices/known-devices.js';
 export { ManagedKeys } from './keys/managed-keys.js';
 export { SigningKeyEntity } from './keys/signing-key.entity.js';
 
-export { type DeviceAnswer, DevicesController } from './devices/devices.controller.js';
-export { PermitsPermanentToken, PermittedHeadersGuard } from './devices/permitted-headers.guard.js';
+export { type DeviceAnswer, DevicesController } from './compat/drf-jwt-devices/devices.controller.js';
+export { PermitsPermanentToken, PermittedHeadersGuard } from './compat/drf-jwt-devices/permitted-headers.guard.js';
 
 export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
 export type { CookieOptions } from './http/cookie.options.js';
-export { CsrfGuard } from './http/csrf.js';
+export { CsrfGuard } from './http/csrf.guard.js';
 export {
   CurrentSession,
   OptionalSession,
@@ -53,10 +53,10 @@ export {
   RequireSession,
   SessionTypes,
 } from './http/decorators.js';
-export type { HttpOptions } from './http/http.options.js';
+export type { HttpOptions } from './http/options.js';
 export { ValidBody } from './http/body.guard.js';
 export { JwtAuthGuard } from './http/jwt-auth.guard.js';
-export { LoginGuards } from './http/login.guards.js';
+export { LoginGuards } from './http/application-guards.js';
 export { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
 export { SessionCookies } from './http/session-cookies.js';
 export { SessionRoute } from './http/session-route.js';
@@ -86,19 +86,15 @@ export {
 
 export { BlacklistEntity } from './revocation/blacklist.entity.js';
 export type { RevocationPush } from './revocation/push.js';
-export type { RevocationOptions } from './revocation/revocation.options.js';
+export type { RevocationOptions } from './revocation/options.js';
 export type { RevokedSession } from './revocation/revoked-session.js';
 
 export { type ClientInfo, clientInfoOf } from './session/client-info.js';
-export {
-  type AdministeredSessions,
-  SessionAdministration,
-  type SessionPage,
-} from './session/session-administration.js';
-export { type CleanupResult, SessionCleanup } from './session/session.cleanup.js';
-export type { IntrospectedToken } from './session/session-introspection.js';
+export { type AdministeredSessions, SessionAdministration, type SessionPage } from './session/administration.js';
+export { type CleanupResult, SessionCleanup } from './session/cleanup.js';
+export type { IntrospectedToken } from './session/introspection.js';
 export { type DeviceKind, describeUserAgent, type UserAgentDescription } from './session/user-agent.js';
-export type { JsonValue, SessionData, SessionDataPatch } from './session/session-data.js';
+export type { JsonValue, SessionData, SessionDataPatch } from './session/data.js';
 export { SessionEntity } from './session/session.entity.js';
 export {
   type EndReason,
@@ -106,7 +102,7 @@ export {
   type SessionEventName,
   SessionEvents,
   type SupersededTokenEvent,
-} from './session/session.events.js';
+} from './session/events.js';
 export {
   type AccessCheck,
   type CleanupOptions,
@@ -114,15 +110,11 @@ export {
   type SessionPolicyOptions,
   PERMANENT_DEVICE,
   SHORT_AND_LONG,
-} from './session/session.options.js';
-export type { RefreshedSession, RefreshOptions } from './session/session-refresh.js';
-export {
-  type CreateSessionOptions,
-  type IssuedSession,
-  type SessionList,
-  SessionService,
-} from './session/session.service.js';
-export type { CurrentSession as CurrentSessionClaims, Session } from './session/session.js';
+} from './session/options.js';
+export type { RefreshedSession, RefreshOptions } from './session/refresh.js';
+export { type CreateSessionOptions, type IssuedSession, type SessionList, SessionService } from './session/service.js';
+export type { Session } from './session/session.js';
+export type { SessionClaims } from './token/access-token.js';
 export {
   InjectSessionPolicy,
   type ReuseKind,
@@ -130,6 +122,6 @@ export {
   SessionPolicyService,
   sessionPolicyToken,
   type Verdict,
-} from './session/session-policy.service.js';
-export { type AuthenticatedUser, type Credentials, UserAuthenticator } from './session/user-authenticator.js';
-export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, ManagedKeyOptions, UserId } from './token/token.options.js';
+} from './session/policy.js';
+export { type AuthenticatedUser, type Credentials, UserAuthenticator } from './session/authenticator.js';
+export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, ManagedKeyOptions, UserId } from './token/options.js';

@@ -5,7 +5,7 @@ export type Duration = number | StringValue;
 
 type Check<T> = (value: unknown, name: string, faults: OptionFaults) => T;
 
-const LONGEST = ms('100y');
+const MAX_DURATION = ms('100y');
 
 /** Collects what is wrong with the options, so that one error can name all of it. */
 export class OptionFaults {
@@ -65,7 +65,7 @@ export function duration(least: 'zero' | 'positive' = 'positive'): Check<number>
       );
     } else if (span < 0 || (least === 'positive' && span === 0)) {
       faults.add(name, `must be ${least === 'positive' ? 'more than 0' : '0 or more'}; got ${show(value)}`);
-    } else if (span > LONGEST) {
+    } else if (span > MAX_DURATION) {
       faults.add(name, `must be at most 100 years; got ${show(value)}`);
     }
     return span ?? 0;

@@ -10,19 +10,19 @@ import {
   UseGuards,
   UseInterceptors,
 } from '@nestjs/common';
-import { DailyCounts, type SessionFigures } from '../figures/daily-counts.js';
+import { DailyCounts, type SessionStatistics } from './statistics/daily-counts.js';
 import { AnswerHeadersInterceptor } from '../http/answer-headers.interceptor.js';
 import { AcceptsBody, BodyGuard } from '../http/body.guard.js';
 import { describeSession } from '../http/session-management.controller.js';
 import type { EndedAnswer } from '../http/session-management.dto.js';
-import { SessionAdministration } from '../session/session-administration.js';
-import { SessionService } from '../session/session.service.js';
+import { SessionAdministration } from '../session/administration.js';
+import { SessionService } from '../session/service.js';
 import { AdminGuards } from './admin.guards.js';
 import {
   type AdminSessionPage,
   EndAllDto,
   type Query as QueryFields,
-  readFiguresQuery,
+  readStatisticsQuery,
   readListQuery,
 } from './admin-sessions.dto.js';
 
@@ -45,13 +45,13 @@ export class AdminSessionsController {
   /** Ends one session, whoever's it is. */
   @Delete('sessions/:id')
   @HttpCode(204)
-  async delete(@Param('id') id: string): Promise<void> {
+  async end(@Param('id') id: string): Promise<void> {
     await this.sessions.destroy(id, { reason: 'admin' });
   }
 
   /** Ends all sessions of a user: after a theft, or when the account is disabled. */
   @Delete('users/:userId/sessions')
-  async deleteOfUser(@Param('userId') userId: string): Promise<EndedAnswer> {
+  async endOfUser(@Param('userId') userId: string): Promise<EndedAnswer> {
     return { ended: await this.sessions.destroyAll(userId, { reason: 'admin' }) };
   }
 
@@ -65,8 +65,8 @@ export class AdminSessionsController {
   }
 
   /** Active sessions by type, and the logins and endings of each day. */
-  @Get('figures')
-  async figures(@Query() query: QueryFields): Promise<SessionFigures> {
-    return this.counts.figures(readFiguresQuery(query));
+  @Get('statistics')
+  async statistics(@Query() query: QueryFields): Promise<SessionStatistics> {
+    return this.counts.statistics(readStatisticsQuery(query));
   }
 }

@@ -1,10 +1,10 @@
 import { Equals } from 'class-validator';
 import { Expose } from 'class-transformer';
 import type { DescribedSession } from '../http/session-management.dto.js';
-import { ValidationFailedError } from '../multi-session.errors.js';
-import type { AdministeredSessions } from '../session/session-administration.js';
-import { isSessionId } from '../session/session-id.js';
-import type { UserId } from '../token/token.options.js';
+import { ValidationFailedError } from '../errors.js';
+import type { AdministeredSessions } from '../session/administration.js';
+import { isSessionId } from '../session/id.js';
+import type { UserId } from '../token/options.js';
 
 /** What `admin/sessions/end-all` must be sent in its field `confirm`. */
 export const END_ALL = 'END ALL SESSIONS';
@@ -31,9 +31,9 @@ export interface AdminSessionPage {
 /** A query as Express and Fastify read it: a name that is repeated is a list. */
 export type Query = Readonly<Record<string, unknown>>;
 
-/** So many sessions one page of `admin/sessions` may have, and so many days `admin/figures` may go back. */
-export const MOST_LISTED = 200;
-export const MOST_DAYS = 366;
+/** So many sessions one page of `admin/sessions` may have, and so many days `admin/statistics` may go back. */
+export const MAX_PAGE_SIZE = 200;
+export const MAX_DAYS = 366;
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
 /** @throws ValidationFailedError that names every fault, and every name that means nothing: a filter that is misspelt must not show all */
@@ -47,14 +47,14 @@ export function readListQuery(query: Query): AdministeredSessions {
     type: ['type', (text) => text, ''],
     since: ['since', readTime, 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.'],
     after: ['after', (text) => (isSessionId(text) ? text : undefined), 'Not what `next` was.'],
-    limit: ['limit', wholeNumber(MOST_LISTED), `Must be a whole number from 1 to ${MOST_LISTED}.`],
+    limit: ['limit', wholeNumber(MAX_PAGE_SIZE), `Must be a whole number from 1 to ${MAX_PAGE_SIZE}.`],
   });
 }
 
 /** @throws ValidationFailedError as `readListQuery` */
-export function readFiguresQuery(query: Query): { days?: number } {
+export function readStatisticsQuery(query: Query): { days?: number } {
   return readQuery(query, {
-    days: ['days', wholeNumber(MOST_DAYS), `Must be a whole number from 1 to ${MOST_DAYS}.`],
+    days: ['days', wholeNumber(MAX_DAYS), `Must be a whole number from 1 to ${MAX_DAYS}.`],
   });
 }
 

@@ -1,5 +1,5 @@
 import { type CanActivate, Inject, Injectable } from '@nestjs/common';
-import { ApplicationGuards } from '../http/login.guards.js';
+import { ApplicationGuards } from '../http/application-guards.js';
 
 /** The injection token of the guards that the option `admin` names. */
 export const ADMIN_GUARDS = 'MULTI_SESSION_ADMIN_GUARDS';

@@ -1,5 +1,5 @@
 import type { DataSource, EntityTarget, ObjectLiteral } from 'typeorm';
-import { instant } from './date.transformer.js';
+import { instant } from './instant.js';
 
 /** One column of an entity, and what the driver makes of its values. */
 export interface Column {

@@ -2,9 +2,9 @@ import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'typeorm';
-import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../multi-session.errors.js';
+import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../errors.js';
 import { inOrder } from './columns.js';
-import { before, NoAnswer } from './deadline.js';
+import { before, TimeoutError } from './deadline.js';
 import { KeyedMutex } from './keyed-mutex.js';
 import { poolOf, type PooledConnection, type PostgresClient, queryPostgres, sendAlone } from './pooled-connection.js';
 import { type Answer, type Statement, Statements } from './statements.js';
@@ -196,12 +196,12 @@ export class Database {
       if (!isOver) return work(runner);
       // It is given one that nobody waits for any more.
       await runner.release();
-      throw new NoAnswer();
+      throw new TimeoutError();
     };
     try {
       return await before(deadline, connectAndWork);
     } catch (error) {
-      if (error instanceof NoAnswer && connection) this.hangUp(connection);
+      if (error instanceof TimeoutError && connection) this.hangUp(connection);
       throw error;
     } finally {
       isOver = true;

@@ -1,5 +1,5 @@
 /** The server has said nothing for too long: it hangs, a lock is held on our rows, or the network loses what we send. */
-export class NoAnswer extends Error {
+export class TimeoutError extends Error {
   constructor() {
     super('no answer in time');
   }
@@ -11,10 +11,10 @@ export class NoAnswer extends Error {
  */
 export async function before<T>(deadline: number, work: () => Promise<T>): Promise<T> {
   const left = deadline - performance.now();
-  if (left <= 0) throw new NoAnswer();
+  if (left <= 0) throw new TimeoutError();
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new NoAnswer()), left);
+    timer = setTimeout(() => reject(new TimeoutError()), left);
   });
   // A `work` that throws at once must be a rejection too, or the timer would stay.
   const working = (async () => work())();

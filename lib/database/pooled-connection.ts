@@ -1,6 +1,6 @@
 import type { DataSource, ObjectLiteral } from 'typeorm';
 import { type Column, inOrder } from './columns.js';
-import { NoAnswer } from './deadline.js';
+import { TimeoutError } from './deadline.js';
 import type { Answer, Statement } from './statements.js';
 
 type Done = (fault: Error | null, answer?: Answer) => void;
@@ -9,9 +9,9 @@ type Done = (fault: Error | null, answer?: Answer) => void;
 export interface PooledConnection {
   /** @param isNamed whether the server knows the statement by its name */
   query(statement: Statement, values: unknown[], isNamed: boolean, done: Done): void;
-  giveBack(): void;
+  release(): void;
   /** At once: to be polite to a server that does not answer would be to wait for it again. It goes back to no pool. */
-  hangUp(): void;
+  destroy(): void;
 }
 
 /**
@@ -33,8 +33,8 @@ export function sendAlone(
     let connection: PooledConnection | undefined;
     const timer = setTimeout(() => {
       isOver = true;
-      connection?.hangUp();
-      reject(new NoAnswer());
+      connection?.destroy();
+      reject(new TimeoutError());
     }, patience);
     const settle = (conclude: () => void) => {
       isOver = true;
@@ -42,11 +42,11 @@ export function sendAlone(
       conclude();
     };
     const use = (given: PooledConnection) => {
-      if (isOver) return given.giveBack();
+      if (isOver) return given.release();
       connection = given;
       given.query(statement, values, isNamed, (fault, answer) => {
         if (isOver) return;
-        given.giveBack();
+        given.release();
         settle(() => (fault ? reject(fault) : resolve(answer as Answer)));
       });
     };
@@ -95,7 +95,7 @@ class PostgresConnection implements PooledConnection {
   constructor(
     private readonly dataSource: DataSource,
     private readonly client: PostgresClient,
-    private readonly release: PostgresRelease,
+    private readonly releaseToPool: PostgresRelease,
   ) {
     client.on('error', tolerate);
   }
@@ -104,14 +104,14 @@ class PostgresConnection implements PooledConnection {
     queryPostgres(this.dataSource, this.client, statement, values, isNamed, done);
   }
 
-  giveBack(): void {
+  release(): void {
     this.client.removeListener('error', tolerate);
-    this.release();
+    this.releaseToPool();
   }
 
-  hangUp(): void {
+  destroy(): void {
     this.client.end().catch(() => undefined);
-    this.release(new NoAnswer());
+    this.releaseToPool(new TimeoutError());
   }
 }
 
@@ -160,11 +160,11 @@ class MysqlConnection implements PooledConnection {
     });
   }
 
-  giveBack(): void {
+  release(): void {
     this.client.release();
   }
 
-  hangUp(): void {
+  destroy(): void {
     this.client.destroy();
   }
 }

@@ -13,7 +13,7 @@ export interface Where<E extends ObjectLiteral> {
 }
 
 /** The transaction that a statement is a part of; undefined for one by itself. */
-export type Within = EntityManager | undefined;
+export type Transaction = EntityManager | undefined;
 
 /** What a statement came to: rows with their values in the order of `Statement.columns`. */
 export interface Answer {
@@ -78,12 +78,12 @@ export class Statements {
   constructor(
     private readonly dataSource: DataSource,
     private readonly returnsRows: boolean,
-    private readonly send: (within: Within, statement: Statement, values: unknown[]) => Promise<Answer>,
+    private readonly send: (within: Transaction, statement: Statement, values: unknown[]) => Promise<Answer>,
   ) {}
 
   /** The entities of which all of it holds. @param order by these properties @param only these properties. Default: all */
   async select<E extends ObjectLiteral, P extends keyof E & string = keyof E & string>(
-    within: Within,
+    within: Transaction,
     entity: EntityTarget<E>,
     where: Where<E>,
     { order = [], only }: { order?: readonly (keyof E & string)[]; only?: readonly P[] } = {},
@@ -105,7 +105,7 @@ export class Statements {
    * @returns the row after it, or null where there was none
    */
   async updateReturning<E extends ObjectLiteral>(
-    within: Within,
+    within: Transaction,
     entity: EntityTarget<E>,
     set: Partial<E>,
     where: Where<E>,
@@ -126,7 +126,7 @@ export class Statements {
 
   /** Inserts rows that are complete and alike. @param ifAbsent leaves out those whose key is there already. Default: a fault */
   async insert<E extends ObjectLiteral>(
-    within: Within,
+    within: Transaction,
     entity: EntityTarget<E>,
     rows: readonly NewRow<E>[],
     { ifAbsent = false } = {},
@@ -138,7 +138,11 @@ export class Statements {
   }
 
   /** Deletes that of which all of it holds. @returns how many rows that were */
-  async delete<E extends ObjectLiteral>(within: Within, entity: EntityTarget<E>, where: Where<E>): Promise<number> {
+  async delete<E extends ObjectLiteral>(
+    within: Transaction,
+    entity: EntityTarget<E>,
+    where: Where<E>,
+  ): Promise<number> {
     const place = this.place('delete', entity, where);
     place.statement ??= this.make(
       restricted(this.dataSource.createQueryBuilder().delete().from(entity), where),
@@ -155,7 +159,7 @@ export class Statements {
    * @param only these properties of the deleted row @returns it, or undefined where it was not there
    */
   async exchange<E extends ObjectLiteral, O extends ObjectLiteral, P extends keyof E & string>(
-    within: Within,
+    within: Transaction,
     entity: EntityTarget<E>,
     where: Where<E>,
     only: readonly P[],
@@ -171,7 +175,7 @@ export class Statements {
     return rows.length > 0 ? filledIn(newOf(entity), statement, rows[0]) : undefined;
   }
 
-  private carryOut(within: Within, statement: MadeStatement, given: Given): Promise<Answer> {
+  private carryOut(within: Transaction, statement: MadeStatement, given: Given): Promise<Answer> {
     return this.send(
       within,
       statement,

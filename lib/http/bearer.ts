@@ -1,9 +1,9 @@
-import { BadAuthorizationHeaderError, TokenNotValidError } from '../multi-session.errors.js';
-import type { CurrentSession } from '../session/session.js';
-import type { SessionService } from '../session/session.service.js';
+import { BadAuthorizationHeaderError, TokenNotValidError } from '../errors.js';
+import type { SessionClaims } from '../token/access-token.js';
+import type { SessionService } from '../session/service.js';
 import type { CookieConfig } from './cookie.options.js';
-import { assertNotForged } from './csrf.js';
-import type { HttpConfig } from './http.options.js';
+import { assertNotForged } from './csrf.guard.js';
+import type { HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { cookieValues } from './session-cookies.js';
 
@@ -30,14 +30,14 @@ export function sessionOfCookies(
   carrier: CredentialsCarrier,
   cookies: CookieConfig,
   sessions: SessionService,
-): CurrentSession | undefined | Promise<CurrentSession> {
+): SessionClaims | undefined | Promise<SessionClaims> {
   const tokens = cookieValues(carrier, cookies.access);
   if (tokens.length === 0) return undefined;
   assertNotForged(carrier, cookies);
   return tokens.length === 1 ? sessions.verify(tokens[0]) : firstAdmitted(tokens, sessions);
 }
 
-async function firstAdmitted(tokens: readonly string[], sessions: SessionService): Promise<CurrentSession> {
+async function firstAdmitted(tokens: readonly string[], sessions: SessionService): Promise<SessionClaims> {
   for (const token of tokens) {
     try {
       return await sessions.verify(token);

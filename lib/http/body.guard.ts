@@ -12,10 +12,10 @@ import {
 import { Reflector } from '@nestjs/core';
 import { plainToInstance } from 'class-transformer';
 import { validateSync } from 'class-validator';
-import { ValidationFailedError } from '../multi-session.errors.js';
-import { SessionPolicies } from '../session/session.policies.js';
+import { ValidationFailedError } from '../errors.js';
+import { SessionPolicies } from '../session/policies.js';
 import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './body-fields.js';
-import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { keepResponse, transportOf } from './refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SECRET_KEY_HEADER } from './secret-key.guard.js';

@@ -6,8 +6,8 @@ import {
   SetMetadata,
   type Type,
 } from '@nestjs/common';
-import type { CurrentSession as CurrentSessionClaims } from '../session/session.js';
-import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import type { SessionClaims } from '../token/access-token.js';
+import { MultiSessionConfigurationError } from '../errors.js';
 import { type Duration, duration, OptionFaults } from '../option-check.js';
 import { credentialsCarrierOf } from './request.js';
 
@@ -51,15 +51,15 @@ export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
 }
 
 // Written out, since the type that Nest 12 infers has names that Nest 11 does not know.
-type MemberOrPipe = keyof CurrentSessionClaims | Type<PipeTransform> | PipeTransform | undefined;
+type MemberOrPipe = keyof SessionClaims | Type<PipeTransform> | PipeTransform | undefined;
 
 /**
  * The session that asks, or one member of it: `@CurrentSession() session`, `@CurrentSession('userId') userId`. Undefined where
  * the route is open and nobody is logged in. Works in HTTP, GraphQL and WebSocket handlers.
  */
 export const CurrentSession: (...memberOrPipes: MemberOrPipe[]) => ParameterDecorator = createParamDecorator(
-  (member: keyof CurrentSessionClaims | undefined, context: ExecutionContext) => {
-    const session = credentialsCarrierOf(context)?.user as CurrentSessionClaims | undefined;
+  (member: keyof SessionClaims | undefined, context: ExecutionContext) => {
+    const session = credentialsCarrierOf(context)?.user as SessionClaims | undefined;
     return member === undefined ? session : session?.[member];
   },
 );

@@ -1,6 +1,6 @@
 import type { ExecutionContext } from '@nestjs/common';
 import type { AbstractHttpAdapter } from '@nestjs/core';
-import { MultiSessionError } from '../multi-session.errors.js';
+import { MultiSessionError } from '../errors.js';
 
 /** Sets the headers that an error asks for. Nest's own filter sends none, so they are set before the throw. */
 export function setErrorHeaders(

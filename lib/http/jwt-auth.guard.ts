@@ -5,13 +5,13 @@ import {
   NotAuthenticatedError,
   ReauthenticationRequiredError,
   SessionTypeNotAllowedError,
-} from '../multi-session.errors.js';
-import type { CurrentSession } from '../session/session.js';
-import { SessionService } from '../session/session.service.js';
+} from '../errors.js';
+import type { SessionClaims } from '../token/access-token.js';
+import { SessionService } from '../session/service.js';
 import { Telemetry } from '../telemetry/telemetry.js';
 import { accessTokenOf, sessionOfCookies } from './bearer.js';
 import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES, RECENT_LOGIN } from './decorators.js';
-import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
 import { setErrorHeaders } from './error-headers.js';
 
@@ -74,7 +74,7 @@ export class JwtAuthGuard implements CanActivate {
    * Who calls; undefined for nobody.
    * @throws TokenNotValidError, BadAuthorizationHeaderError, CsrfFailedError, UnavailableError
    */
-  protected sessionOf(carrier: CredentialsCarrier): CurrentSession | undefined | Promise<CurrentSession> {
+  protected sessionOf(carrier: CredentialsCarrier): SessionClaims | undefined | Promise<SessionClaims> {
     const token = accessTokenOf(carrier, this.config);
     if (token !== undefined) return this.sessions.verify(token);
     const { cookies } = this.config;
@@ -82,7 +82,7 @@ export class JwtAuthGuard implements CanActivate {
   }
 
   /** Whether the user logged in no longer ago than this, in milliseconds. */
-  protected isRecentLogin(session: CurrentSession, maxAge: number): boolean {
+  protected isRecentLogin(session: SessionClaims, maxAge: number): boolean {
     return this.sessions.isRecentLogin(session, maxAge);
   }
 
@@ -114,7 +114,7 @@ export class JwtAuthGuard implements CanActivate {
   }
 
   private admit(
-    session: CurrentSession | undefined,
+    session: SessionClaims | undefined,
     carrier: CredentialsCarrier | undefined,
     { access, types, recentLogin }: RouteRules,
   ): boolean {

@@ -1,10 +1,10 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
-import { SessionNotFoundError, TokenNotValidError } from '../multi-session.errors.js';
-import type { RefreshedSession } from '../session/session-refresh.js';
-import type { IssuedSession } from '../session/session.service.js';
+import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
+import type { RefreshedSession } from '../session/refresh.js';
+import type { IssuedSession } from '../session/service.js';
 import { Keyring } from '../token/keyring.js';
-import { assertNotForged, TRANSPORT_HEADER } from './csrf.js';
-import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { assertNotForged, TRANSPORT_HEADER } from './csrf.guard.js';
+import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SecretKeyGuard } from './secret-key.guard.js';
 import { cookieValues, SessionCookies } from './session-cookies.js';

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type CanActivate, type ExecutionContext, Inject, Injectable, Optional } from '@nestjs/common';
-import { SecretKeyInvalidError } from '../multi-session.errors.js';
-import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { SecretKeyInvalidError } from '../errors.js';
+import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { Telemetry } from '../telemetry/telemetry.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 

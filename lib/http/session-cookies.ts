@@ -1,15 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { stringifySetCookie } from 'cookie';
-import { Clock } from '../session/clock.js';
-import type { RefreshedSession } from '../session/session-refresh.js';
-import type { IssuedSession } from '../session/session.service.js';
+import { Clock } from '../database/clock.js';
+import type { RefreshedSession } from '../session/refresh.js';
+import type { IssuedSession } from '../session/service.js';
 import type { CookieShape } from './cookie.options.js';
-import { HTTP_CONFIG, type HttpConfig } from './http.options.js';
+import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
 /** What browsers keep of a cookie's name and value together, in bytes (RFC 6265bis, ASVS 3.3.5). More is dropped silently. */
-const LONGEST_COOKIE = 4096;
+const MAX_COOKIE_BYTES = 4096;
 
 /**
  * Sets and clears the two cookies of a session, on Express and Fastify alike. The six routes do so by themselves; it is here
@@ -51,9 +51,9 @@ export class SessionCookies {
 
 function write({ name, attributes }: CookieShape, value: string, maxAge: number): string {
   const length = Buffer.byteLength(name) + Buffer.byteLength(value);
-  if (length > LONGEST_COOKIE)
+  if (length > MAX_COOKIE_BYTES)
     throw new Error(
-      `The cookie ${name} would have ${length} bytes, and browsers drop one of more than ${LONGEST_COOKIE}: give the session fewer or shorter claims`,
+      `The cookie ${name} would have ${length} bytes, and browsers drop one of more than ${MAX_COOKIE_BYTES}: give the session fewer or shorter claims`,
     );
   return stringifySetCookie({ name, value, maxAge, ...attributes });
 }

@@ -11,8 +11,9 @@ import {
   UseGuards,
   UseInterceptors,
 } from '@nestjs/common';
-import type { CurrentSession as CurrentSessionClaims, Session } from '../session/session.js';
-import { SessionService } from '../session/session.service.js';
+import type { SessionClaims } from '../token/access-token.js';
+import type { Session } from '../session/session.js';
+import { SessionService } from '../session/service.js';
 import { describeUserAgent } from '../session/user-agent.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
 import { AcceptsBody, BodyGuard, ValidBody } from './body.guard.js';
@@ -43,7 +44,7 @@ export class SessionManagementController {
   @Get('sessions')
   @RequireSession()
   @UseGuards(JwtAuthGuard)
-  async list(@CurrentSession() current: CurrentSessionClaims): Promise<ManagedSession[]> {
+  async list(@CurrentSession() current: SessionClaims): Promise<ManagedSession[]> {
     const lists = await this.sessions.list(current.userId);
     const rank = ({ id, lastUpdate }: Session) => (id === current.sessionId ? Infinity : lastUpdate.getTime());
     return lists
@@ -56,7 +57,7 @@ export class SessionManagementController {
   @Delete('sessions')
   @RequireSession()
   @UseGuards(JwtAuthGuard)
-  async deleteOthers(@CurrentSession() current: CurrentSessionClaims): Promise<EndedAnswer> {
+  async endOthers(@CurrentSession() current: SessionClaims): Promise<EndedAnswer> {
     return { ended: await this.sessions.destroyOthers(current.userId, current.sessionId) };
   }
 
@@ -65,9 +66,9 @@ export class SessionManagementController {
   @HttpCode(204)
   @RequireSession()
   @UseGuards(JwtAuthGuard)
-  async delete(
+  async end(
     @Param('id') id: string,
-    @CurrentSession() current: CurrentSessionClaims,
+    @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
     @Res({ passthrough: true }) response: unknown,
   ): Promise<void> {
@@ -81,10 +82,7 @@ export class SessionManagementController {
   @RequireSession()
   @AcceptsBody(DeleteListDto)
   @UseGuards(JwtAuthGuard, BodyGuard)
-  async deleteList(
-    @ValidBody() body: DeleteListDto,
-    @CurrentSession() current: CurrentSessionClaims,
-  ): Promise<EndedAnswer> {
+  async endList(@ValidBody() body: DeleteListDto, @CurrentSession() current: SessionClaims): Promise<EndedAnswer> {
     return { ended: await this.sessions.destroyMany(current.userId, body.ids, { except: current.sessionId }) };
   }
 

@@ -2,11 +2,11 @@ import { TextList, Text, SECRET_KEY_IN_BODY } from './body-fields.js';
 import type { DeviceKind } from '../session/user-agent.js';
 
 /** So many sessions one `sessions/delete-list` may name. */
-export const MOST_LISTED_IDS = 100;
+export const MAX_LISTED_IDS = 100;
 
 /** The body of `sessions/delete-list`. */
 export class DeleteListDto {
-  @TextList({ maxLength: MOST_LISTED_IDS })
+  @TextList({ maxLength: MAX_LISTED_IDS })
   ids!: string[];
 }
 

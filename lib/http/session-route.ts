@@ -2,7 +2,7 @@ import { applyDecorators, type CanActivate, HttpCode, Post, type Type, UseGuards
 import { AcceptsBody, BodyGuard } from './body.guard.js';
 import { Public, RequireSession } from './decorators.js';
 import { JwtAuthGuard } from './jwt-auth.guard.js';
-import { LoginGuards } from './login.guards.js';
+import { LoginGuards } from './application-guards.js';
 import { CallerGuard } from './refresh-transport.js';
 import {
   DestroyAllOtherDto,

@@ -1,9 +1,10 @@
 import { Controller, Get, Inject, Req, Res, UseInterceptors } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { clientInfoOf } from '../session/client-info.js';
-import type { CurrentSession as CurrentSessionClaims, Session } from '../session/session.js';
-import { SessionPolicies } from '../session/session.policies.js';
-import { type IssuedSession, type SessionList, SessionService } from '../session/session.service.js';
+import type { SessionClaims } from '../token/access-token.js';
+import type { Session } from '../session/session.js';
+import { SessionPolicies } from '../session/policies.js';
+import { type IssuedSession, type SessionList, SessionService } from '../session/service.js';
 import { Keyring, type PublicJwk } from '../token/keyring.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
 import { ValidBody } from './body.guard.js';
@@ -45,7 +46,7 @@ export class SessionsController {
   async login(@ValidBody() body: LoginDto, @Req() request: unknown): Promise<LoginAnswer> {
     const { username, password, session: type, info } = body;
     const options = { type, info, client: clientInfoOf(request) };
-    return this.begun(request, await this.sessions.login({ username, password }, options, request));
+    return this.loginAnswer(request, await this.sessions.login({ username, password }, options, request));
   }
 
   /** Gives a new access token, and a new refresh token where the policy hands one out. */
@@ -64,7 +65,7 @@ export class SessionsController {
 
   /** The caller's active sessions, of one type or of all. */
   @SessionRoute('list')
-  async list(@ValidBody() body: ListDto, @CurrentSession() current: CurrentSessionClaims): Promise<ListAnswer> {
+  async list(@ValidBody() body: ListDto, @CurrentSession() current: SessionClaims): Promise<ListAnswer> {
     const lists = await this.sessions.list(current.userId, { type: body.session });
     return Object.fromEntries(lists.map((list) => [capitalized(list.type), listed(list)]));
   }
@@ -73,7 +74,7 @@ export class SessionsController {
   @SessionRoute('destroy')
   async destroy(
     @ValidBody() body: DestroyDto,
-    @CurrentSession() current: CurrentSessionClaims,
+    @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
   ): Promise<object> {
     await this.sessions.destroy(body.session_id, { userId: current.userId });
@@ -85,7 +86,7 @@ export class SessionsController {
   @SessionRoute('destroyAllOther')
   async destroyAllOther(
     @ValidBody() body: DestroyAllOtherDto,
-    @CurrentSession() current: CurrentSessionClaims,
+    @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
   ): Promise<object> {
     const tokens = this.transport.refreshTokensOf(request, body.refresh);
@@ -106,11 +107,11 @@ export class SessionsController {
   @SessionRoute('reauthenticate')
   async reauthenticate(
     @ValidBody() body: ReauthenticateDto,
-    @CurrentSession() current: CurrentSessionClaims,
+    @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
   ): Promise<LoginAnswer> {
     const options = { client: clientInfoOf(request) };
-    return this.begun(request, await this.sessions.reauthenticate(current, { ...body }, options, request));
+    return this.loginAnswer(request, await this.sessions.reauthenticate(current, { ...body }, options, request));
   }
 
   /** The public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). Never a secret. */
@@ -125,7 +126,7 @@ export class SessionsController {
     return this.policies.get(type)?.config.permanent === true;
   }
 
-  private begun(request: unknown, issued: IssuedSession): LoginAnswer {
+  private loginAnswer(request: unknown, issued: IssuedSession): LoginAnswer {
     const tokens = this.transport.handOut(request, issued);
     const { id } = issued.session;
     if (!tokens || !this.isPermanent(issued.session)) return { ...tokens, session_id: id };

@@ -1,9 +1,9 @@
 import { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Database } from '../database/database.js';
-import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import { MultiSessionConfigurationError } from '../errors.js';
 import type { Keyring } from '../token/keyring.js';
-import type { JwtAlgorithm, ManagedKeyConfig } from '../token/token.options.js';
+import type { JwtAlgorithm, ManagedKeyConfig } from '../token/options.js';
 import { generateKey, KeySealer, type ManagedKey } from './sealed-key.js';
 import { SigningKeyEntity } from './signing-key.entity.js';
 

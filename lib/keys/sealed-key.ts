@@ -10,7 +10,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { JwtAlgorithm, JwtKey } from '../token/token.options.js';
+import type { JwtAlgorithm, JwtKey } from '../token/options.js';
 
 /** A key with its name. */
 export type ManagedKey = JwtKey & { readonly kid: string; readonly signingKey: KeyObject };

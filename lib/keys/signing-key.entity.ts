@@ -1,5 +1,5 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-import { instant } from '../database/date.transformer.js';
+import { instant } from '../database/instant.js';
 
 /** A signing key that the library has made (`jwt.managed`), encrypted. Few rows: one for each rotation still of account. */
 @Entity({ name: 'session_signing_key' })

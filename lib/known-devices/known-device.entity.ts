@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import { instant } from '../database/date.transformer.js';
+import { instant } from '../database/instant.js';
 
 /** That a user has logged in from a device. It does not say from which: see `fingerprintOf`. */
 @Entity({ name: 'known_device' })

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { Database } from '../database/database.js';
 import type { Session } from '../session/session.js';
-import type { SessionEvents } from '../session/session.events.js';
+import type { SessionEvents } from '../session/events.js';
 import { describeUserAgent } from '../session/user-agent.js';
 import { deviceIdOf } from './fingerprint.js';
 import { KnownDeviceEntity } from './known-device.entity.js';
@@ -10,7 +10,7 @@ import { KnownDeviceEntity } from './known-device.entity.js';
 /** A device that is seen each day is written each day, and not at each login. */
 const ACCURACY = 86_400_000;
 /** So many logins wait to be looked at, at most: where the database is away, what comes on top is forgotten. */
-const MOST_PENDING = 1000;
+const MAX_PENDING = 1000;
 
 /**
  * Tells of logins from devices that their user has not used: `login.new-device`. Off unless `rememberDevices` is set.
@@ -63,7 +63,7 @@ export class KnownDevices {
   }
 
   private look(session: Session): void {
-    if (this.pending.size >= MOST_PENDING) {
+    if (this.pending.size >= MAX_PENDING) {
       this.logger.warn('too many logins wait to be compared with known devices; one was left out');
       return;
     }

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import { createClient } from 'redis';
-import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import { MultiSessionConfigurationError } from '../errors.js';
 import type { RevocationPush } from '../revocation/push.js';
 
 /** The part of a client of the package `redis` that is used here. */
@@ -26,7 +26,7 @@ export interface RedisPushOptions {
 }
 
 const DEFAULT_CHANNEL = 'nestjs-multisession:revoked';
-const LONGEST_PAUSE = 5000;
+const MAX_PAUSE = 5000;
 const PING_INTERVAL = 10_000;
 /** What may wait for a Redis that does not answer, before the rest is let go. */
 const QUEUE = { disableOfflineQueue: true, commandsQueueMaxLength: 1000, pingInterval: PING_INTERVAL };
@@ -88,7 +88,7 @@ function connectionOf({ url, client }: RedisPushOptions): RedisConnection {
   // The parser's own error would quote it, and it may hold a password.
   if (client === undefined && URL.canParse(url ?? '') && /^rediss?:/.test(url ?? '')) {
     const reconnectStrategy = (retries: number) =>
-      Math.min(100 * 2 ** Math.min(retries, 10), LONGEST_PAUSE) * (0.5 + Math.random());
+      Math.min(100 * 2 ** Math.min(retries, 10), MAX_PAUSE) * (0.5 + Math.random());
     return createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection;
   }
   throw new MultiSessionConfigurationError([

@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import { instant } from '../database/date.transformer.js';
+import { instant } from '../database/instant.js';
 
 /**
  * What must no longer be let in. An entry of the kind `session` is an ended session whose access tokens may still be

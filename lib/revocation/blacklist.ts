@@ -5,7 +5,7 @@ import { OwnConnection } from '../database/own-connection.js';
 import type { NewRow } from '../database/statements.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 import { PushedRevocations } from './pushed-revocations.js';
-import type { RevocationConfig } from './revocation.options.js';
+import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
 
 /** The database's clock, as this process knows it. */

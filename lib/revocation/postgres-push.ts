@@ -5,7 +5,7 @@ import { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { OwnConnection } from '../database/own-connection.js';
-import { MultiSessionConfigurationError } from '../multi-session.errors.js';
+import { MultiSessionConfigurationError } from '../errors.js';
 
 /** The part of the driver's client that is used here. */
 interface Client extends EventEmitter {

@@ -4,7 +4,7 @@ import type { RevokedSession } from './revoked-session.js';
 const MAX_BYTES = 7900;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 /** Longer than any access token should live: what is said to be needed for longer is not ours. */
-const LONGEST = 400 * 86_400_000;
+const MAX_ENTRY_LIFE = 400 * 86_400_000;
 
 /** The entries as texts, as many in each as fit. */
 export function toMessages(entries: readonly RevokedSession[]): string[] {
@@ -45,7 +45,7 @@ function isRevokedSession(value: unknown, now: number): value is RevokedSession 
     isText(reason, 32) &&
     Number.isFinite(expiresAt) &&
     (expiresAt as number) > now &&
-    (expiresAt as number) <= now + LONGEST
+    (expiresAt as number) <= now + MAX_ENTRY_LIFE
   );
 }
 

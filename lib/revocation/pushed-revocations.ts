@@ -3,7 +3,7 @@ import type { EntityManager } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { PostgresPush } from './postgres-push.js';
 import { fromMessage, toMessages } from './push-message.js';
-import type { RevocationConfig } from './revocation.options.js';
+import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
 
 /** Tells the other processes of ended sessions, and hears of theirs, by the push that the options name. */

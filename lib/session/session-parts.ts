@@ -2,14 +2,14 @@ import type { Blacklist } from '../revocation/blacklist.js';
 import type { Telemetry } from '../telemetry/telemetry.js';
 import type { AccessTokens } from '../token/access-token.js';
 import type { RefreshTokens } from '../token/refresh-token.js';
-import type { TokenConfig } from '../token/token.options.js';
-import type { Clock } from './clock.js';
-import type { ConfirmedGenerations } from './confirmed-generations.js';
-import type { SessionEvents } from './session.events.js';
-import type { SessionEndings } from './session-endings.js';
-import type { SessionPolicies } from './session.policies.js';
-import type { SessionStore } from './session.store.js';
-import type { UserAuthenticator } from './user-authenticator.js';
+import type { TokenConfig } from '../token/options.js';
+import type { Clock } from '../database/clock.js';
+import type { SeenGenerations } from './seen-generations.js';
+import type { SessionEvents } from './events.js';
+import type { SessionEndings } from './endings.js';
+import type { SessionPolicies } from './policies.js';
+import type { SessionStore } from './store.js';
+import type { UserAuthenticator } from './authenticator.js';
 
 /** What `SessionService` and its parts work with. The module puts it together. */
 export interface SessionParts {
@@ -20,7 +20,7 @@ export interface SessionParts {
   readonly blacklist: Blacklist;
   readonly accessTokens: AccessTokens;
   readonly refreshTokens: RefreshTokens;
-  readonly confirmed: ConfirmedGenerations;
+  readonly confirmed: SeenGenerations;
   readonly events: SessionEvents;
   readonly telemetry: Telemetry;
   readonly clock: Clock;

@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import { instant } from '../database/date.transformer.js';
+import { instant } from '../database/instant.js';
 
 /** The time of what has not happened yet. */
 export const NEVER = new Date(0);

@@ -1,6 +1,6 @@
-import type { AccessTokenClaims } from '../token/access-token.js';
+import type { SessionClaims } from '../token/access-token.js';
 import { readUserId } from '../token/access-token.js';
-import type { TokenConfig, UserId } from '../token/token.options.js';
+import type { TokenConfig, UserId } from '../token/options.js';
 import type { SessionEntity } from './session.entity.js';
 
 /** A session as applications see it. */
@@ -27,7 +27,7 @@ export interface Session {
 }
 
 /** The columns that a session is shown by: all but what only rotation needs. */
-export const SHOWN = [
+export const SHOWN_COLUMNS = [
   'id',
   'userId',
   'type',
@@ -43,10 +43,7 @@ export const SHOWN = [
 ] as const satisfies readonly (keyof SessionEntity)[];
 
 /** A session's row as far as it is shown. */
-export type ShownRow = Pick<SessionEntity, (typeof SHOWN)[number]>;
-
-/** Who asks, and by which session: what `JwtAuthGuard` puts on the request as `user`. */
-export type CurrentSession = AccessTokenClaims;
+export type ShownRow = Pick<SessionEntity, (typeof SHOWN_COLUMNS)[number]>;
 
 /** The row as applications see it. */
 export function toSession(row: ShownRow, config: TokenConfig): Session {
@@ -76,7 +73,7 @@ export function userIdOf({ userId }: Pick<SessionEntity, 'userId'>, config: Toke
 
 /** Whether it is the live session that the token speaks for: who has our signing key could name another user beside its id. */
 export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' | 'expiresAt'>>(
-  current: Pick<CurrentSession, 'userId' | 'sessionType'>,
+  current: Pick<SessionClaims, 'userId' | 'sessionType'>,
   row: R | null,
   now: number,
 ): row is R {

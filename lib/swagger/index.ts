@@ -2,12 +2,12 @@ import { RequestMethod, type Type } from '@nestjs/common';
 import { METHOD_METADATA } from '@nestjs/common/constants.js';
 import { ApiHeader, ApiOperation, ApiQuery, ApiResponse, type ApiResponseSchemaHost } from '@nestjs/swagger';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
-import { END_ALL, MOST_DAYS, MOST_LISTED } from '../admin/admin-sessions.dto.js';
-import { DevicesController } from '../devices/devices.controller.js';
-import { MOST_LISTED_IDS } from '../http/session-management.dto.js';
+import { END_ALL, MAX_DAYS, MAX_PAGE_SIZE } from '../admin/admin-sessions.dto.js';
+import { DevicesController } from '../compat/drf-jwt-devices/devices.controller.js';
+import { MAX_LISTED_IDS } from '../http/session-management.dto.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
-import type { MultiSessionErrorCode } from '../multi-session.errors.js';
+import type { MultiSessionErrorCode } from '../errors.js';
 
 /** What the documentation has to know of the module's options. */
 export interface DocumentSessionsOptions {
@@ -192,21 +192,21 @@ const MANAGEMENT_ROUTES: Record<string, RouteDocument> = {
     },
     errors: {},
   },
-  deleteOthers: {
+  endOthers: {
     summary: "Ends all of the caller's sessions but the one that asks",
     needs: 'access token',
     answer: ENDED,
     errors: {},
   },
-  delete: {
+  end: {
     summary: "Ends one of the caller's sessions",
     needs: 'access token',
     errors: { 404: ['session_not_found'] },
   },
-  deleteList: {
+  endList: {
     summary: "Ends those of the caller's sessions that are named, all or none; the one that asks is left out",
     needs: 'access token',
-    body: { ids: { type: 'array', items: SESSION_ID, maxItems: MOST_LISTED_IDS } },
+    body: { ids: { type: 'array', items: SESSION_ID, maxItems: MAX_LISTED_IDS } },
     answer: ENDED,
     errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
   },
@@ -251,7 +251,7 @@ const DEVICE_ROUTES: Record<string, RouteDocument> = {
     },
     errors: {},
   },
-  delete: {
+  endDevice: {
     summary: "Ends one of the caller's devices",
     needs: 'access token',
     errors: { 404: ['session_not_found'] },
@@ -270,7 +270,7 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
       user: text('The id of a user'),
       type: SESSION,
       since: text('Begun then or later', TIME),
-      limit: { ...COUNT, minimum: 1, maximum: MOST_LISTED, default: 50 },
+      limit: { ...COUNT, minimum: 1, maximum: MAX_PAGE_SIZE, default: 50 },
       after: text('What `next` of the page before was', { format: 'uuid' }),
     },
     answer: object({
@@ -279,12 +279,12 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
     }),
     errors: { 400: ['validation_failed', 'invalid_session_type'] },
   },
-  delete: {
+  end: {
     summary: 'Ends one session, whoever’s it is',
     needs: 'access token',
     errors: { 404: ['session_not_found'] },
   },
-  deleteOfUser: { summary: 'Ends all sessions of a user', needs: 'access token', answer: ENDED, errors: {} },
+  endOfUser: { summary: 'Ends all sessions of a user', needs: 'access token', answer: ENDED, errors: {} },
   endAll: {
     summary: "Ends everybody's sessions",
     needs: 'access token',
@@ -292,10 +292,10 @@ const ADMIN_ROUTES: Record<string, RouteDocument> = {
     answer: ENDED,
     errors: { 400: ['validation_failed'] },
   },
-  figures: {
+  statistics: {
     summary: 'Active sessions by type, and the logins and endings of each day',
     needs: 'access token',
-    query: { days: { ...COUNT, minimum: 1, maximum: MOST_DAYS, default: 30 } },
+    query: { days: { ...COUNT, minimum: 1, maximum: MAX_DAYS, default: 30 } },
     answer: object({
       active: COUNTS,
       days: {

@@ -15,7 +15,7 @@ export interface ObservedBlacklist {
 }
 
 /** Says what has become of an operation, while it is under way. */
-export type Say = (attributes: Attributes) => void;
+export type SetAttributes = (attributes: Attributes) => void;
 
 /**
  * Metrics and traces, through OpenTelemetry's API. Without an SDK in the application all of it does nothing. No user, session,
@@ -87,7 +87,7 @@ export class Telemetry {
   }
 
   /** Runs `work` in a span, and records how long it took and what it came to. Its own error passes through. */
-  async measure<T>(operation: keyof Telemetry['durations'], work: (say: Say) => Promise<T>): Promise<T> {
+  async measure<T>(operation: keyof Telemetry['durations'], work: (say: SetAttributes) => Promise<T>): Promise<T> {
     const startedAt = performance.now();
     return this.tracer.startActiveSpan(`multisession.${operation}`, async (span) => {
       const attributes: Attributes = {};

@@ -2,10 +2,10 @@ import type { CanActivate } from '@nestjs/common';
 import { type AbstractHttpAdapter, HttpAdapterHost, Reflector } from '@nestjs/core';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
 import type { CredentialsCarrier } from '../http/request.js';
-import type { CurrentSession } from '../session/session.js';
+import type { SessionClaims } from '../token/access-token.js';
 
 /** Whom a test acts as: the members of the current session that it cares about, or null for nobody. */
-export type Actor = Partial<CurrentSession> | null;
+export type Actor = Partial<SessionClaims> | null;
 
 const ACCESS_TOKEN_LIFETIME = 300;
 
@@ -37,7 +37,7 @@ export function actingAs(actor: Actor | ((request: CredentialsCarrier) => Actor)
  * Default: a session of the user `'user'` and the type `'LONG'` whose access token was issued just now. `claims` are added
  * to those that the library writes.
  */
-export function currentSession(given: Partial<CurrentSession> = {}): CurrentSession {
+export function currentSession(given: Partial<SessionClaims> = {}): SessionClaims {
   const issuedAt = given.issuedAt ?? Math.floor(Date.now() / 1000);
   const session = {
     userId: 'user',
@@ -74,12 +74,12 @@ class ActingGuard extends JwtAuthGuard {
     super(undefined as never, new Reflector(), hostOfAnyAdapter(), undefined as never);
   }
 
-  protected override sessionOf(request: CredentialsCarrier): CurrentSession | undefined {
+  protected override sessionOf(request: CredentialsCarrier): SessionClaims | undefined {
     const actor = this.actorOf(request);
     return actor ? currentSession(actor) : undefined;
   }
 
-  protected override isRecentLogin({ authenticatedAt = 0 }: CurrentSession, maxAge: number): boolean {
+  protected override isRecentLogin({ authenticatedAt = 0 }: SessionClaims, maxAge: number): boolean {
     return Date.now() <= authenticatedAt * 1000 + maxAge;
   }
 }

@@ -1,5 +1,5 @@
 import type { Claims, Keyring } from './keyring.js';
-import type { TokenConfig, UserId } from './token.options.js';
+import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
 /** Whom and what an access token speaks for. */
@@ -21,7 +21,7 @@ export interface AccessTokenSubject {
 }
 
 /** What a verified access token says. */
-export interface AccessTokenClaims {
+export interface SessionClaims {
   readonly userId: UserId;
   readonly sessionId: string;
   readonly sessionType: string;
@@ -41,8 +41,8 @@ export interface AccessTokenClaims {
 }
 
 /** How many verified tokens are remembered, and how long one may be: some 10 MB at most. */
-const REMEMBERED = 10_000;
-const LONGEST_REMEMBERED = 4096;
+const MAX_REMEMBERED = 10_000;
+const MAX_REMEMBERED_LENGTH = 4096;
 
 /** Short-lived, stateless, one per refresh: says who the user is and by which session. */
 export class AccessTokens {
@@ -86,18 +86,18 @@ export class AccessTokens {
   }
 
   /** @returns what the token says, or undefined where it is forged, expired, or no access token of ours */
-  verify(token: string): AccessTokenClaims | undefined {
+  verify(token: string): SessionClaims | undefined {
     if (this.edition !== this.keyring.edition) this.forgetAll();
     const known = this.verified.get(token);
     const claims = known ?? this.keyring.verify(token);
-    const current = claims && this.read(claims);
+    const current = claims && this.fromVerifiedClaims(claims);
     if (current && !known) this.remember(token, current.claims);
     if (known && !current) this.verified.delete(token);
     return current;
   }
 
   /** The same for claims whose signature has been verified elsewhere, as passport-jwt does. */
-  read(claims: Claims): AccessTokenClaims | undefined {
+  fromVerifiedClaims(claims: Claims): SessionClaims | undefined {
     const { tokenTypeClaim, userIdClaim, jtiClaim, clockTolerance } = this.config;
     const { sid, gen, session_type: sessionType, exp, iat, nbf = 0, auth_time: authTime } = claims;
     const tokenId = claims[jtiClaim];
@@ -138,9 +138,9 @@ export class AccessTokens {
 
   private remember(token: string, claims: Claims): void {
     deepFreeze(claims);
-    if (token.length > LONGEST_REMEMBERED) return;
+    if (token.length > MAX_REMEMBERED_LENGTH) return;
     this.verified.set(token, claims);
-    if (this.verified.size > REMEMBERED) this.verified.delete(this.verified.keys().next().value as string);
+    if (this.verified.size > MAX_REMEMBERED) this.verified.delete(this.verified.keys().next().value as string);
   }
 }
 

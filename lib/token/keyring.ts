@@ -1,7 +1,7 @@
 import { createHash, createHmac, type JsonWebKey } from 'node:crypto';
 import { JwtService } from '@nestjs/jwt';
-import { UnavailableError } from '../multi-session.errors.js';
-import { ALGORITHMS, type JwtKey, type TokenConfig } from './token.options.js';
+import { UnavailableError } from '../errors.js';
+import { ALGORITHMS, type JwtKey, type TokenConfig } from './options.js';
 
 /** The claims of a verified token, not yet looked at. */
 export type Claims = Record<string, unknown>;

@@ -1,6 +1,6 @@
 import { isGeneration, readUserId, userIdClaimOf } from './access-token.js';
 import type { Keyring } from './keyring.js';
-import type { TokenConfig, UserId } from './token.options.js';
+import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
 /** What a refresh token states. It takes the signing key and the session's row to make one; neither alone will do. */
@@ -46,7 +46,7 @@ export class RefreshTokens {
   }
 
   /** The same source gives the same text with a deterministic algorithm, so a successor can be handed out again. */
-  write(source: RefreshTokenSource): string {
+  issue(source: RefreshTokenSource): string {
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
     const claims = {
       [tokenTypeClaim]: 'refresh',
@@ -62,7 +62,7 @@ export class RefreshTokens {
   }
 
   /** @returns what the token states, or undefined where it is none of ours. Whether it has expired, the row decides. */
-  read(token: string): RefreshTokenClaims | undefined {
+  verify(token: string): RefreshTokenClaims | undefined {
     const claims = this.keyring.verify(token);
     if (!claims) return undefined;
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
-import { newSessionId } from '../../lib/session/session-id.js';
+import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { REVOCATION, startProcess, type TestProcess } from './process.js';

@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import type { EntityManager } from 'typeorm';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { Blacklist } from '../../lib/revocation/blacklist.js';
-import { newSessionId } from '../../lib/session/session-id.js';
+import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { isEmbedded, newRow, REVOCATION, startProcess, startProcesses, type TestProcess } from './process.js';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
-import { DailyCounts } from '../../lib/figures/daily-counts.js';
+import { DailyCounts } from '../../lib/admin/statistics/daily-counts.js';
 import { toSession } from '../../lib/session/session.js';
-import { SessionEvents } from '../../lib/session/session.events.js';
+import { SessionEvents } from '../../lib/session/events.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { configOf } from '../helpers/options.js';
@@ -45,7 +45,7 @@ onEachDatabase((name) => {
     await login();
     await login('SHORT');
     await counts.flush();
-    expect((await counts.figures({ days: 1 })).active).toEqual({ LONG: 2, SHORT: 1 });
+    expect((await counts.statistics({ days: 1 })).active).toEqual({ LONG: 2, SHORT: 1 });
   });
 
   test('processes that write at once lose nothing', async () => {
@@ -59,7 +59,7 @@ onEachDatabase((name) => {
         await counts.flush();
       }),
     );
-    expect((await all[0].counts.figures()).days).toEqual([
+    expect((await all[0].counts.statistics()).days).toEqual([
       { day: '2026-11-24', logins: { LONG: 15, SHORT: 15 }, endings: {} },
     ]);
   });
@@ -73,13 +73,13 @@ onEachDatabase((name) => {
     }
     await counts.flush();
     const days = async (back: number) =>
-      (await counts.figures({ days: back })).days.map(({ day, logins }) => [day, logins]);
+      (await counts.statistics({ days: back })).days.map(({ day, logins }) => [day, logins]);
     expect(await days(1)).toEqual([['2026-11-24', { LONG: 1 }]]);
     expect(await days(2)).toEqual([
       ['2026-11-24', { LONG: 1 }],
       ['2026-11-23', { LONG: 2 }],
     ]);
     expect(await days(3)).toHaveLength(3);
-    expect((await counts.figures({ days: 1 })).active).toEqual({ LONG: 4 });
+    expect((await counts.statistics({ days: 1 })).active).toEqual({ LONG: 4 });
   });
 });

@@ -8,11 +8,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import type { DataSource, DataSourceOptions, EntityManager } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import { Database } from '../../lib/database/database.js';
-import {
-  MultiSessionConfigurationError,
-  SessionLimitReachedError,
-  UnavailableError,
-} from '../../lib/multi-session.errors.js';
+import { MultiSessionConfigurationError, SessionLimitReachedError, UnavailableError } from '../../lib/errors.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
 import { createDatabase, type DatabaseName, type TestDatabase } from '../helpers/databases.js';

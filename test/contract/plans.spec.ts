@@ -3,7 +3,7 @@ import { afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { LessThan } from 'typeorm';
 import { multiSessionMigrations } from '../../lib/migrations/index.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
-import type { SessionStore } from '../../lib/session/session.store.js';
+import type { SessionStore } from '../../lib/session/store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../helpers/fill.js';
 import { onEachDatabase } from '../helpers/matrix.js';

@@ -3,15 +3,15 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 import { Database } from '../../lib/database/database.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { Blacklist } from '../../lib/revocation/blacklist.js';
-import type { RevocationConfig } from '../../lib/revocation/revocation.options.js';
-import { Clock } from '../../lib/session/clock.js';
+import type { RevocationConfig } from '../../lib/revocation/options.js';
+import { Clock } from '../../lib/database/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
-import { SHOWN, type ShownRow } from '../../lib/session/session.js';
-import { newSessionId } from '../../lib/session/session-id.js';
-import { SessionStore } from '../../lib/session/session.store.js';
+import { SHOWN_COLUMNS, type ShownRow } from '../../lib/session/session.js';
+import { newSessionId } from '../../lib/session/id.js';
+import { SessionStore } from '../../lib/session/store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
-import { SessionDailyCountEntity } from '../../lib/figures/session-daily-count.entity.js';
+import { SessionDailyCountEntity } from '../../lib/admin/statistics/session-daily-count.entity.js';
 import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
 import type { TestDatabase } from '../helpers/databases.js';
 import { StatementLog } from '../helpers/statement-log.js';
@@ -126,5 +126,5 @@ export function tokenOf(row: SessionEntity): RefreshTokenClaims {
 
 /** A row as far as a list has it. */
 export function shown(row: SessionEntity): ShownRow {
-  return Object.fromEntries(SHOWN.map((property) => [property, row[property]])) as unknown as ShownRow;
+  return Object.fromEntries(SHOWN_COLUMNS.map((property) => [property, row[property]])) as unknown as ShownRow;
 }

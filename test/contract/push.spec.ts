@@ -5,7 +5,7 @@ import { MultiSessionConfigurationError, type RevocationPush, type RevokedSessio
 import { redisPush } from 'nestjs-multisession/redis';
 import { createClient } from 'redis';
 import { toMessages } from '../../lib/revocation/push-message.js';
-import { newSessionId } from '../../lib/session/session-id.js';
+import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, selectedDatabases, type TestDatabase } from '../helpers/databases.js';
 import { newChannel, REDIS_URL } from '../helpers/redis.js';
 import { isEmbedded, newRow, REVOCATION, startProcess, type TestProcess } from './process.js';

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { SessionLimitReachedError, UnavailableError } from '../../lib/multi-session.errors.js';
+import { SessionLimitReachedError, UnavailableError } from '../../lib/errors.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
 import type { ShownRow } from '../../lib/session/session.js';
-import { newSessionId } from '../../lib/session/session-id.js';
-import { type ChooseEvicted, SessionStore } from '../../lib/session/session.store.js';
+import { newSessionId } from '../../lib/session/id.js';
+import { type ChooseEvicted, SessionStore } from '../../lib/session/store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import {

@@ -8,7 +8,7 @@ import {
   SessionsController,
   SHORT_AND_LONG,
 } from 'nestjs-multisession';
-import { readOptions } from '../../lib/multi-session.options.js';
+import { readOptions } from '../../lib/engine/options.js';
 import { ROOT, tableRows } from './documents.js';
 import { libraryProgram } from './program.js';
 
@@ -16,18 +16,18 @@ const DOCUMENT = 'docs/configuration.md';
 
 /** The interfaces of the options, and the heading under which a table explains each. */
 const SECTIONS = [
-  ['lib/multi-session.options.ts', 'MultiSessionStaticOptions', '## Static options'],
-  ['lib/multi-session.options.ts', 'MultiSessionOptions', '## Values'],
+  ['lib/engine/options.ts', 'MultiSessionStaticOptions', '## Static options'],
+  ['lib/engine/options.ts', 'MultiSessionOptions', '## Values'],
   ['lib/http/cookie.options.ts', 'CookieOptions', '## `cookies`'],
-  ['lib/token/token.options.ts', 'JwtOptions', '## `jwt`'],
-  ['lib/token/token.options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
-  ['lib/token/token.options.ts', 'ManagedKeyOptions', '### `jwt.managed`'],
-  ['lib/session/session.options.ts', 'SessionPolicyOptions', '## `policies`'],
-  ['lib/revocation/revocation.options.ts', 'RevocationOptions', '## `revocation`'],
-  ['lib/session/session.options.ts', 'CleanupOptions', '## `cleanup`'],
+  ['lib/token/options.ts', 'JwtOptions', '## `jwt`'],
+  ['lib/token/options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
+  ['lib/token/options.ts', 'ManagedKeyOptions', '### `jwt.managed`'],
+  ['lib/session/options.ts', 'SessionPolicyOptions', '## `policies`'],
+  ['lib/revocation/options.ts', 'RevocationOptions', '## `revocation`'],
+  ['lib/session/options.ts', 'CleanupOptions', '## `cleanup`'],
 ] as const;
 
-const program = libraryProgram([join(ROOT, 'lib/multi-session.options.ts')]);
+const program = libraryProgram([join(ROOT, 'lib/engine/options.ts')]);
 const checker = program.getTypeChecker();
 
 describe('docs/configuration.md', () => {

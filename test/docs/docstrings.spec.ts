@@ -6,7 +6,7 @@ import { libraryProgram } from './program.js';
 
 const ENTRIES = [
   'index.ts',
-  'django/index.ts',
+  'compat/django/index.ts',
   'migrations/index.ts',
   'redis/index.ts',
   'swagger/index.ts',

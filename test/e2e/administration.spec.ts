@@ -82,7 +82,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ['DELETE', `sessions/${alice.session_id}`],
       ['DELETE', 'users/alice/sessions'],
       ['POST', 'sessions/end-all'],
-      ['GET', 'figures'],
+      ['GET', 'statistics'],
     ];
     for (const [method, route] of routes) {
       const body = method === 'POST' ? CONFIRMED : undefined;
@@ -244,7 +244,7 @@ onEachDatabase((databaseName) => {
     const service = app.get(SessionService);
     for (let at = 0; at < count; at++) await service.create(`user ${at}`, { type });
   };
-  const figures = (app: TestApp) => app.get(DailyCounts).figures();
+  const figures = (app: TestApp) => app.get(DailyCounts).statistics();
   const countsOf = (app: TestApp) =>
     app.get<Repository<SessionDailyCountEntity>>(getRepositoryToken(SessionDailyCountEntity) as string);
   const today = () => new Date().toISOString().slice(0, 10);
@@ -363,7 +363,9 @@ onEachAdapter((databaseName, adapter) => {
         const statuses = [];
         for (const role of ['administrator', 'user']) {
           const { access } = await create(role);
-          statuses.push((await app.request('GET', '/api/session/admin/figures', { headers: bearer(access) })).status);
+          statuses.push(
+            (await app.request('GET', '/api/session/admin/statistics', { headers: bearer(access) })).status,
+          );
         }
         expect(statuses).toEqual([200, 403]);
         const report = app.get(SessionsReport);
@@ -405,7 +407,7 @@ onEachAdapter((databaseName, adapter) => {
     const options = { admin: { guard: OnlyAlice, controller: OurAdmin } };
     const app = await startApp({ databaseName, adapter, options });
     try {
-      expect((await app.request('GET', '/api/session/admin/figures')).status).toBe(403);
+      expect((await app.request('GET', '/api/session/admin/statistics')).status).toBe(403);
     } finally {
       await app.close();
     }

@@ -6,7 +6,7 @@ import {
   type AuthenticatedUser,
   type Credentials,
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   RequireRecentLogin,
   type Session,
@@ -55,7 +55,7 @@ class RoleUsers extends UserAuthenticator<{ id: string; role: string; amr?: stri
 class RecentController {
   @Get()
   @RequireRecentLogin('10m')
-  recent(@CurrentSession() { authenticatedAt, amr }: CurrentSessionClaims) {
+  recent(@CurrentSession() { authenticatedAt, amr }: SessionClaims) {
     return { authenticatedAt, amr };
   }
 }

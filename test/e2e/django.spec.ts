@@ -22,7 +22,7 @@ import { GraphQLModule, Query, Resolver } from '@nestjs/graphql';
 import { getDataSourceToken } from '@nestjs/typeorm';
 import {
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   DestroyAllOtherDto,
   JwtAuthGuard,
   SessionRoute,
@@ -370,7 +370,7 @@ onEachAdapter((databaseName, adapter) => {
       @SessionRoute('destroyAllOther', 'others')
       override destroyAllOther(
         @ValidBody() body: DestroyAllOtherDto,
-        @CurrentSession() current: CurrentSessionClaims,
+        @CurrentSession() current: SessionClaims,
         @Req() request: unknown,
       ) {
         return super.destroyAllOther(body, current, request);

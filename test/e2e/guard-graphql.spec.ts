@@ -4,7 +4,7 @@ import { Module, UseGuards } from '@nestjs/common';
 import { Args, Field, GraphQLModule, Mutation, ObjectType, Query, ResolveField, Resolver } from '@nestjs/graphql';
 import {
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   OptionalSession,
   Public,
@@ -28,7 +28,7 @@ class Me {
 @UseGuards(JwtAuthGuard)
 class MeResolver {
   @Query(() => Me)
-  me(@CurrentSession() { userId, sessionType }: CurrentSessionClaims): Me {
+  me(@CurrentSession() { userId, sessionType }: SessionClaims): Me {
     return { userId: String(userId), sessionType };
   }
 

@@ -13,7 +13,7 @@ import {
 } from '@nestjs/websockets';
 import {
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   OptionalSession,
   Public,
@@ -31,7 +31,7 @@ import { expired } from '../helpers/tokens.js';
 @UseGuards(JwtAuthGuard)
 abstract class Messages {
   @SubscribeMessage('whoami')
-  whoami(@CurrentSession() { userId, sessionType }: CurrentSessionClaims) {
+  whoami(@CurrentSession() { userId, sessionType }: SessionClaims) {
     return { event: 'you', data: { userId, sessionType } };
   }
 

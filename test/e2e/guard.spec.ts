@@ -3,7 +3,7 @@ import { Controller, Get, Module, UseGuards } from '@nestjs/common';
 import { APP_GUARD } from '@nestjs/core';
 import {
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   OptionalSession,
   Public,
@@ -22,7 +22,7 @@ const [databaseName] = selectedDatabases();
 @UseGuards(JwtAuthGuard)
 class NotesController {
   @Get('session')
-  session(@CurrentSession() session: CurrentSessionClaims) {
+  session(@CurrentSession() session: SessionClaims) {
     return session;
   }
 
@@ -32,7 +32,7 @@ class NotesController {
   }
 
   @Get('claims')
-  claims(@CurrentSession('claims') claims: CurrentSessionClaims['claims']) {
+  claims(@CurrentSession('claims') claims: SessionClaims['claims']) {
     return claims;
   }
 }

@@ -21,7 +21,7 @@ import {
   BlacklistEntity,
   type Credentials,
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   InjectSessionPolicy,
   JwtAuthGuard,
   LoginDto,
@@ -368,14 +368,14 @@ describe('the module', () => {
 
         @Get('sessions')
         @UseGuards(JwtAuthGuard)
-        async list(@CurrentSession() { userId, sessionId }: CurrentSessionClaims) {
+        async list(@CurrentSession() { userId, sessionId }: SessionClaims) {
           const lists = await this.sessions.list(userId);
           return lists.flatMap(({ sessions }) => sessions).map(({ id, info }) => ({ info, own: id === sessionId }));
         }
 
         @Post('others')
         @UseGuards(JwtAuthGuard)
-        async others(@CurrentSession() { userId, sessionId }: CurrentSessionClaims) {
+        async others(@CurrentSession() { userId, sessionId }: SessionClaims) {
           return { ended: await this.sessions.destroyOthers(userId, sessionId) };
         }
 

@@ -11,7 +11,7 @@ import {
 import { type Challenge, solveChallenge } from 'altcha-lib';
 import { deriveKey } from 'altcha-lib/algorithms/pbkdf2';
 import type { Repository } from 'typeorm';
-import { SessionStore } from '../../lib/session/session.store.js';
+import { SessionStore } from '../../lib/session/store.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';

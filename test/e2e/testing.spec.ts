@@ -20,7 +20,7 @@ import { Test, type TestingModuleBuilder } from '@nestjs/testing';
 import { SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
 import {
   CurrentSession,
-  type CurrentSessionClaims,
+  type SessionClaims,
   JwtAuthGuard,
   OptionalSession,
   Public,
@@ -34,7 +34,7 @@ import { ADAPTERS, type AdapterName } from '../helpers/app.js';
 @Controller('notes')
 class NotesController {
   @Get()
-  list(@CurrentSession() session: CurrentSessionClaims) {
+  list(@CurrentSession() session: SessionClaims) {
     return session;
   }
 

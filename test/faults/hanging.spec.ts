@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import type { DataSource } from 'typeorm';
 import { Database } from '../../lib/database/database.js';
-import { UnavailableError } from '../../lib/multi-session.errors.js';
+import { UnavailableError } from '../../lib/errors.js';
 import { openDataSource } from '../contract/process.js';
 import { openProxy, type Proxy } from '../contract/proxy.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';

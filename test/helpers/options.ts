@@ -1,5 +1,5 @@
 import type { MultiSessionOptions } from 'nestjs-multisession';
-import { type MultiSessionConfig, readOptions } from '../../lib/multi-session.options.js';
+import { type MultiSessionConfig, readOptions } from '../../lib/engine/options.js';
 import { DEFAULT_OPTIONS } from './app.js';
 
 /** The options of the tests with these changes, checked and completed. */

@@ -2,7 +2,7 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { type AccessTokenSubject, AccessTokens } from '../../lib/token/access-token.js';
 import { Keyring } from '../../lib/token/keyring.js';
 import { RefreshTokens } from '../../lib/token/refresh-token.js';
-import type { JwtKey, TokenConfig } from '../../lib/token/token.options.js';
+import type { JwtKey, TokenConfig } from '../../lib/token/options.js';
 import type { Random } from './random.js';
 import { decoded, signedByHand, type TokenPart } from './tokens.js';
 
@@ -232,7 +232,7 @@ export class RandomTokens {
 
   private refreshToken({ key, refresh }: Signer): string {
     const { random } = this;
-    return refresh.write({
+    return refresh.issue({
       userId: 'alice',
       sessionId: SESSION_ID,
       type: 'LONG',

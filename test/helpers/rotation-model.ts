@@ -1,6 +1,6 @@
 import { OptionFaults } from '../../lib/option-check.js';
-import { readPolicies, type SessionPolicyOptions } from '../../lib/session/session.options.js';
-import { type RotationState, SessionPolicyService, type Verdict } from '../../lib/session/session-policy.service.js';
+import { readPolicies, type SessionPolicyOptions } from '../../lib/session/options.js';
+import { type RotationState, SessionPolicyService, type Verdict } from '../../lib/session/policy.js';
 
 /**
  * A model of rotation: the server's part is the project's own `judge`, and what is done by its verdict is written here once more, from

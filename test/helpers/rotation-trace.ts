@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { ReuseKind, SessionPolicyService, Verdict } from '../../lib/session/session-policy.service.js';
+import type { ReuseKind, SessionPolicyService, Verdict } from '../../lib/session/policy.js';
 import { carryOut, type Ends, judge, loggedIn, type Outcome, type Server, type Token, use } from './rotation-model.js';
 
 /** Which of a session's tokens: the one that the client has stored, or so many before the latest that was handed out. */

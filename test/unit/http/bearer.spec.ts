@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { BadAuthorizationHeaderError } from 'nestjs-multisession';
 import { accessTokenOf } from '../../../lib/http/bearer.js';
-import type { JwtOptions } from '../../../lib/token/token.options.js';
+import type { JwtOptions } from '../../../lib/token/options.js';
 import { SIGNING_SECRET } from '../../helpers/app.js';
 import { configOf } from '../../helpers/options.js';
 

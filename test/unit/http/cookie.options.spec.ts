@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { CookieOptions } from 'nestjs-multisession';
-import type { MultiSessionConfigurationError } from '../../../lib/multi-session.errors.js';
-import { readOptions } from '../../../lib/multi-session.options.js';
+import type { MultiSessionConfigurationError } from '../../../lib/errors.js';
+import { readOptions } from '../../../lib/engine/options.js';
 import { DEFAULT_OPTIONS } from '../../helpers/app.js';
 import { configOf } from '../../helpers/options.js';
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { Verdict } from '../../../lib/session/session-policy.service.js';
+import type { Verdict } from '../../../lib/session/policy.js';
 import {
   carryOut,
   judge,

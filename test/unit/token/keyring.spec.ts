@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { Keyring } from '../../../lib/token/keyring.js';
 import { OptionFaults } from '../../../lib/option-check.js';
-import { type JwtOptions, readTokenOptions } from '../../../lib/token/token.options.js';
+import { type JwtOptions, readTokenOptions } from '../../../lib/token/options.js';
 
 const SECRET = randomBytes(64).toString('base64url');
 const CLAIMS = { sub: 'alice', sid: 'a session', iat: 1, exp: 2, name: 'Zoë 😀' };

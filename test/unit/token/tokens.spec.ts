@@ -4,7 +4,7 @@ import { OptionFaults } from '../../../lib/option-check.js';
 import { type AccessTokenSubject, AccessTokens } from '../../../lib/token/access-token.js';
 import { Keyring } from '../../../lib/token/keyring.js';
 import { RefreshTokens } from '../../../lib/token/refresh-token.js';
-import { type JwtOptions, readTokenOptions } from '../../../lib/token/token.options.js';
+import { type JwtOptions, readTokenOptions } from '../../../lib/token/options.js';
 
 const SECRET = 'a signing secret of more than thirty-two bytes';
 const NOW = Date.UTC(2026, 0, 1, 12);
@@ -188,9 +188,9 @@ describe('refresh tokens', () => {
 
   test('the same row gives the same text, on another process too', () => {
     const [one, other] = [tokensFor({ secret: SECRET }), tokensFor({ secret: SECRET })];
-    const text = one.refresh.write({ ...source, kid: one.refresh.kid });
-    expect(other.refresh.write({ ...source, kid: one.refresh.kid })).toBe(text);
-    expect(one.refresh.read(text)).toEqual({
+    const text = one.refresh.issue({ ...source, kid: one.refresh.kid });
+    expect(other.refresh.issue({ ...source, kid: one.refresh.kid })).toBe(text);
+    expect(one.refresh.verify(text)).toEqual({
       sessionId: '0190b8a4-0000-7000-8000-000000000001',
       userId: 'alice',
       type: 'LONG',
@@ -203,8 +203,8 @@ describe('refresh tokens', () => {
 
   test('neither kind of token is the other', () => {
     const { access, refresh } = tokensFor({ secret: SECRET });
-    expect(refresh.read(access.issue(subject(), NOW))).toBeUndefined();
-    expect(access.verify(refresh.write({ ...source, kid: refresh.kid }))).toBeUndefined();
+    expect(refresh.verify(access.issue(subject(), NOW))).toBeUndefined();
+    expect(access.verify(refresh.issue({ ...source, kid: refresh.kid }))).toBeUndefined();
   });
 
   test('a generation is written by the key that signed it, after a newer key has come', () => {
@@ -216,11 +216,11 @@ describe('refresh tokens', () => {
         { kid: '1', secret: older },
       ],
     });
-    const text = before.refresh.write({ ...source, kid: '1' });
-    expect(after.refresh.write({ ...source, kid: '1' })).toBe(text);
-    expect(after.refresh.read(text)).toBeDefined();
+    const text = before.refresh.issue({ ...source, kid: '1' });
+    expect(after.refresh.issue({ ...source, kid: '1' })).toBe(text);
+    expect(after.refresh.verify(text)).toBeDefined();
     expect(after.refresh.kid).toBe('2');
-    expect(before.refresh.read(after.refresh.write({ ...source, kid: '2' }))).toBeUndefined();
+    expect(before.refresh.verify(after.refresh.issue({ ...source, kid: '2' }))).toBeUndefined();
   });
 });
 

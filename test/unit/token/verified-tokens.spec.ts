@@ -2,10 +2,10 @@ import { randomInt } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { expect, test } from '@jest/globals';
 import { OptionFaults } from '../../../lib/option-check.js';
-import { UnavailableError } from '../../../lib/multi-session.errors.js';
-import { type AccessTokenClaims, AccessTokens } from '../../../lib/token/access-token.js';
+import { UnavailableError } from '../../../lib/errors.js';
+import { type SessionClaims, AccessTokens } from '../../../lib/token/access-token.js';
 import { Keyring } from '../../../lib/token/keyring.js';
-import { readTokenOptions } from '../../../lib/token/token.options.js';
+import { readTokenOptions } from '../../../lib/token/options.js';
 import { Random } from '../../helpers/random.js';
 import { RandomTokens, secretKey } from '../../helpers/random-tokens.js';
 
@@ -17,7 +17,7 @@ const SEED = Number(process.env.TEST_SEED ?? randomInt(2 ** 31));
 const REMEMBERED = 10_000;
 const LONGEST = 4096;
 
-type Verdict = AccessTokenClaims | undefined | 'unavailable';
+type Verdict = SessionClaims | undefined | 'unavailable';
 
 function verdictOn(token: string, tokens: AccessTokens): Verdict {
   try {

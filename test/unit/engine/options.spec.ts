@@ -1,0 +1,262 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { describe, expect, test } from '@jest/globals';
+import { type MultiSessionOptions, SHORT_AND_LONG } from 'nestjs-multisession';
+import { MultiSessionConfigurationError } from '../../../lib/errors.js';
+import { readOptions } from '../../../lib/engine/options.js';
+
+const SECRET = 'a signing secret of more than thirty-two bytes';
+const LONG = { refreshTokenLifetime: '30d' } as const;
+
+const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const weakRsa = generateKeyPairSync('rsa', { modulusLength: 1024 });
+const privatePem = ec.privateKey.export({ type: 'pkcs8', format: 'pem' });
+const publicPem = ec.publicKey.export({ type: 'spki', format: 'pem' });
+
+/** Options with a change, whatever its type: what a configuration file may hold. */
+const withChange = (change: object): MultiSessionOptions => ({
+  jwt: { secret: SECRET },
+  secretKey: 'a secret key',
+  policies: { LONG },
+  ...change,
+});
+
+const policy = (change: object) => ({ policies: { LONG: { ...LONG, ...change } } });
+const jwt = (change: object) => ({ jwt: { secret: SECRET, ...change } });
+const keys = (...list: unknown[]) => ({ jwt: { keys: list } });
+
+function faultsOf(options: MultiSessionOptions): readonly string[] {
+  try {
+    readOptions(options, Object.keys(options.policies ?? {}));
+  } catch (error) {
+    expect(error).toBeInstanceOf(MultiSessionConfigurationError);
+    return (error as MultiSessionConfigurationError).faults;
+  }
+  return [];
+}
+
+describe('options that are right', () => {
+  test.each([
+    ['the least', {}],
+    ['the preset', { policies: SHORT_AND_LONG }],
+    ['no secret key, said outright', { secretKey: false }],
+    ['several secret keys', { secretKey: ['one', 'two'] }],
+    ['time spans as numbers of seconds', policy({ refreshTokenLifetime: 60, accessTokenLifetime: 5, reuseGrace: 0.5 })],
+    ['no grace', policy({ reuseGrace: 0 })],
+    ['an extension that is due as long as the session lives', policy({ extendSession: { whenRemainingBelow: '30d' } })],
+    ['a bound', policy({ extendSession: 'every-refresh', absoluteLifetime: '90d' })],
+    ['a permanent session', policy({ permanent: true })],
+    ['a permanent session with a bound', policy({ permanent: true, absoluteLifetime: '90d', touchInterval: '15d' })],
+    ['a poll as often as what may be stale', { revocation: { pollInterval: '2s', maxStaleness: '2s' } }],
+    ['no cleanup', { cleanup: false }],
+    ['a secret as bytes', { jwt: { secret: Buffer.alloc(32, 7) } }],
+    ['a private key as PEM', keys({ algorithm: 'ES256', privateKey: privatePem })],
+    ['a second key that only verifies', keys({ secret: SECRET }, { algorithm: 'ES256', publicKey: publicPem })],
+  ])('%s', (_, change) => {
+    expect(faultsOf(withChange(change))).toEqual([]);
+  });
+});
+
+describe('an option that is wrong is named, with the remedy', () => {
+  test.each<[object, RegExp]>([
+    // Unknown keys, at every level.
+    [{ secretkey: 'x' }, /^secretkey: is no option; known are .*secretKey/],
+    [jwt({ lifetime: '5m' }), /^jwt\.lifetime: is no option/],
+    [keys({ secret: SECRET, alg: 'HS256' }), /^jwt\.keys\[0\]\.alg: is no option/],
+    [policy({ lifetime: '5m' }), /^policies\.LONG\.lifetime: is no option/],
+    [
+      policy({ extendSession: { below: '1d', whenRemainingBelow: '1d' } }),
+      /^policies\.LONG\.extendSession\.below: is no/,
+    ],
+    [{ revocation: { interval: '1s' } }, /^revocation\.interval: is no option/],
+    [{ cleanup: { every: '1s' } }, /^cleanup\.every: is no option/],
+    [{ jwt: { secret: SECRET, header: { type: 'Bearer' } } }, /^jwt\.header\.type: is no option/],
+    // Not even objects.
+    [{ revocation: [] }, /^revocation: must be an object/],
+    [{ cleanup: true }, /^cleanup: must be an object/],
+    // Time spans.
+    [policy({ refreshTokenLifetime: undefined }), /^policies\.LONG\.refreshTokenLifetime: is missing/],
+    [policy({ refreshTokenLifetime: 0 }), /refreshTokenLifetime: must be more than 0; got 0/],
+    [policy({ refreshTokenLifetime: '-1d' }), /refreshTokenLifetime: must be more than 0/],
+    [policy({ refreshTokenLifetime: '60' }), /refreshTokenLifetime: must be a time span.*got "60"/],
+    [policy({ refreshTokenLifetime: '' }), /refreshTokenLifetime: must be a time span/],
+    [policy({ refreshTokenLifetime: 'a month' }), /refreshTokenLifetime: must be a time span/],
+    [policy({ refreshTokenLifetime: NaN }), /refreshTokenLifetime: must be a time span/],
+    [policy({ refreshTokenLifetime: Infinity }), /refreshTokenLifetime: must be a time span/],
+    [policy({ refreshTokenLifetime: '101y' }), /refreshTokenLifetime: must be at most 100 years/],
+    [policy({ refreshTokenLifetime: '1500ms' }), /refreshTokenLifetime: must be in whole seconds/],
+    [policy({ accessTokenLifetime: -5 }), /accessTokenLifetime: must be more than 0/],
+    [jwt({ accessTokenLifetime: '300' }), /^jwt\.accessTokenLifetime: must be a time span/],
+    [jwt({ clockTolerance: -1 }), /^jwt\.clockTolerance: must be 0 or more/],
+    [policy({ reuseGrace: -1 }), /reuseGrace: must be 0 or more/],
+    [policy({ reuseGrace: '30d' }), /reuseGrace: must be below refreshTokenLifetime/],
+    [{ cleanup: { interval: 0 } }, /^cleanup\.interval: must be more than 0/],
+    [{ revocation: { pollInterval: 0 } }, /^revocation\.pollInterval: must be more than 0/],
+    [{ revocation: { pollInterval: '5s', maxStaleness: '4s' } }, /^revocation\.maxStaleness: is below pollInterval/],
+    [{ revocation: { overlap: '500ms' } }, /^revocation\.overlap: must be at least '1s'/],
+    // Extension and its bound.
+    [policy({ extendSession: { whenRemainingBelow: '31d' } }), /whenRemainingBelow: is above refreshTokenLifetime/],
+    [policy({ extendSession: {} }), /whenRemainingBelow: is missing/],
+    [policy({ extendSession: true }), /extendSession: must be false, 'every-refresh' or/],
+    [
+      policy({ extendSession: 'every-refresh', absoluteLifetime: '1d' }),
+      /absoluteLifetime: is below refreshTokenLifetime/,
+    ],
+    [policy({ absoluteLifetime: '90d' }), /absoluteLifetime: has no use without extendSession/],
+    [policy({ permanent: true, rotateRefreshTokens: true }), /rotateRefreshTokens: does not go with permanent: true/],
+    [policy({ permanent: true, extendSession: 'every-refresh' }), /extendSession: does not go with permanent: true/],
+    [policy({ permanent: true, updateLastLogin: false }), /updateLastLogin: does not go with permanent: true/],
+    [policy({ permanent: true, blacklistAfterRotation: true }), /blacklistAfterRotation: does not go with permanent/],
+    [policy({ permanent: true, touchInterval: '16d' }), /touchInterval: is above half of refreshTokenLifetime/],
+    [policy({ permanent: true, refreshTokenLifetime: '59m' }), /touchInterval: is above half of refreshTokenLifetime/],
+    [{ permanentTokenHeader: 'Authorization' }, /permanentTokenHeader: must not be jwt.header.name/],
+    [{ permanentTokenHeader: 'device-id' }, /permanentTokenHeader: must not be device-id/],
+    [{ permanentTokenHeader: 'a b' }, /permanentTokenHeader: must be letters, digits and -/],
+    [
+      { permanentTokenHeader: 'X-Token', jwt: { secret: SECRET, header: { name: 'X-Token' } } },
+      /permanentTokenHeader: must not be jwt.header.name/,
+    ],
+    [policy({ touchInterval: '1m' }), /touchInterval: has no use without permanent: true/],
+    // The rest of a policy.
+    [policy({ maxActiveSessions: 0 }), /maxActiveSessions: must be a whole number, 1 or more; got 0/],
+    [policy({ maxActiveSessions: '5' }), /maxActiveSessions: must be a whole number, 1 or more; got "5"/],
+    [policy({ maxActiveSessions: 1.5 }), /maxActiveSessions: must be a whole number/],
+    [policy({ whenFull: 'destroy-newest' }), /whenFull: must be one of destroy-oldest, refuse; got "destroy-newest"/],
+    [policy({ accessCheck: 'none' }), /accessCheck: must be one of signature, blacklist, session/],
+    [policy({ rotateRefreshTokens: 'false' }), /rotateRefreshTokens: must be true or false; got "false"/],
+    [policy({ updateLastLogin: 1 }), /updateLastLogin: must be true or false/],
+    // Session types.
+    [{ policies: undefined }, /^policies: must name one session type or more/],
+    [{ policies: {} }, /^policies: must name one session type or more/],
+    [{ policies: { ALL: LONG } }, /^policies\.ALL: ALL stands for every type/],
+    [{ policies: { all: LONG } }, /^policies\.all: ALL stands for every type/],
+    [{ policies: { LONG, long: LONG } }, /^policies\.long: differs from LONG only in case/],
+    [{ policies: { 'A B': LONG } }, /^policies\.A B: a type is 1 to 64 letters/],
+    [{ policies: { ['x'.repeat(65)]: LONG } }, /a type is 1 to 64 letters/],
+    // Keys and secrets.
+    [{ secretKey: undefined }, /^secretKey: is missing/],
+    [{ secretKey: '' }, /^secretKey: must be a string that is not blank/],
+    [{ secretKey: ' ' }, /^secretKey: must be a string that is not blank/],
+    [{ secretKey: [] }, /^secretKey: must not be empty/],
+    [{ secretKey: ['one', 2] }, /^secretKey\[1\]: must be a string/],
+    [{ secretKey: true }, /^secretKey: must be a string/],
+    [{ jwt: { managed: {} } }, /^jwt\.managed\.encryptionKey: is missing; give at least 32 random bytes/],
+    [{ jwt: { managed: { encryptionKey: 'short' } } }, /^jwt\.managed\.encryptionKey: must have at least 32 bytes/],
+    [{ jwt: { managed: { encryptionKey: [SECRET, 'short'] } } }, /^jwt\.managed\.encryptionKey: must have/],
+    [{ jwt: { managed: { encryptionKey: SECRET, algorithm: 'none' } } }, /^jwt\.managed\.algorithm: must be one of/],
+    [
+      { jwt: { managed: { encryptionKey: SECRET, rotateEvery: 0 } } },
+      /^jwt\.managed\.rotateEvery: must be more than 0/,
+    ],
+    [
+      { jwt: { managed: { encryptionKey: SECRET, rotateEvery: '1m' } } },
+      /^jwt\.managed\.rotateEvery: would keep \d+ keys/,
+    ],
+    [
+      { jwt: { managed: { encryptionKey: SECRET } }, secretKey: SECRET },
+      /^secretKey: must not be .* the encryption key/,
+    ],
+    [{ secretKey: SECRET }, /^secretKey: must not be the signing secret/],
+    [{ secretKey: ['another', SECRET] }, /^secretKey: must not be the signing secret/],
+    [{ jwt: undefined }, /^jwt\.secret: is missing/],
+    [{ jwt: { secret: 'thirty-one bytes, so too short.' } }, /^jwt: a secret must have at least 32 bytes/],
+    [{ jwt: { secret: Buffer.alloc(31) } }, /^jwt: a secret must have at least 32 bytes/],
+    [{ jwt: { secret: 42 } }, /^jwt: /],
+    [{ jwt: { secret: ec.publicKey } }, /^jwt: HS256 takes a secret/],
+    [jwt({ algorithm: 'none' }), /^jwt\.algorithm: must be one of HS256/],
+    [jwt({ algorithm: 'ES256' }), /^jwt: ES256 takes a privateKey/],
+    [jwt({ keys: [{ secret: SECRET }] }), /^jwt: give either secret and algorithm, or keys, not both/],
+    [
+      { jwt: { algorithm: 'HS512', keys: [{ secret: SECRET }] } },
+      /^jwt: give either secret and algorithm, or keys, not both/,
+    ],
+    [keys(), /^jwt\.keys: must be a list of one key or more/],
+    [{ jwt: { keys: { secret: SECRET } } }, /^jwt\.keys: must be a list of one key or more/],
+    [keys({}), /^jwt\.keys\[0\]: HS256 takes a secret/],
+    [keys({ secret: SECRET, privateKey: privatePem }), /^jwt\.keys\[0\]: HS256 takes a secret, and neither/],
+    [keys({ algorithm: 'RS256', privateKey: privatePem }), /^jwt\.keys\[0\]: RS256 takes a key of type rsa/],
+    [keys({ algorithm: 'ES384', privateKey: privatePem }), /^jwt\.keys\[0\]: ES384 takes a key on the curve/],
+    [keys({ algorithm: 'RS256', privateKey: weakRsa.privateKey }), /at least 2048 bits/],
+    [keys({ algorithm: 'ES256', publicKey: publicPem }), /^jwt\.keys\[0\]: must be able to sign/],
+    [keys({ algorithm: 'ES256', privateKey: 'not a key' }), /^jwt\.keys\[0\]: could not be read as a key/],
+    [
+      keys({ algorithm: 'ES256', privateKey: privatePem, publicKey: otherPublicKey() }),
+      /^jwt\.keys\[0\]: publicKey does not belong to privateKey/,
+    ],
+    [jwt({ userIdClaim: 'sid' }), /^jwt: two claims would be called «sid»/],
+    [jwt({ jtiClaim: 'token_type' }), /^jwt: two claims would be called «token_type»/],
+    // The rest.
+    [jwt({ issuer: '' }), /^jwt\.issuer: must be a string/],
+    [jwt({ audience: ['web', 7] }), /^jwt\.audience\[1\]: must be a string/],
+    [{ userIdType: 'uuid' }, /^userIdType: must be one of string, number/],
+    [{ usernameField: '' }, /^usernameField: must be a string/],
+    [{ maxInfoLength: 0 }, /^maxInfoLength: must be a whole number/],
+    [{ jwt: { secret: SECRET, header: { schemes: [] } } }, /^jwt\.header\.schemes: must not be empty/],
+    [{ usernameField: 'session' }, /^usernameField: must not be session/],
+    [{ maxInfoLength: 16_001 }, /^maxInfoLength: must be at most 16000/],
+    [{ cleanup: { batchSize: 0 } }, /^cleanup\.batchSize: must be a whole number/],
+  ])('%j', (change, fault) => {
+    const faults = faultsOf(withChange(change));
+    expect(faults).toEqual(expect.arrayContaining([expect.stringMatching(fault)]));
+    // One mistake is one fault: whoever reads it is not sent elsewhere.
+    expect(faults).toHaveLength(1);
+  });
+});
+
+test.each([
+  [{ jwt: 'text' }, 'jwt: must be an object', /^jwt\.secret: is missing/],
+  [
+    { policies: { LONG: '30d' } },
+    'policies.LONG: must be an object',
+    /^policies\.LONG\.refreshTokenLifetime: is missing/,
+  ],
+])('%j: what it should have held is named with it', (change, fault, missing) => {
+  expect(faultsOf(withChange(change))).toEqual([fault, expect.stringMatching(missing)]);
+});
+
+test('all faults are named in one error, each once', () => {
+  const options = withChange({
+    jwt: { secret: 'short', accessTokenLifetime: 0 },
+    secretKey: undefined,
+    policies: { ALL: { refreshTokenLifetime: 'x' } },
+    revocation: { pollInterval: '-1s' },
+    extra: true,
+  });
+  const names = faultsOf(options).map((fault) => fault.slice(0, fault.indexOf(':')));
+  expect(names.sort()).toEqual([
+    'extra',
+    'jwt',
+    'jwt.accessTokenLifetime',
+    'policies.ALL',
+    'policies.ALL.refreshTokenLifetime',
+    'revocation.pollInterval',
+    'secretKey',
+  ]);
+});
+
+test('no message ever holds a secret', () => {
+  const secret = 'correct horse battery';
+  const places = [
+    { secretKey: { value: secret } },
+    { secretKey: ['', secret] },
+    { jwt: secret },
+    { jwt: { secret } },
+    { jwt: { secret, algorithm: 'RS256' } },
+    { jwt: { secret: [secret] } },
+    { jwt: { keys: secret } },
+    { jwt: { keys: [secret] } },
+    keys({ secret }),
+    keys({ algorithm: 'ES256', privateKey: secret }),
+    keys({ algorithm: 'ES256', privateKey: `-----BEGIN PRIVATE KEY-----\n${secret}\n-----END PRIVATE KEY-----` }),
+    { jwt: { secret: secret.repeat(2) }, secretKey: secret.repeat(2) },
+  ];
+  for (const place of places) {
+    const faults = faultsOf(withChange(place));
+    expect(faults.length).toBeGreaterThan(0);
+    expect(faults.join('\n')).not.toContain(secret);
+  }
+});
+
+function otherPublicKey() {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  return createPublicKey(createPrivateKey(privateKey.export({ type: 'pkcs8', format: 'pem' })));
+}
