@@ -19,7 +19,7 @@ import type { FilledSession } from '../test/helpers/fill.js';
 import { StatementLog } from '../test/helpers/statement-log.js';
 import { multiSessionImports, SECRET } from './session-app.js';
 
-/** The library on a database, without HTTP, whose every statement is logged. */
+/** The library on a database, without HTTP. Every statement is logged. */
 export interface GrowthApp {
   readonly sessions: SessionService;
   readonly administration: SessionAdministration;
@@ -29,7 +29,10 @@ export interface GrowthApp {
   close(): Promise<void>;
 }
 
-/** SHORT has a limit, LONG has none; both ask the row at each request. No poll and no cleanup falls into what is measured. */
+/**
+ * Starts the library. SHORT has a limit, LONG has none, and both read the session's row on each request. Polls and cleanups
+ * are too rare to disturb a measurement.
+ */
 export async function startGrowthApp(database: DataSourceOptions): Promise<GrowthApp> {
   const log = new StatementLog();
   const policy = { refreshTokenLifetime: '31d', accessCheck: 'session' } as const;
@@ -53,7 +56,7 @@ export async function startGrowthApp(database: DataSourceOptions): Promise<Growt
   };
 }
 
-/** What a run of the cleanup came to. */
+/** The result of a cleanup run. */
 export interface CleanedUp {
   readonly sessions: number;
   readonly seconds: number;
@@ -65,7 +68,7 @@ export async function cleanUp({ cleanup }: GrowthApp): Promise<CleanedUp> {
   return { sessions, seconds: (performance.now() - startedAt) / 1000 };
 }
 
-/** A blacklist of its own, since that of the application cannot be had. The first poll loads what there is. */
+/** Starts a separate blacklist, because the application does not expose its own. The first poll loads all entries. */
 export async function startBlacklist(
   database: DataSourceOptions,
   log: StatementLog,
@@ -85,7 +88,7 @@ export async function startBlacklist(
   };
 }
 
-/** Makes the tokens of sessions that nobody has logged in to, as the application would. */
+/** Issues tokens for sessions that were written directly to the database, as the application would. */
 export class FilledTokens {
   private readonly refreshTokens: RefreshTokens;
   private readonly accessTokens: AccessTokens;
@@ -97,7 +100,7 @@ export class FilledTokens {
     this.accessTokens = new AccessTokens(keyring, config, Date.now);
   }
 
-  /** The name of the key, for the rows. */
+  /** The id of the signing key, which the rows contain. */
   get kid(): string {
     return this.refreshTokens.kid;
   }
@@ -122,7 +125,7 @@ export class FilledTokens {
   }
 }
 
-/** SQLite in a file, in the mode that an application would have it in. The database is dropped, whatever comes of `work`. */
+/** Runs `work` on a new database and drops it afterwards. SQLite uses a file in WAL mode, as an application would. */
 export async function inOwnDatabase<T>(
   name: DatabaseName,
   work: (database: DataSourceOptions) => Promise<T>,

@@ -15,7 +15,7 @@ import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
 export const USER_ID = 'carlos';
 export const SECRET = 'a signing secret of more than thirty-two bytes';
 
-/** The sessions of the benchmarks are created without asking who the user is: a password's hash would be all there is to see. */
+/** Never called: the benchmarks use `create`, because hashing a password would take far longer than everything else. */
 class NoUsers extends UserAuthenticator {
   authenticate() {
     return Promise.resolve(null);
@@ -40,14 +40,14 @@ export function multiSessionImports(
   ];
 }
 
-/** What is repeated: each step is one refresh, one login, one list of one of the clients. */
+/** One repetition of an operation: one refresh, login or list of one client. */
 export type Step = () => Promise<void>;
 
 /** The service on a database, without HTTP. */
 export interface SessionApp {
   readonly sessions: SessionService;
   readonly dataSource: DataSource;
-  /** How many statements `work` sends, `BEGIN` and `COMMIT` among them. */
+  /** Counts the statements that `work` sends, including `BEGIN` and `COMMIT`. */
   countStatements(work: () => Promise<unknown>): Promise<number>;
   close(): Promise<void>;
 }
@@ -57,7 +57,7 @@ export async function startSessionApp(
   policy: Partial<SessionPolicyOptions>,
 ): Promise<SessionApp> {
   const counter = new StatementCounter();
-  // So rare a poll that none falls into a count.
+  // Polls are so rare that none distorts the count.
   const revocation = { pollInterval: '1h', maxStaleness: '2h' } as const;
 
   @Module({ imports: multiSessionImports({ ...database, logger: counter }, policy, { revocation }) })
@@ -76,7 +76,7 @@ export async function startSessionApp(
   };
 }
 
-/** What TypeORM sends. */
+/** Counts the statements that TypeORM sends. */
 export class StatementCounter implements Logger {
   statements = 0;
   logQuery() {
