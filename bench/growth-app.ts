@@ -8,7 +8,9 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 import { Database } from '../lib/database/database.js';
 import { OptionFaults } from '../lib/option-check.js';
 import { BlacklistEntity } from '../lib/revocation/blacklist.entity.js';
-import { Blacklist } from '../lib/revocation/blacklist.js';
+import { Poller } from '../lib/revocation/poller.js';
+import { RevocationTable } from '../lib/revocation/revocation-table.js';
+import { RevokedSessions } from '../lib/revocation/revoked-sessions.js';
 import { Clock } from '../lib/database/clock.js';
 import { AccessTokens } from '../lib/token/access-token.js';
 import { Keyring } from '../lib/token/keyring.js';
@@ -73,13 +75,15 @@ export async function startBlacklist(
   const options = { ...database, logger: log, entities: [BlacklistEntity] } as DataSourceOptions;
   const dataSource = await new DataSource(options).initialize();
   const config = { pollInterval: 1000, overlap: 30_000, maxStaleness: 10_000, maxEntries: 100_000 };
-  const blacklist = new Blacklist(new Database(dataSource), config, new Clock());
-  await blacklist.poll();
+  const ours = new Database(dataSource);
+  const revoked = new RevokedSessions(config);
+  const poller = new Poller(ours, config, new Clock(), new RevocationTable(ours), revoked);
+  await poller.poll();
   return {
-    poll: () => blacklist.poll(),
-    size: () => blacklist.size,
+    poll: () => poller.poll(),
+    size: () => revoked.size,
     close: async () => {
-      await blacklist.stop();
+      await poller.stop();
       await dataSource.destroy();
     },
   };

@@ -12,7 +12,7 @@ import {
 } from '@nestjs/common';
 import { ModuleRef, RouterModule } from '@nestjs/core';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
-import type { DataSource, EntityManager } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { ADMIN_GUARDS, AdminGuards } from '../admin/admin.guards.js';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { Database } from '../database/database.js';
@@ -44,7 +44,10 @@ import {
   readOptions,
 } from '../engine/options.js';
 import { BlacklistEntity } from '../revocation/blacklist.entity.js';
-import { Blacklist } from '../revocation/blacklist.js';
+import { Poller } from '../revocation/poller.js';
+import { PushedRevocations } from '../revocation/pushed-revocations.js';
+import { RevocationTable } from '../revocation/revocation-table.js';
+import { RevokedSessions } from '../revocation/revoked-sessions.js';
 import { Clock } from '../database/clock.js';
 import { SeenGenerations } from '../session/seen-generations.js';
 import { SessionAdministration } from '../session/administration.js';
@@ -110,7 +113,8 @@ export class MultiSessionModule
   extends ConfigurableModuleClass
   implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  @Inject(Blacklist) private readonly blacklist!: Blacklist;
+  @Inject(Poller) private readonly poller!: Poller;
+  @Inject(PushedRevocations) private readonly push!: PushedRevocations;
   @Inject(SessionCleanup) private readonly cleanup!: SessionCleanup;
   @Inject(SeenGenerations) private readonly confirmed!: SeenGenerations;
   @Inject(ManagedKeys) private readonly keys!: ManagedKeys;
@@ -140,13 +144,14 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
-    // First the poll, which also tells the database's time.
-    await this.blacklist.start();
+    this.push.start();
+    // Before everything else, since it teaches the clock the database's time.
+    await this.poller.start();
     try {
       await this.keys.start();
     } catch (error) {
       // An application that does not start is not shut down either.
-      await this.blacklist.stop();
+      await this.stopPolling();
       throw error;
     }
     await this.counts.start();
@@ -163,10 +168,15 @@ export class MultiSessionModule
 
   /** @internal Polls until the last request has been answered. */
   async onApplicationShutdown(): Promise<void> {
-    await this.blacklist.stop();
+    await this.stopPolling();
     await this.keys.stop();
     await this.counts.flushLast();
     this.telemetry.stop();
+  }
+
+  private async stopPolling(): Promise<void> {
+    await this.push.stop();
+    await this.poller.stop();
   }
 }
 
@@ -278,7 +288,7 @@ const PROVIDERS: Provider[] = [
       keyring: Keyring,
       policies: SessionPolicies,
       clock: Clock,
-      moduleRef: ModuleRef,
+      store: SessionStore,
     ) =>
       new ManagedKeys(
         database,
@@ -286,55 +296,71 @@ const PROVIDERS: Provider[] = [
         config.tokens.managed,
         managedKeyTimes(config, policies),
         () => clock.now(),
-        // Looked up when it is needed: the store needs the blacklist, which reads the keys.
-        (manager, kid) => moduleRef.get(SessionStore).isKeyInUse(manager, kid),
+        (manager, kid) => store.isKeyInUse(manager, kid),
       ),
-    inject: [CONFIG, Database, Keyring, SessionPolicies, Clock, ModuleRef],
+    inject: [CONFIG, Database, Keyring, SessionPolicies, Clock, SessionStore],
   },
   {
-    provide: Blacklist,
+    provide: RevokedSessions,
+    useFactory: (config: MultiSessionConfig, events: SessionEvents) => {
+      const revoked = new RevokedSessions(config.revocation);
+      revoked.onRevoked((session) => events.emit('session.revoked', session));
+      return revoked;
+    },
+    inject: [CONFIG, SessionEvents],
+  },
+  {
+    provide: RevocationTable,
+    useFactory: (database: Database) => new RevocationTable(database),
+    inject: [Database],
+  },
+  {
+    provide: PushedRevocations,
+    useFactory: (config: MultiSessionConfig, database: Database, revoked: RevokedSessions, clock: Clock) =>
+      new PushedRevocations(database, config.revocation, revoked, () => clock.now()),
+    inject: [CONFIG, Database, RevokedSessions, Clock],
+  },
+  {
+    provide: Poller,
     useFactory: (
       config: MultiSessionConfig,
       database: Database,
       clock: Clock,
-      events: SessionEvents,
-      keyring: Keyring,
+      table: RevocationTable,
+      revoked: RevokedSessions,
       keys: ManagedKeys,
+      keyring: Keyring,
     ) => {
-      const besides = keys.isOn
-        ? [{ entity: SigningKeyEntity, poll: (manager: EntityManager) => keys.poll(manager) }]
-        : [];
-      const blacklist = new Blacklist(database, config.revocation, clock, besides);
-      blacklist.onRevoked((revoked) => events.emit('session.revoked', revoked));
-      if (keys.isOn) keyring.isComplete = () => keys.isLoaded && blacklist.isUpToDate();
-      return blacklist;
+      if (keys.isOn) keyring.isComplete = () => keys.isLoaded && revoked.isUpToDate();
+      return new Poller(database, config.revocation, clock, table, revoked, keys);
     },
-    inject: [CONFIG, Database, Clock, SessionEvents, Keyring, ManagedKeys],
+    inject: [CONFIG, Database, Clock, RevocationTable, RevokedSessions, ManagedKeys, Keyring],
   },
   {
     provide: SessionStore,
     useFactory: (
       config: MultiSessionConfig,
       database: Database,
-      blacklist: Blacklist,
+      revocations: RevocationTable,
+      push: PushedRevocations,
       clock: Clock,
       policies: SessionPolicies,
     ) => {
       const acceptedAfterEnd = policies.longestAccessTokenLifetime + config.tokens.clockTolerance + CLOCK_MARGIN;
-      return new SessionStore(database, blacklist, config.revocation, acceptedAfterEnd, () => clock.now());
+      return new SessionStore(database, revocations, push, config.revocation, acceptedAfterEnd, () => clock.now());
     },
-    inject: [CONFIG, Database, Blacklist, Clock, SessionPolicies],
+    inject: [CONFIG, Database, RevocationTable, PushedRevocations, Clock, SessionPolicies],
   },
   {
     provide: Telemetry,
-    useFactory: (events: SessionEvents, blacklist: Blacklist) => {
+    useFactory: (events: SessionEvents, revoked: RevokedSessions) => {
       const telemetry = new Telemetry();
       events.on('session.created', ({ session }) => telemetry.sessionCreated(session.type));
       events.on('session.ended', ({ session, reason }) => telemetry.sessionEnded(session.type, reason));
-      telemetry.observe(blacklist);
+      telemetry.observe(revoked);
       return telemetry;
     },
-    inject: [SessionEvents, Blacklist],
+    inject: [SessionEvents, RevokedSessions],
   },
   {
     provide: SeenGenerations,
@@ -346,11 +372,12 @@ const PROVIDERS: Provider[] = [
     useFactory: (
       config: MultiSessionConfig,
       store: SessionStore,
-      blacklist: Blacklist,
+      revoked: RevokedSessions,
+      push: PushedRevocations,
       events: SessionEvents,
       clock: Clock,
-    ) => new SessionEndings(store, blacklist, events, clock, config.tokens),
-    inject: [CONFIG, SessionStore, Blacklist, SessionEvents, Clock],
+    ) => new SessionEndings(store, revoked, push, events, clock, config.tokens),
+    inject: [CONFIG, SessionStore, RevokedSessions, PushedRevocations, SessionEvents, Clock],
   },
   {
     provide: SessionService,
@@ -360,7 +387,7 @@ const PROVIDERS: Provider[] = [
       policies: SessionPolicies,
       store: SessionStore,
       endings: SessionEndings,
-      blacklist: Blacklist,
+      revoked: RevokedSessions,
       confirmed: SeenGenerations,
       events: SessionEvents,
       telemetry: Telemetry,
@@ -372,7 +399,7 @@ const PROVIDERS: Provider[] = [
         policies,
         store,
         endings,
-        blacklist,
+        revoked,
         confirmed,
         events,
         telemetry,
@@ -387,7 +414,7 @@ const PROVIDERS: Provider[] = [
       SessionPolicies,
       SessionStore,
       SessionEndings,
-      Blacklist,
+      RevokedSessions,
       SeenGenerations,
       SessionEvents,
       Telemetry,

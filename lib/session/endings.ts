@@ -1,4 +1,5 @@
-import type { Blacklist } from '../revocation/blacklist.js';
+import type { PushedRevocations } from '../revocation/pushed-revocations.js';
+import type { RevokedSessions } from '../revocation/revoked-sessions.js';
 import type { TokenConfig } from '../token/options.js';
 import type { Clock } from '../database/clock.js';
 import { type ShownRow, toSession } from './session.js';
@@ -9,7 +10,8 @@ import type { EndCondition, EndedSession, SessionStore } from './store.js';
 export class SessionEndings {
   constructor(
     private readonly store: SessionStore,
-    private readonly blacklist: Blacklist,
+    private readonly revoked: RevokedSessions,
+    private readonly push: PushedRevocations,
     private readonly events: SessionEvents,
     private readonly clock: Clock,
     private readonly tokens: TokenConfig,
@@ -26,10 +28,11 @@ export class SessionEndings {
   announce(ended: readonly EndedSession[]): number {
     const now = this.clock.now();
     const expiresAt = now + this.store.acceptedAfterEnd;
-    const revoked = ended.filter(({ row }) => row.expiresAt.getTime() > now);
-    this.blacklist.announce(
-      revoked.map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt })),
-    );
+    const revoked = ended
+      .filter(({ row }) => row.expiresAt.getTime() > now)
+      .map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt }));
+    for (const entry of revoked) this.revoked.add(entry);
+    this.push.publish(revoked);
     for (const { row, reason } of ended)
       this.events.emit('session.ended', { session: toSession(row, this.tokens), reason });
     return ended.length;

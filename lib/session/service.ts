@@ -212,15 +212,15 @@ export class SessionService {
   }
 
   private admit(current: SessionClaims): SessionClaims | Promise<SessionClaims> {
-    const { policies, blacklist, confirmed, clock, tokens } = this.parts;
+    const { policies, revoked, confirmed, clock, tokens } = this.parts;
     const policy = policies.get(current.sessionType);
     // A type that has gone fails closed.
     if (!policy || policy.outlived(current.issuedAt, clock.now(), tokens.clockTolerance))
       throw new TokenNotValidError('access');
     const { accessCheck } = policy.config;
-    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !blacklist.isFresh()))
+    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !revoked.isFresh()))
       return this.admitByRow(current);
-    if (accessCheck === 'blacklist' && blacklist.has(current.sessionId)) throw new TokenNotValidError('access');
+    if (accessCheck === 'blacklist' && revoked.has(current.sessionId)) throw new TokenNotValidError('access');
     confirmed.note(current.sessionId, current.generation);
     return current;
   }

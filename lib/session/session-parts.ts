@@ -1,4 +1,4 @@
-import type { Blacklist } from '../revocation/blacklist.js';
+import type { RevokedSessions } from '../revocation/revoked-sessions.js';
 import type { Telemetry } from '../telemetry/telemetry.js';
 import type { AccessTokens } from '../token/access-token.js';
 import type { RefreshTokens } from '../token/refresh-token.js';
@@ -17,7 +17,7 @@ export interface SessionParts {
   readonly policies: SessionPolicies;
   readonly store: SessionStore;
   readonly endings: SessionEndings;
-  readonly blacklist: Blacklist;
+  readonly revoked: RevokedSessions;
   readonly accessTokens: AccessTokens;
   readonly refreshTokens: RefreshTokens;
   readonly confirmed: SeenGenerations;
