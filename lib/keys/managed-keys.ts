@@ -165,7 +165,8 @@ export class ManagedKeys {
   private async doNextStep(ifHeld: 'wait' | 'give-up'): Promise<void> {
     await this.underLock(ifHeld, async (manager, rows) => {
       const step = this.nextStep(rows);
-      switch (step?.do) {
+      if (!step) return;
+      switch (step.do) {
         case 'create':
           return this.create(manager, step.activeAt);
         case 'activate':

@@ -46,9 +46,14 @@ export function nextStep(
   return retired && { do: 'retire', kid: retired.kid };
 }
 
-/** The key that signs at this time; undefined if none does yet. */
+/**
+ * The key that signs at this time. If all are still to become active, it is the first of them: another process has just created
+ * the only key, and its clock is some milliseconds ahead of ours.
+ * @param keys in the order of `inSigningOrder`
+ * @returns undefined if every key is pending
+ */
 export function signingAt<K extends ScheduledKey>(keys: readonly K[], now: number): K | undefined {
-  return keys.findLast((key) => activeAt(key) <= now);
+  return keys.findLast((key) => activeAt(key) <= now) ?? keys.find((key) => key.activeAt !== null);
 }
 
 /** Sorts keys by the time at which they start to sign. Pending ones are last. */
