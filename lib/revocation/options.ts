@@ -1,3 +1,4 @@
+import { DEFAULT_OVERLAP, MIN_OVERLAP } from '../engine/timing.js';
 import {
   checkObject,
   type Duration,
@@ -51,7 +52,7 @@ export interface RevocationConfig {
 export function readRevocationOptions(given: unknown, faults: OptionFaults): RevocationConfig {
   const config = checkObject<RevocationConfig>(given ?? {}, 'revocation', faults, {
     pollInterval: withDefault(1000, duration()),
-    overlap: withDefault(30_000, duration()),
+    overlap: withDefault(DEFAULT_OVERLAP, duration()),
     maxStaleness: withDefault(10_000, duration()),
     push: optional(push),
     maxEntries: withDefault(1_000_000, positiveInteger),
@@ -62,7 +63,7 @@ export function readRevocationOptions(given: unknown, faults: OptionFaults): Rev
       `is below pollInterval (${config.maxStaleness} < ${config.pollInterval} ms), so every request would read its row; make it larger`,
     );
   }
-  if (config.overlap < 1000) faults.add('revocation.overlap', `must be at least '1s'; got ${config.overlap} ms`);
+  if (config.overlap < MIN_OVERLAP) faults.add('revocation.overlap', `must be at least '1s'; got ${config.overlap} ms`);
   return config;
 }
 
