@@ -54,6 +54,8 @@ import { SessionEndings } from '../session/endings.js';
 import { SessionEvents } from '../session/events.js';
 import { SessionPolicies } from '../session/policies.js';
 import { SessionService } from '../session/service.js';
+import { ChangeLog } from '../session/change-log.js';
+import { PushWriter } from '../session/push-writer.js';
 import { SessionStore } from '../session/store.js';
 import { sessionPolicyToken } from '../session/policy.js';
 import { UserAuthenticator } from '../session/authenticator.js';
@@ -321,7 +323,9 @@ const PROVIDERS: Provider[] = [
       policies: SessionPolicies,
     ) => {
       const acceptedAfterEnd = policies.longestAccessTokenLifetime + config.tokens.clockTolerance + CLOCK_MARGIN;
-      return new SessionStore(database, blacklist, config.revocation, acceptedAfterEnd, () => clock.now());
+      const changes = new ChangeLog(blacklist.isPushedWithin ? [new PushWriter(blacklist)] : []);
+      const { overlap } = config.revocation;
+      return new SessionStore(database, blacklist, changes, { acceptedAfterEnd, overlap, now: () => clock.now() });
     },
     inject: [CONFIG, Database, Blacklist, Clock, SessionPolicies],
   },
@@ -348,9 +352,8 @@ const PROVIDERS: Provider[] = [
       store: SessionStore,
       blacklist: Blacklist,
       events: SessionEvents,
-      clock: Clock,
-    ) => new SessionEndings(store, blacklist, events, clock, config.tokens),
-    inject: [CONFIG, SessionStore, Blacklist, SessionEvents, Clock],
+    ) => new SessionEndings(store, blacklist, events, config.tokens),
+    inject: [CONFIG, SessionStore, Blacklist, SessionEvents],
   },
   {
     provide: SessionService,

@@ -2,9 +2,9 @@ import { Logger } from '@nestjs/common';
 import { type EntityManager, type EntityTarget, LessThanOrEqual, type SelectQueryBuilder } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { OwnConnection } from '../database/own-connection.js';
-import type { NewRow } from '../database/statements.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 import { PushedRevocations } from './pushed-revocations.js';
+import { entryValues, insertEntries } from './revocation-sql.js';
 import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
 
@@ -126,17 +126,10 @@ export class Blacklist {
    * own time, so that the clock of the process that writes is of no account.
    */
   async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
-    const rows = entries.map((entry) => this.newRow(kind, entry));
-    for (let at = 0; at < rows.length; at += INSERT_CHUNK) {
-      const chunk = rows.slice(at, at + INSERT_CHUNK);
-      await this.database.statements.insert(manager, BlacklistEntity, chunk, { ifAbsent: true });
+    for (let at = 0; at < entries.length; at += INSERT_CHUNK) {
+      const chunk = entries.slice(at, at + INSERT_CHUNK);
+      await this.database.execute(insertEntries(chunk.length), entryValues(kind, chunk), manager);
     }
-    if (kind === 'session') await this.publishWithin(manager, entries);
-  }
-
-  /** An entry as it is inserted, for who writes it in the statement that ends the session. What `record` says of it holds. */
-  newRow(kind: EntryKind, { id, sessionId, userId, reason, expiresAt }: NewRow<NewEntry>): NewRow<BlacklistEntity> {
-    return { id, kind, sessionId, userId, reason, createdAt: () => this.database.now, expiresAt };
   }
 
   /** Whether entries are pushed within the transaction that writes them. */
@@ -145,8 +138,7 @@ export class Blacklist {
   }
 
   /** Tells other processes of entries that were not written by `record`, at the transaction's commit. */
-  async publishWithin(manager: EntityManager, entries: readonly NewEntry[]): Promise<void> {
-    const revoked = entries.map((entry) => ({ ...entry, expiresAt: entry.expiresAt.getTime() }));
+  async publishWithin(manager: EntityManager, revoked: readonly RevokedSession[]): Promise<void> {
     await this.pushed.publishWithin(manager, revoked);
   }
 

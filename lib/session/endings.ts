@@ -1,6 +1,5 @@
 import type { Blacklist } from '../revocation/blacklist.js';
 import type { TokenConfig } from '../token/options.js';
-import type { Clock } from '../database/clock.js';
 import { type ShownRow, toSession } from './session.js';
 import type { EndReason, SessionEvents } from './events.js';
 import type { EndCondition, EndedSession, SessionStore } from './store.js';
@@ -11,7 +10,6 @@ export class SessionEndings {
     private readonly store: SessionStore,
     private readonly blacklist: Blacklist,
     private readonly events: SessionEvents,
-    private readonly clock: Clock,
     private readonly tokens: TokenConfig,
   ) {}
 
@@ -24,12 +22,7 @@ export class SessionEndings {
 
   /** After the commit: this process refuses their access tokens from here on. @returns how many */
   announce(ended: readonly EndedSession[]): number {
-    const now = this.clock.now();
-    const expiresAt = now + this.store.acceptedAfterEnd;
-    const revoked = ended.filter(({ row }) => row.expiresAt.getTime() > now);
-    this.blacklist.announce(
-      revoked.map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt })),
-    );
+    this.blacklist.announce(ended.flatMap(({ revoked }) => revoked ?? []));
     for (const { row, reason } of ended)
       this.events.emit('session.ended', { session: toSession(row, this.tokens), reason });
     return ended.length;

@@ -8,6 +8,8 @@ import { Clock } from '../../lib/database/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
 import { SHOWN_COLUMNS, type ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/id.js';
+import { ChangeLog } from '../../lib/session/change-log.js';
+import { PushWriter } from '../../lib/session/push-writer.js';
 import { SessionStore } from '../../lib/session/store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
@@ -73,7 +75,9 @@ function onDataSource(
 ): TestProcess {
   const clock = new Clock();
   const blacklist = new Blacklist(database, revocation, clock);
-  const store = new SessionStore(database, blacklist, revocation, ACCEPTED_AFTER_END, () => clock.now());
+  const changes = new ChangeLog(blacklist.isPushedWithin ? [new PushWriter(blacklist)] : []);
+  const times = { acceptedAfterEnd: ACCEPTED_AFTER_END, overlap: revocation.overlap, now: () => clock.now() };
+  const store = new SessionStore(database, blacklist, changes, times);
   const close = async () => {
     await blacklist.stop();
     if (dataSource.isInitialized) await dataSource.destroy();
