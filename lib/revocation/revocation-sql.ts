@@ -7,7 +7,10 @@ const ROW = (at: number, now: string) =>
 /** One statement for each number of rows. */
 const inserts: Sql[] = [];
 
-/** Writes `count` entries, without those that exist. The values of row 0 are `id0`, `kind0` and so on. */
+/**
+ * Writes `count` entries, without those that exist. `createdAt` is the database's own time, so that a wrong clock of the writing
+ * process cannot hide the entry from the polls. The values of row 0 are `id0`, `kind0` and so on.
+ */
 export function insertEntries(count: number): Sql {
   return (inserts[count] ??= {
     entities: [BlacklistEntity],

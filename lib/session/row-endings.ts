@@ -1,7 +1,7 @@
 import { type EntityManager, In } from 'typeorm';
 import type { Database, Transaction } from '../database/database.js';
 import { UnavailableError } from '../errors.js';
-import type { BlacklistEntity } from '../revocation/blacklist.entity.js';
+import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { RevokedSession } from '../revocation/revoked-session.js';
 import type { ChangeLog, EndedSession } from './change-log.js';
 import type { EndReason } from './events.js';
@@ -27,16 +27,6 @@ export interface EntryTimes {
   readonly now: () => number;
 }
 
-/** The table of revocation entries. */
-export interface EntryTable {
-  /** Writes entries. Those that exist stay as they are. */
-  record(
-    transaction: EntityManager,
-    kind: BlacklistEntity['kind'],
-    entries: readonly Pick<BlacklistEntity, 'id' | 'sessionId' | 'userId' | 'reason' | 'expiresAt'>[],
-  ): Promise<void>;
-}
-
 /**
  * Replaces the rows of sessions by revocation entries.
  *
@@ -49,7 +39,7 @@ export class RowEndings {
 
   constructor(
     private readonly database: Database,
-    private readonly table: EntryTable,
+    private readonly revocations: RevocationTable,
     private readonly changes: ChangeLog,
     private readonly times: EntryTimes,
   ) {
@@ -151,7 +141,7 @@ export class RowEndings {
       id: entry.sessionId,
       expiresAt: new Date(entry.expiresAt),
     }));
-    await this.table.record(transaction, 'session', entries);
+    await this.revocations.record(transaction, 'session', entries);
   }
 
   /** The last of a transaction that ends sessions. */

@@ -2,12 +2,13 @@ import { Brackets, type EntityManager, In, LessThanOrEqual, MoreThan } from 'typ
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
 import type { Database, Transaction } from '../database/database.js';
 import type { Sql } from '../database/sql.js';
+import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { RefreshTokenClaims } from '../token/refresh-token.js';
 import type { ChangeLog, EndedSession } from './change-log.js';
 import type { ClientInfo } from './client-info.js';
 import type { EndReason } from './events.js';
 import { isSessionId } from './id.js';
-import { type EndCondition, type EntryTable, type EntryTimes, RowEndings } from './row-endings.js';
+import { type EndCondition, type EntryTimes, RowEndings } from './row-endings.js';
 import type { SeenGeneration } from './seen-generations.js';
 import { SessionEntity } from './session.entity.js';
 import {
@@ -75,16 +76,15 @@ export class SessionStore {
   private readonly endings: RowEndings;
 
   /**
-   * @param table the table of revocation entries
    * @param changes what is written in the same transaction as a change
    */
   constructor(
     private readonly database: Database,
-    private readonly table: EntryTable & { deleteExpired(manager: EntityManager, limit: number): Promise<number> },
+    private readonly revocations: RevocationTable,
     changes: ChangeLog,
     private readonly times: EntryTimes,
   ) {
-    this.endings = new RowEndings(database, table, changes, times);
+    this.endings = new RowEndings(database, revocations, changes, times);
   }
 
   // ─── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,7 +387,9 @@ export class SessionStore {
    * @returns how many it deleted; undefined if another process is cleaning up
    */
   async deleteExpiredEntries(limit: number): Promise<number | undefined> {
-    return this.cleanUp((manager) => this.table.deleteExpired(manager, limit));
+    // The polls of other processes may still look back for entries that expired a moment ago.
+    const before = () => this.times.now() - this.times.overlap;
+    return this.cleanUp((manager) => this.revocations.deleteExpired(manager, before(), limit));
   }
 
   // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -430,7 +432,7 @@ export class SessionStore {
         const { id: sessionId, userId } = updated;
         const expiresAt = superseded.expiresAt === null ? updated.expiresAt : new Date(superseded.expiresAt);
         const entry = { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt };
-        await this.table.record(manager, 'token', [entry]);
+        await this.revocations.record(manager, 'token', [entry]);
       }
       return updated;
     });
