@@ -2,7 +2,8 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { JwtService } from '@nestjs/jwt';
 import type { DataSource } from 'typeorm';
 import type { DatabaseName } from '../test/helpers/databases.js';
-import { SECRET, type SessionApp, type Step, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { type SessionApp, type Step, USER_ID } from './session-app.js';
 
 // The fastest code that we can write by hand for the same tables and tokens, with the driver alone. It has no time limit,
 // no retry, no events, no metrics and no error handling.

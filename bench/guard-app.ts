@@ -27,7 +27,8 @@ import {
   listen,
   SESSIONS,
 } from './guard-route.js';
-import { multiSessionImports, SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { multiSessionImports, USER_ID } from './session-app.js';
 
 /** The guards that are compared. Those from `signature` on belong to this library; one adds a hand-written query. */
 export const GUARDS = [

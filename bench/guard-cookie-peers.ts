@@ -23,7 +23,8 @@ import {
   type GuardedRoute,
   SESSIONS,
 } from './guard-route.js';
-import { SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { USER_ID } from './session-app.js';
 
 /** Whether better-auth reads its database on each request or trusts a signed cookie with a copy of the session. */
 export type BetterAuthCheck = 'cookie cache' | 'database';
