@@ -25,7 +25,7 @@ import {
   type SessionPolicyConfig,
   type SessionPolicyOptions,
 } from '../session/options.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { AnyUserDirectory } from '../session/authenticator.js';
 import { type JwtOptions, readTokenOptions, type TokenConfig } from '../token/options.js';
 
 /** The values: what `forRoot` takes beside the static part, and what the factory of `forRootAsync` returns. */
@@ -57,11 +57,14 @@ export interface MultiSessionOptions extends HttpOptions {
   cleanup?: CleanupOptions | false;
 }
 
-/** How the application's authenticator is provided. It is resolved at the first login, so it may inject `SessionService`. */
+/**
+ * How Nest provides the application's `UserAuthenticator` or `UserDirectory`. It is resolved at the first login, so it may
+ * inject `SessionService`.
+ */
 export type AuthenticatorProvider =
-  | { useClass: Type<UserAuthenticator> }
-  | { useExisting: Type<UserAuthenticator> | string | symbol }
-  | { useFactory: (...dependencies: never[]) => UserAuthenticator | Promise<UserAuthenticator>; inject?: unknown[] };
+  | { useClass: Type<AnyUserDirectory> }
+  | { useExisting: Type<AnyUserDirectory> | string | symbol }
+  | { useFactory: (...dependencies: never[]) => AnyUserDirectory | Promise<AnyUserDirectory>; inject?: unknown[] };
 
 /** Who may see and end everybody's sessions. */
 export interface AdminOptions {
@@ -76,7 +79,10 @@ export interface AdminOptions {
 
 /** The names that Nest must know before anything runs. */
 export interface MultiSessionStaticOptions {
-  /** Who the users are. Without it there is no login, and `SessionService.create` makes sessions. */
+  /**
+   * The application's users: a `UserAuthenticator`, or a `UserDirectory` if they have no passwords. Default: none. Without
+   * `authenticate`, sessions come from `SessionService.create` only.
+   */
   authenticator?: AuthenticatorProvider;
   /** `forRootAsync` alone: the names of the session types, the same as the factory's `policies`. */
   sessionTypes?: readonly string[];
@@ -100,8 +106,6 @@ export interface MultiSessionStaticOptions {
   admin?: AdminOptions;
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
-  /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */
-  passportStrategy?: string | false;
   /** Default: true, since guards in feature modules find what they need only so. */
   isGlobal?: boolean;
   /** Modules whose providers the authenticator needs. */

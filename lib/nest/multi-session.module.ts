@@ -22,7 +22,6 @@ import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count
 import { CsrfGuard } from '../http/csrf.guard.js';
 import { HTTP_CONFIG } from '../http/options.js';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
-import { jwtStrategyProvider } from '../passport/jwt.strategy.js';
 import { LOGIN_GUARDS, LoginGuards } from '../http/application-guards.js';
 import { RefreshTransport } from '../http/refresh-transport.js';
 import { RequiredSecretKeyGuard, SecretKeyGuard } from '../http/secret-key.guard.js';
@@ -56,7 +55,8 @@ import { SessionPolicies } from '../session/policies.js';
 import { SessionService } from '../session/service.js';
 import { SessionStore } from '../session/store.js';
 import { sessionPolicyToken } from '../session/policy.js';
-import { UserAuthenticator } from '../session/authenticator.js';
+import { AccessVerifier } from '../session/access-verifier.js';
+import { UserAuthenticator, type UserDirectory } from '../session/authenticator.js';
 import { Telemetry } from '../telemetry/telemetry.js';
 import { AccessTokens } from '../token/access-token.js';
 import { Keyring } from '../token/keyring.js';
@@ -89,7 +89,6 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   loginGuards: undefined,
   admin: undefined,
   dataSource: undefined,
-  passportStrategy: undefined,
   isGlobal: undefined,
   imports: undefined,
 };
@@ -140,7 +139,8 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
-    // First the poll, which also tells the database's time.
+    await this.telemetry.start();
+    // The first poll also sets the clock.
     await this.blacklist.start();
     try {
       await this.keys.start();
@@ -180,7 +180,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     loginGuards = [],
     admin,
     dataSource,
-    passportStrategy = 'jwt',
     isGlobal = true,
     imports = [],
   } = options;
@@ -223,7 +222,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       ...databaseProviders(dataSource),
       ...PROVIDERS,
       ...policies,
-      ...(passportStrategy ? [jwtStrategyProvider(passportStrategy)] : []),
     ],
     exports: [...(definition.exports ?? []), TypeOrmModule, ...exported],
   };
@@ -379,7 +377,7 @@ const PROVIDERS: Provider[] = [
         clock,
         accessTokens: new AccessTokens(keyring, config.tokens, () => clock.now()),
         refreshTokens: new RefreshTokens(keyring, config.tokens),
-        authenticator: once(() => moduleRef.get<UserAuthenticator | null>(UserAuthenticator, { strict: true })),
+        authenticator: once(() => moduleRef.get<UserDirectory | null>(UserAuthenticator, { strict: true })),
       }),
     inject: [
       CONFIG,
@@ -395,6 +393,7 @@ const PROVIDERS: Provider[] = [
       ModuleRef,
     ],
   },
+  { provide: AccessVerifier, useExisting: SessionService },
   {
     provide: SessionCleanup,
     useFactory: (
@@ -442,6 +441,7 @@ function managedKeyTimes({ tokens, revocation }: MultiSessionConfig, policies: S
 
 /** What guards in other modules are built from, and what applications inject. */
 const EXPORTED = [
+  AccessVerifier,
   AdminGuards,
   DailyCounts,
   SessionAdministration,

@@ -12,6 +12,7 @@ import type { UserId } from '../token/options.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
 import type { SessionClaims } from '../token/access-token.js';
 import { isLiveSessionOf, type Session, storedClaims, toSession } from './session.js';
+import { AccessVerifier } from './access-verifier.js';
 import { ApplicationClaims } from './claims.js';
 import { checkData, mergeData, type SessionData, type SessionDataPatch } from './data.js';
 import { NEVER, SessionEntity } from './session.entity.js';
@@ -23,7 +24,7 @@ import type { SessionPolicyService } from './policy.js';
 import { type RefreshedSession, type RefreshOptions, SessionRefresh } from './refresh.js';
 import type { CountedRow, EndedSession } from './store.js';
 import { SessionTokens } from './tokens.js';
-import type { AuthenticatedUser, Credentials, UserAuthenticator } from './authenticator.js';
+import type { AuthenticatedUser, Credentials, UserAuthenticator, UserDirectory } from './authenticator.js';
 
 /** What a new session is made of, beside its user. */
 export interface CreateSessionOptions {
@@ -60,13 +61,14 @@ export interface SessionList {
  * The life of a session: created at login, refreshed, shown, checked on each request, and ended. Every method that
  * asks the database throws `UnavailableError` while it is away.
  */
-export class SessionService {
+export class SessionService extends AccessVerifier {
   private readonly tokens: SessionTokens;
   private readonly claims: ApplicationClaims;
   private readonly refreshing: SessionRefresh;
   private readonly introspection: SessionIntrospection;
 
   constructor(private readonly parts: SessionParts) {
+    super();
     this.tokens = new SessionTokens(parts);
     this.claims = new ApplicationClaims(parts);
     this.refreshing = new SessionRefresh(parts, this.tokens, this.claims);
@@ -312,9 +314,9 @@ export class SessionService {
     return { session: toSession(row, tokens), access: this.tokens.access(asked, policy, now, built) };
   }
 
-  /** Whether the user logged in no longer ago than this, in milliseconds. */
-  isRecentLogin({ authenticatedAt }: SessionClaims, maxAge: number): boolean {
-    return authenticatedAt !== undefined && this.parts.clock.now() <= authenticatedAt * 1000 + maxAge;
+  /** The database's time, in milliseconds. */
+  now(): number {
+    return this.parts.clock.now();
   }
 
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -466,9 +468,15 @@ export class SessionService {
   }
 
   private authenticator(): UserAuthenticator {
-    const authenticator = this.parts.authenticator();
-    if (authenticator) return authenticator;
-    throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
+    const directory: (UserDirectory & Partial<UserAuthenticator>) | null = this.parts.authenticator();
+    if (directory?.authenticate) return directory as UserAuthenticator;
+    throw new MultiSessionConfigurationError([
+      directory
+        ? `authenticator: ${directory.constructor.name} has no method authenticate, so users cannot log in with a password; ` +
+          'extend UserAuthenticator, or create sessions with SessionService.create'
+        : 'authenticator: is missing, so users cannot log in with a password; ' +
+          'give a UserAuthenticator, or create sessions with SessionService.create',
+    ]);
   }
 
   private evictedBy(policy: SessionPolicyService, active: readonly CountedRow[]): CountedRow[] {

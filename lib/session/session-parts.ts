@@ -9,7 +9,7 @@ import type { SessionEvents } from './events.js';
 import type { SessionEndings } from './endings.js';
 import type { SessionPolicies } from './policies.js';
 import type { SessionStore } from './store.js';
-import type { UserAuthenticator } from './authenticator.js';
+import type { UserDirectory } from './authenticator.js';
 
 /** What `SessionService` and its parts work with. The module puts it together. */
 export interface SessionParts {
@@ -25,5 +25,5 @@ export interface SessionParts {
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   /** Looked up at each login and not at start: the application's users may themselves inject the service. */
-  readonly authenticator: () => UserAuthenticator | null;
+  readonly authenticator: () => UserDirectory | null;
 }

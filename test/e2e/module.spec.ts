@@ -211,7 +211,7 @@ describe('the module', () => {
   });
 
   test('an option that is given as undefined has its default', async () => {
-    const nothing = { controller: undefined, isGlobal: undefined, path: undefined, passportStrategy: undefined };
+    const nothing = { controller: undefined, isGlobal: undefined, path: undefined };
     @Controller('guarded')
     @UseGuards(JwtAuthGuard)
     class GuardedController {

@@ -32,7 +32,7 @@ const APPLICATIONS = [
 ];
 
 const MAIN = 'nestjs-multisession';
-const ENTRIES = ['django', 'migrations', 'redis', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
+const ENTRIES = ['django', 'migrations', 'passport', 'redis', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
 
 const count = { passed: 0, failed: 0 };
 
