@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { getRepositoryToken } from '@nestjs/typeorm';
-import { type AccessCheck, SessionEntity } from 'nestjs-multisession';
+import { SessionEntity } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
+import type { AccessCheck } from '../../lib/session/options.js';
 import { SeenGenerations } from '../../lib/session/seen-generations.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { onEachDatabase } from '../helpers/matrix.js';
