@@ -1,5 +1,6 @@
 // Start: the module, its entities, and presets for policies.
-export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './nest/multi-session.module.js';
+export { MULTI_SESSION_ENTITIES } from './nest/entities.js';
+export { MultiSessionModule } from './nest/multi-session.module.js';
 export { PERMANENT_DEVICE, SHORT_AND_LONG } from './session/options.js';
 
 // Options.
@@ -36,8 +37,9 @@ export type { SessionClaims } from './token/access-token.js';
 export { type ClientInfo, clientInfoOf } from './session/client-info.js';
 export type { SessionData, SessionDataPatch } from './session/data.js';
 export type { IntrospectedToken } from './session/introspection.js';
+export type { CreateSessionOptions, IssuedSession } from './session/login.js';
 export type { RefreshedSession } from './session/refresh.js';
-export { type CreateSessionOptions, type IssuedSession, type SessionList, SessionService } from './session/service.js';
+export { type SessionList, SessionService } from './session/service.js';
 export type { Session } from './session/session.js';
 
 // Events.

@@ -11,6 +11,7 @@ import passport from 'passport';
 import { MultiSessionConfigurationError } from '../errors.js';
 import { HTTP_CONFIG, type HttpConfig } from '../http/options.js';
 import { checkObject, OptionFaults, text, withDefault } from '../option-check.js';
+import { AccessVerifier } from '../session/access-verifier.js';
 import { SessionService } from '../session/service.js';
 import { Keyring } from '../token/keyring.js';
 import { isOurStrategy, registerStrategy } from './jwt.strategy.js';
@@ -70,6 +71,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
       keyring: this.get<Keyring>(Keyring),
       config: this.get<HttpConfig>(HTTP_CONFIG),
       sessions: this.get<SessionService>(SessionService),
+      verifier: this.get<AccessVerifier>(AccessVerifier),
     });
   }
 

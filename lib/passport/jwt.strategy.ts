@@ -5,6 +5,7 @@ import { accessTokenOf, sessionOfCookies } from '../http/bearer.js';
 import type { HttpConfig } from '../http/options.js';
 import type { CredentialsCarrier } from '../http/request.js';
 import { cookieValues } from '../http/session-cookies.js';
+import type { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionService } from '../session/service.js';
 import type { SessionClaims } from '../token/access-token.js';
 import type { Keyring } from '../token/keyring.js';
@@ -17,6 +18,7 @@ export interface StrategyParts {
   readonly keyring: Keyring;
   readonly config: HttpConfig;
   readonly sessions: SessionService;
+  readonly verifier: AccessVerifier;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface StrategyParts {
  * @param name the name for `AuthGuard(name)`
  * @returns the registered strategy
  */
-export function registerStrategy(name: string, { keyring, config, sessions }: StrategyParts): object {
+export function registerStrategy(name: string, { keyring, config, sessions, verifier }: StrategyParts): object {
   class JwtStrategy extends PassportStrategy(Strategy, name) {
     readonly [OURS] = true;
 
@@ -49,7 +51,7 @@ export function registerStrategy(name: string, { keyring, config, sessions }: St
     async validate(request: CredentialsCarrier, claims: Record<string, unknown>): Promise<SessionClaims | null> {
       try {
         if (!config.cookies || accessTokenOf(request, config) !== undefined) return await sessions.verifyClaims(claims);
-        return (await sessionOfCookies(request, config.cookies, sessions)) ?? null;
+        return (await sessionOfCookies(request, config.cookies, verifier)) ?? null;
       } catch (error) {
         if (error instanceof TokenNotValidError) return null;
         throw error;

@@ -1,37 +1,28 @@
 import type { SessionClaims } from '../token/access-token.js';
 
-/** The call that presents an access token, for verifiers whose verdict depends on more than the token. */
+/** The request that a token came with, for tokens that are bound to their sender and for gateways. */
 export interface AccessCall {
   /** The HTTP method, in capitals. */
-  readonly method?: string;
-  /** The URL that was asked for. */
-  readonly url?: string;
-  /** The client's proof that it holds the key that the token is bound to. */
+  readonly method: string;
+  /** The URL as the client sees it. */
+  readonly url: string;
+  /** The proof that the sender holds the key of the token, if the request carried one. */
   readonly proof?: string;
 }
 
 /**
- * Decides whether an access token is good. This is all that `JwtAuthGuard` needs to know about sessions, so a service that
- * has no session tables can bring its own implementation. The class is also the injection token.
+ * Decides whether an access token is accepted now. The guards depend on this port alone: `SessionAccess` implements it with
+ * memory and database, `nestjs-multisession/testing` without either.
  */
 export abstract class AccessVerifier {
   /**
-   * Verifies an access token.
-   *
-   * Returns the session directly if no I/O is needed, and a promise otherwise. Await the result in either case.
-   *
-   * @param token the token as the client sent it, without the scheme
-   * @param call the call that presents the token. Default: unknown
-   * @returns the session that the token belongs to
-   * @throws {@link TokenNotValidError} if the token is forged, expired or of an ended session
-   * @throws {@link UnavailableError} if the database is needed for the verdict and cannot be reached
+   * Verifies an access token. Answers synchronously if memory is enough and with a promise if a row has to be read, so
+   * always await it.
+   * @throws TokenNotValidError if the token is forged or expired, or its session has ended
+   * @throws UnavailableError if that cannot be found out now
    */
   abstract verify(token: string, call?: AccessCall): SessionClaims | Promise<SessionClaims>;
 
-  /**
-   * Returns the current time by the clock that issues the tokens.
-   *
-   * @returns milliseconds since the epoch
-   */
+  /** The time by which verdicts are made, in milliseconds since 1970. */
   abstract now(): number;
 }

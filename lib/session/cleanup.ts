@@ -96,16 +96,16 @@ export class SessionCleanup {
   private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
     const { store, policies } = this;
     const { batchSize } = this.config;
-    const announced = (ended: EndedSession[] | undefined) => ended && this.endings.announce(ended);
+    const published = (ended: EndedSession[] | undefined) => ended && this.endings.publish(ended);
     const unusedSince = this.now() - (removedTypesUnusedFor ?? 0);
     return [
-      ['sessions', async () => announced(await store.endExpired(batchSize))],
+      ['sessions', async () => published(await store.endExpired(batchSize))],
       [
         'sessions',
         async () =>
           removedTypesUnusedFor === undefined
             ? 0
-            : announced(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
+            : published(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
       ],
       ['blacklistEntries', () => store.deleteExpiredEntries(batchSize)],
       ['knownDevices', () => this.knownDevices.deleteOld(batchSize)],

@@ -197,7 +197,7 @@ describe('the module', () => {
 
     test('an option on the wrong side of the factory is a fault, not ignored', async () => {
       const values = { ...beside, useFactory: () => VALUES, cleanup: false };
-      expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: does not stand beside the factory/);
+      expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: is not a static option/);
       const useFactory = () => ({ ...VALUES, controller: false });
       expect(await faultsOf(start(MultiSessionModule.forRootAsync({ ...beside, useFactory })))).toEqual([
         expect.stringMatching(/^controller: is no option/),
