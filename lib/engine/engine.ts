@@ -8,7 +8,7 @@ import { KnownDevices } from '../known-devices/known-devices.js';
 import { Blacklist } from '../revocation/blacklist.js';
 import { SessionAccess } from '../session/access.js';
 import { SessionAdministration } from '../session/administration.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { UserDirectory } from '../session/authenticator.js';
 import { ApplicationClaims } from '../session/claims.js';
 import { SessionCleanup } from '../session/cleanup.js';
 import { SessionEndings } from '../session/endings.js';
@@ -34,7 +34,7 @@ export interface EnginePorts {
    * Returns the application's users. Called at each login and refresh and not at start, since the users may themselves
    * depend on `SessionService`. Default: there are none, and only `SessionService.create` makes sessions.
    */
-  readonly users?: () => UserAuthenticator | null;
+  readonly users?: () => UserDirectory | null;
 }
 
 /** The object graph of the library, without Nest. */

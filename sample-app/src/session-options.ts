@@ -11,7 +11,6 @@ const OF_THE_CODE = [
   'dataSource',
   'imports',
   'isGlobal',
-  'passportStrategy',
   'sessionTypes',
   'userIdType',
 ];

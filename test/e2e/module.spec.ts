@@ -29,6 +29,7 @@ import {
   MultiSessionConfigurationError,
   MultiSessionModule,
   type MultiSessionOptions,
+  type Session,
   SessionEntity,
   SessionPolicyService,
   SessionRoute,
@@ -36,6 +37,7 @@ import {
   SessionService,
   SHORT_AND_LONG,
   UserAuthenticator,
+  UserDirectory,
   ValidBody,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
@@ -211,7 +213,7 @@ describe('the module', () => {
   });
 
   test('an option that is given as undefined has its default', async () => {
-    const nothing = { controller: undefined, isGlobal: undefined, path: undefined, passportStrategy: undefined };
+    const nothing = { controller: undefined, isGlobal: undefined, path: undefined };
     @Controller('guarded')
     @UseGuards(JwtAuthGuard)
     class GuardedController {
@@ -276,6 +278,46 @@ describe('the module', () => {
       });
       expect((await post('/api/session/login', CREDENTIALS)).body.code).toBe('invalid_credentials');
       expect((await post('/api/session/login', { ...CREDENTIALS, password: 'another' })).status).toBe(200);
+    });
+
+    test('may be a directory without passwords: sessions come from the service, and a login is a fault that says why', async () => {
+      const roles = new Map([['alice', 'reader']]);
+      class AppUsers extends UserDirectory<{ id: string; role: string }> {
+        override findActive(id: string | number) {
+          const role = roles.get(String(id));
+          return Promise.resolve(role ? { id: String(id), role } : null);
+        }
+
+        override buildClaims(_session: Session, { role }: { role?: string }) {
+          return { role };
+        }
+      }
+      @Module({ providers: [AppUsers], exports: [AppUsers] })
+      class AppUsersModule {}
+      const authenticator = { useExisting: AppUsers };
+      await start(MultiSessionModule.forRoot({ ...VALUES, authenticator, imports: [AppUsersModule] }));
+      const sessions = (app as INestApplication).get(SessionService);
+
+      const { session, refresh } = await sessions.create('alice', { type: 'LONG' });
+      roles.set('alice', 'editor');
+      const refreshed = await post('/api/session/refresh', { refresh, secret_key: SECRET_KEY, session: 'LONG' });
+      expect(await sessions.verify(refreshed.body.access as string)).toMatchObject({
+        sessionId: session.id,
+        claims: { role: 'editor' },
+      });
+
+      for (const route of ['login', 'reauthenticate'] as const) {
+        logged.lines.length = 0;
+        const headers = route === 'login' ? {} : bearer(refreshed.body.access as string);
+        expect((await post(`/api/session/${route}`, CREDENTIALS, headers)).status).toBe(500);
+        expect(logged.lines.join()).toMatch(
+          /authenticator: AppUsers has no method authenticate.*extend UserAuthenticator/,
+        );
+      }
+
+      roles.delete('alice');
+      const again = { refresh, secret_key: SECRET_KEY, session: 'LONG' };
+      expect((await post('/api/session/refresh', again)).body.code).toBe('session_not_found');
     });
 
     test('without one a login is a fault of the server that says what is missing, and all else works', async () => {
