@@ -188,7 +188,7 @@ onEachDatabase((databaseName) => {
         expect(await app.post('/api/session/refresh/', { ...ALICE, refresh: body.refresh })).toMatchObject({
           status: 503,
         });
-        expect(app.stderr()).toMatch(/the users could not be read: .*app_user/);
+        expect(app.stderr()).toMatch(/Cannot read the users: .*app_user/);
       }
     } finally {
       await rename('app_user_away', 'app_user');
@@ -377,7 +377,7 @@ describe('the environment', () => {
     ['DEMO_USERS', '[{"username":"x"}]', /in entry 1, password/],
     ['DEMO_USERS', '[{"username":"x","password":"y","active":"no"}]', /active must be a boolean/],
     ['DEMO_USERS', '[{"username":"x","password":"y","admin":true}]', /admin should not exist/],
-    ['DEMO_USERS', '[{"username":"x","password":"y"},{"username":"x","password":"z"}]', /«x» is there twice/],
+    ['DEMO_USERS', '[{"username":"x","password":"y"},{"username":"x","password":"z"}]', /"x" is listed twice/],
     ['SESSION_CONFIG', '/no/such/file.json', /path of a JSON file; ENOENT/],
     ['SESSION_CONFIG', () => file('broken.json', '{'), /not valid JSON/],
     ['SESSION_CONFIG', () => file('list.json', []), /a JSON object/],
