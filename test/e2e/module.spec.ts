@@ -190,8 +190,8 @@ describe('the module', () => {
       expect(
         await faultsOf(start(MultiSessionModule.forRootAsync({ useFactory, sessionTypes: ['LONG', 'WEB'] }))),
       ).toEqual([
-        'sessionTypes: names WEB, which policies does not',
-        'sessionTypes: does not name SHORT, which policies does',
+        'sessionTypes: names WEB, which policies does not; use the same names in both',
+        'sessionTypes: does not name SHORT, which policies does; use the same names in both',
       ]);
     });
 
