@@ -106,7 +106,7 @@ export interface MultiSessionStaticOptions {
   admin?: AdminOptions;
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
-  /** Default: true, since guards in feature modules find what they need only so. */
+  /** Whether the module is global, so that guards in feature modules find their dependencies. Default: true. */
   isGlobal?: boolean;
   /** Modules whose providers the authenticator and the guards above need. */
   imports?: ModuleMetadata['imports'];
