@@ -242,7 +242,7 @@ function inBackground({ app: { cleanup }, polling }: Subjects): Operations {
     ],
     [
       'poll of the blacklist',
-      () => ({ run: () => polling.blacklist.poll().then(() => () => assert(polling.blacklist.size > 0, 'poll')) }),
+      () => ({ run: () => polling.poller.poll().then(() => () => assert(polling.revoked.size > 0, 'poll')) }),
     ],
   ];
 }
