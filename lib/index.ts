@@ -39,7 +39,8 @@ export { KnownDevices } from './known-devices/known-devices.js';
 export { ManagedKeys } from './keys/managed-keys.js';
 export { SigningKeyEntity } from './keys/signing-key.entity.js';
 
-export { type DeviceAnswer, DevicesController } from './compat/drf-jwt-devices/devices.controller.js';
+export { DevicesController } from './compat/drf-jwt-devices/devices.controller.js';
+export type { DeviceAnswer } from './compat/drf-jwt-devices/devices.dto.js';
 export { PermitsPermanentToken, PermittedHeadersGuard } from './compat/drf-jwt-devices/permitted-headers.guard.js';
 
 export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
@@ -60,10 +61,10 @@ export { LoginGuards } from './http/application-guards.js';
 export { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
 export { SessionCookies } from './http/session-cookies.js';
 export { SessionRoute } from './http/session-route.js';
+export type { DescribedSession } from './http/described-session.js';
 export { SessionManagementController } from './http/session-management.controller.js';
 export {
   DeleteListDto,
-  type DescribedSession,
   type EndedAnswer,
   type IntrospectionAnswer,
   type ManagedSession,
@@ -89,7 +90,8 @@ export type { RevocationPush } from './revocation/push.js';
 export type { RevocationOptions } from './revocation/options.js';
 export type { RevokedSession } from './revocation/revoked-session.js';
 
-export { type ClientInfo, clientInfoOf } from './session/client-info.js';
+export { clientInfoOf } from './http/client-info.js';
+export type { ClientInfo } from './session/client-info.js';
 export { type AdministeredSessions, SessionAdministration, type SessionPage } from './session/administration.js';
 export { type CleanupResult, SessionCleanup } from './session/cleanup.js';
 export type { IntrospectedToken } from './session/introspection.js';

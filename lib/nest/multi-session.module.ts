@@ -16,6 +16,7 @@ import type { DataSource, EntityManager } from 'typeorm';
 import { ADMIN_GUARDS, AdminGuards } from '../admin/admin.guards.js';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { Database } from '../database/database.js';
+import { DeviceLoginFormat } from '../compat/drf-jwt-devices/device-login-format.js';
 import { DevicesController } from '../compat/drf-jwt-devices/devices.controller.js';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
 import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count.entity.js';
@@ -24,6 +25,7 @@ import { HTTP_CONFIG } from '../http/options.js';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
 import { jwtStrategyProvider } from '../passport/jwt.strategy.js';
 import { LOGIN_GUARDS, LoginGuards } from '../http/application-guards.js';
+import { LoginAnswerFormat } from '../http/login-answer-format.js';
 import { RefreshTransport } from '../http/refresh-transport.js';
 import { RequiredSecretKeyGuard, SecretKeyGuard } from '../http/secret-key.guard.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
@@ -261,6 +263,7 @@ const PROVIDERS: Provider[] = [
   AdminGuards,
   SessionCookies,
   RefreshTransport,
+  { provide: LoginAnswerFormat, useClass: DeviceLoginFormat },
   SessionEvents,
   Clock,
   { provide: HTTP_CONFIG, useFactory: (config: MultiSessionConfig) => config.http, inject: [CONFIG] },

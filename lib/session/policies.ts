@@ -28,6 +28,11 @@ export class SessionPolicies {
     return this.byName.get(type);
   }
 
+  /** Whether sessions of a type are permanent devices. False if the type no longer exists. */
+  isPermanent(type: string): boolean {
+    return this.byName.get(type)?.config.permanent === true;
+  }
+
   /** @throws InvalidSessionTypeError */
   named(type: string): SessionPolicyService {
     const policy = this.byFoldedName.get(type.trim().toUpperCase());

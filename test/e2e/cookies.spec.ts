@@ -534,7 +534,7 @@ onEachAdapter((databaseName, adapter) => {
         status: 400,
         body: {
           code: 'validation_failed',
-          errors: { 'X-Session-Transport': ['Must be body: cookies are not offered here.'] },
+          errors: { 'X-Session-Transport': ['Must be body: this server does not use cookies.'] },
         },
       });
       expect(setCookies(answer)).toEqual([]);
