@@ -211,7 +211,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const bob = await login('bob');
     for (const body of [undefined, {}, { confirm: true }, { confirm: 'yes' }, { confirm: ['END ALL SESSIONS'] }]) {
       const { status, body: answer } = await ask('POST', 'sessions/end-all', alice.access, body);
-      expect([status, answer.errors]).toEqual([400, { confirm: ['Must be «END ALL SESSIONS».'] }]);
+      expect([status, answer.errors]).toEqual([400, { confirm: ['Must be "END ALL SESSIONS".'] }]);
     }
     expect(await rows.count()).toBe(2);
     expect(await ask('POST', 'sessions/end-all', alice.access, CONFIRMED)).toMatchObject({ body: { ended: 2 } });
