@@ -6,7 +6,12 @@ import type { EndedAnswer } from '../http/session-management.dto.js';
 import { SessionAdministration } from '../session/administration.js';
 import { SessionService } from '../session/service.js';
 import { AdminRoute } from './admin-route.js';
-import { type AdminSessionPage, LIST_QUERY, type SessionStatisticsAnswer, STATISTICS_QUERY } from './admin-sessions.dto.js';
+import {
+  type AdminSessionPage,
+  LIST_QUERY,
+  type SessionStatisticsAnswer,
+  STATISTICS_QUERY,
+} from './admin-sessions.dto.js';
 import { AdminGuards } from './admin.guards.js';
 import type { ADMIN_ROUTES } from './contract.js';
 import { type Query as QueryParameters, readQuery } from './query.js';

@@ -63,7 +63,11 @@ export const LIST_QUERY = {
     fault: '',
   } satisfies Parameter<string>,
   since: {
-    schema: { type: 'string', description: 'Only sessions that started then or later', example: '2026-11-24T08:00:00Z' },
+    schema: {
+      type: 'string',
+      description: 'Only sessions that started then or later',
+      example: '2026-11-24T08:00:00Z',
+    },
     read: readTime,
     fault: 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.',
   } satisfies Parameter<Date>,

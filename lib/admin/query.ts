@@ -16,7 +16,9 @@ export interface Parameter<Value> {
 type Parameters = Readonly<Record<string, Parameter<unknown>>>;
 
 /** The values of the parameters that a query has. */
-export type ValuesOf<P extends Parameters> = { readonly [Name in keyof P]?: Exclude<ReturnType<P[Name]['read']>, undefined> };
+export type ValuesOf<P extends Parameters> = {
+  readonly [Name in keyof P]?: Exclude<ReturnType<P[Name]['read']>, undefined>;
+};
 
 /**
  * Reads a query.

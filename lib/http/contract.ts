@@ -9,7 +9,14 @@
 import type { Type } from '@nestjs/common';
 import type { MultiSessionErrorCode } from '../errors.js';
 import type { Schema } from './schema.js';
-import { ActiveToken, DeleteListDto, EndedAnswer, InactiveToken, ManagedSession, VerifyDto } from './session-management.dto.js';
+import {
+  ActiveToken,
+  DeleteListDto,
+  EndedAnswer,
+  InactiveToken,
+  ManagedSession,
+  VerifyDto,
+} from './session-management.dto.js';
 import {
   CookieAnswer,
   DestroyAllOtherDto,
@@ -41,9 +48,7 @@ export type Auth = 'access-token' | 'caller' | 'secret-key' | 'backend' | 'admin
 
 /** The body of a successful answer: an object of a class, a list of them, or one of several. */
 export type AnswerContract =
-  | Type<object>
-  | { readonly listOf: Type<object> }
-  | { readonly oneOf: readonly Type<object>[] };
+  Type<object> | { readonly listOf: Type<object> } | { readonly oneOf: readonly Type<object>[] };
 
 /** One route. */
 export interface RouteContract {
@@ -81,7 +86,9 @@ export type Handlers<Routes extends Contract> = {
   [Name in keyof Routes]: (...args: ArgumentsOf<Routes[Name]>) => MaybePromise<AnswerOf<Routes[Name]>>;
 };
 
-type ArgumentsOf<Route> = Route extends { readonly body: Type<infer Body> } ? [body: Body, ...others: never[]] : never[];
+type ArgumentsOf<Route> = Route extends { readonly body: Type<infer Body> }
+  ? [body: Body, ...others: never[]]
+  : never[];
 
 type AnswerOf<Route> =
   | (Route extends { readonly answer: infer Answer extends AnswerContract } ? ValueOf<Answer> : void)

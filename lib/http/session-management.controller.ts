@@ -47,11 +47,7 @@ export class SessionManagementController implements Handlers<typeof MANAGEMENT_R
 
   /** Ends one of the caller's sessions. */
   @ManagementRoute('end')
-  async end(
-    @Param('id') id: string,
-    @CurrentSession() current: SessionClaims,
-    @Req() request: unknown,
-  ): Promise<void> {
+  async end(@Param('id') id: string, @CurrentSession() current: SessionClaims, @Req() request: unknown): Promise<void> {
     await this.sessions.destroy(id, { userId: current.userId });
     if (id === current.sessionId) this.transport.clear(request);
   }

@@ -199,7 +199,7 @@ export class ListAnswer {
 }
 
 /** The answer of `jwks.json`: a JWK Set (RFC 7517 section 5). */
-@ObjectSchema('JwkSet')
+@ObjectSchema('JwkSet', { description: 'A JWK Set (RFC 7517)' })
 export class JwkSet {
   @Field({
     type: 'array',

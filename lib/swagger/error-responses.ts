@@ -66,7 +66,11 @@ export function errorResponse(
     properties: {
       statusCode: { type: 'integer', description: 'HTTP status', example: 401 },
       error: { type: 'string', description: 'Reason phrase of the status', example: 'Unauthorized' },
-      message: { type: 'string', description: 'For developers. It may change.', example: 'Token is invalid or expired' },
+      message: {
+        type: 'string',
+        description: 'For developers. It may change.',
+        example: 'Token is invalid or expired',
+      },
       code: {
         type: 'string',
         description: 'For programs. It does not change.',
@@ -85,7 +89,9 @@ export function errorResponse(
   const schema = {
     allOf: [errorBody, { type: 'object', properties: { code: { type: 'string', enum: [...codes] } } }],
   };
-  const examples = Object.fromEntries(codes.map((code) => [code, { summary: CODES[code][0], value: bodyOf(code, status) }]));
+  const examples = Object.fromEntries(
+    codes.map((code) => [code, { summary: CODES[code][0], value: bodyOf(code, status) }]),
+  );
   return {
     description: codes.map((code) => `\`${code}\`: ${CODES[code][0]}`).join('\n\n'),
     content: { 'application/json': { schema, examples } },

@@ -15,6 +15,7 @@ import {
   type RouteContract,
   SESSION_ROUTES,
 } from '../http/contract.js';
+import { objectSchemaOf } from '../http/schema.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
 import { errorResponse } from './error-responses.js';
@@ -132,7 +133,8 @@ function successOf(route: RouteContract, options: DocumentSessionsOptions, schem
     ...(route.formatted && options.devices ? [schemas.refTo(DeviceLoginAnswer)] : []),
     ...(route.answerInCookies && options.cookies ? [schemas.refTo(route.answerInCookies)] : []),
   ];
-  return { 200: { description: 'Done', content: json(answers.length > 1 ? { oneOf: answers } : answers[0]) } };
+  const description = objectSchemaOf(route.answer)?.description ?? 'Done';
+  return { 200: { description, content: json(answers.length > 1 ? { oneOf: answers } : answers[0]) } };
 }
 
 function answerSchema(answer: AnswerContract, schemas: NamedSchemas): OpenApiSchema {
