@@ -1,6 +1,5 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import type { Type } from '@nestjs/common';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import {
   AdminSessionsController,
@@ -271,9 +270,9 @@ describe('named schemas', () => {
 
   beforeAll(async () => {
     const options = {
-      policies: { LONG: { refreshTokenLifetime: '30d' }, DEVICE: PERMANENT_DEVICE },
+      policies: { LONG: { refreshTokenLifetime: '30d' }, DEVICE: PERMANENT_DEVICE } as const,
       devices: true,
-      admin: { guard: JwtAuthGuard as Type<JwtAuthGuard> },
+      admin: { guard: JwtAuthGuard },
       cookies: true,
     };
     app = await startApp({ options });
