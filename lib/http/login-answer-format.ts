@@ -1,4 +1,4 @@
-import type { IssuedSession } from '../session/service.js';
+import type { IssuedSession } from '../session/login.js';
 import type { FormattedLogin } from './sessions.dto.js';
 
 /** Port for the answer of a login to a session type that has a format of its own. */

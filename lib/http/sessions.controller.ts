@@ -1,7 +1,9 @@
 import { Controller, Inject, Req, Res, UseInterceptors } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import { JWKS_MAX_AGE_SECONDS } from '../engine/timing.js';
+import type { IssuedSession } from '../session/login.js';
 import { SessionPolicies } from '../session/policies.js';
-import { type IssuedSession, type SessionList, SessionService } from '../session/service.js';
+import { type SessionList, SessionService } from '../session/service.js';
 import type { Session } from '../session/session.js';
 import type { SessionClaims } from '../token/access-token.js';
 import { Keyring } from '../token/keyring.js';
@@ -30,9 +32,6 @@ import {
   type RefreshAnswer,
   type SessionsOfType,
 } from './sessions.dto.js';
-
-/** For how long a client may keep the public keys, in seconds. */
-export const JWKS_MAX_AGE = 300;
 
 /**
  * The six routes of the HTTP contract, `reauthenticate/` and `jwks.json`. To change their path, subclass it under your own
@@ -124,7 +123,7 @@ export class SessionsController implements Handlers<typeof SESSION_ROUTES> {
   /** Publishes the public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). */
   @SessionRoute('jwks')
   jwks(@Res({ passthrough: true }) response: unknown): JwkSet {
-    this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE}`);
+    this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE_SECONDS}`);
     return this.keyring.jwks();
   }
 
