@@ -6,7 +6,6 @@ import {
   IsDefined,
   IsString,
   Matches,
-  NotContains,
   NotEquals,
   ValidateIf,
   type ValidationArguments,
@@ -28,8 +27,11 @@ const BLANK = 'This field may not be blank.';
 const NUL_CHARACTER = 'Null characters are not allowed.';
 const NOT_A_LIST = 'Expected a list of items.';
 
-/** U+FFFD replaces bytes that were broken in transit. A lone surrogate is half a character. */
-const WELL_FORMED = /^[^\uFFFD\p{Surrogate}]*$/u;
+/** A text that is not blank and has no NUL character. */
+const PLAIN = /^(?=\s*\S)[^\0]*$/u;
+
+/** A plain text without U+FFFD, which replaces bytes that were broken in transit, and without half characters. */
+const WELL_FORMED = /^(?=\s*\S)[^\0\uFFFD\p{Surrogate}]*$/u;
 
 interface TextRules extends Schema {
   /** Whether the field may be absent. Default: false. */
@@ -79,13 +81,18 @@ export function Trim(): PropertyDecorator {
   return Transform(({ value }: TransformFnParams) => (typeof value === 'string' ? value.trim() : (value as unknown)));
 }
 
+/** Each validator costs some microseconds of every request, so one pattern checks all that a text must not be. */
 function textValidators(applies: ValidationOptions, isName = false): PropertyDecorator[] {
   return [
     IsString({ ...applies, message: NOT_A_STRING }),
-    Matches(/\S/, { ...applies, message: BLANK }),
-    NotContains('\0', { ...applies, message: NUL_CHARACTER }),
-    ...(isName ? [Matches(WELL_FORMED, { ...applies, message: NOT_A_STRING })] : []),
+    Matches(isName ? WELL_FORMED : PLAIN, { ...applies, message: faultOfText }),
   ];
+}
+
+function faultOfText({ value }: ValidationArguments): string {
+  const texts = [value].flat() as string[];
+  if (texts.some((text) => text.trim() === '')) return BLANK;
+  return texts.some((text) => text.includes('\0')) ? NUL_CHARACTER : NOT_A_STRING;
 }
 
 function requiredOrNull({ value }: ValidationArguments): string {

@@ -169,7 +169,7 @@ function parametersOf(route: RouteContract, options: DocumentSessionsOptions): M
       ApiQuery({ name, required: false, schema: schema as OpenApiSchema }),
     ),
     ...Object.entries(headers).map(([name, { description, ...schema }]) =>
-      ApiHeader({ name, required: true, description, schema: schema as OpenApiSchema }),
+      ApiHeader({ name, required: true, description, schema: schema }),
     ),
   ];
 }

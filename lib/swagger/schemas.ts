@@ -46,7 +46,7 @@ export class NamedSchemas {
       models.set(name, model);
       this.used.set(name, model);
       // All members but the name become members of the schema itself.
-      ApiSchema({ name, ...schema() } as Parameters<typeof ApiSchema>[0])(model);
+      ApiSchema({ name, ...schema() })(model);
     }
     return { $ref: `#/components/schemas/${name}` };
   }

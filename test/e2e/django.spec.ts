@@ -77,7 +77,7 @@ class ShopController {
 class SecretResolver {
   @Query(() => String)
   secret(): string {
-    return 'told';
+    return 'the secret';
   }
 }
 

@@ -79,8 +79,8 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await app.post('list/', { session: 'ALL' }, bearer(access))).status).toBe(401);
       expect((await refresh(token, 'LONG')).body.code).toBe('session_not_found');
       expect((await refresh(body.refresh, 'LONG')).status).toBe(200);
-      const told = events.filter(({ name }) => name === 'session.ended' || name === 'session.revoked');
-      expect(told.map(({ event }) => (event as { reason: string }).reason)).toEqual([
+      const endings = events.filter(({ name }) => name === 'session.ended' || name === 'session.revoked');
+      expect(endings.map(({ event }) => (event as { reason: string }).reason)).toEqual([
         'reauthenticated',
         'reauthenticated',
       ]);

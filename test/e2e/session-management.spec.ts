@@ -54,7 +54,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const deleteList = (access: string, ids: unknown) => app.post('sessions/delete-list', { ids }, bearer(access));
   const verify = (token: unknown, more: object = { secret_key: SECRET_KEY }) => app.post('verify/', { token, ...more });
   const left = async () => (await rows.find()).map(({ id }) => id).sort();
-  const told = ({ status, body }: Answer) => [status, body];
+  const statusAndBody = ({ status, body }: Answer) => [status, body];
 
   describe('GET sessions', () => {
     test("describes the caller's sessions for people, the current one first", async () => {
@@ -149,18 +149,18 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const own = await login();
     const bob = await login('bob');
     for (const type of ['LONG', 'SHORT', 'CHECKED']) await login('alice', type);
-    expect(told(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 3 }]);
+    expect(statusAndBody(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 3 }]);
     expect(await left()).toEqual([own.session_id, bob.session_id].sort());
-    expect(told(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 0 }]);
+    expect(statusAndBody(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 0 }]);
   });
 
   describe('POST sessions/delete-list', () => {
     test('ends each listed session once and skips the current one', async () => {
       const [own, one, two, three] = [await login(), await login(), await login(), await login()];
       const ids = [one, two, one, own].map((session) => session.session_id);
-      expect(told(await deleteList(own.access, ids))).toEqual([200, { ended: 2 }]);
+      expect(statusAndBody(await deleteList(own.access, ids))).toEqual([200, { ended: 2 }]);
       expect(await left()).toEqual([own.session_id, three.session_id].sort());
-      expect(told(await deleteList(own.access, []))).toEqual([200, { ended: 0 }]);
+      expect(statusAndBody(await deleteList(own.access, []))).toEqual([200, { ended: 0 }]);
     });
 
     test("ends no session if one of them is another user's, unknown or has ended", async () => {
@@ -261,7 +261,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       };
       const before = await rows.find();
       for (const [name, token] of Object.entries(tokens)) {
-        expect([name, ...told(await verify(token))]).toEqual([name, 200, { active: false }]);
+        expect([name, ...statusAndBody(await verify(token))]).toEqual([name, 200, { active: false }]);
       }
       expect(await rows.find()).toEqual(before);
     });
