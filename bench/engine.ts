@@ -32,13 +32,13 @@ export async function startEngine(
     Object.keys(policies),
   );
   const engine = createEngine(config, dataSource);
-  await engine.blacklist.start();
+  await engine.poller.poll();
   return {
     ...engine,
     dataSource,
     close: async () => {
       await engine.seen.flush();
-      await engine.blacklist.stop();
+      await engine.poller.stop();
       await dataSource.destroy();
     },
   };

@@ -102,14 +102,16 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
-    const { blacklist, managedKeys, dailyCounts, cleanup } = this.engine;
-    // The poll comes first, because it also learns the database's time.
-    await blacklist.start();
+    const { push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
+    push.start();
+    // The first poll comes before the rest, because it also learns the database's time.
+    await poller.start();
     try {
       await managedKeys.start();
     } catch (error) {
       // Nest does not call the shutdown hooks of an application that failed to start.
-      await blacklist.stop();
+      await push.stop();
+      await poller.stop();
       throw error;
     }
     await dailyCounts.start();
@@ -127,8 +129,9 @@ export class MultiSessionModule
 
   /** @internal Keeps polling until the last request has been answered. */
   async onApplicationShutdown(): Promise<void> {
-    const { blacklist, managedKeys, dailyCounts, telemetry } = this.engine;
-    await blacklist.stop();
+    const { push, poller, managedKeys, dailyCounts, telemetry } = this.engine;
+    await push.stop();
+    await poller.stop();
     await managedKeys.stop();
     await dailyCounts.flushLast();
     telemetry.stop();
