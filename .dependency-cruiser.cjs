@@ -32,7 +32,11 @@ module.exports = {
       '^lib/session/',
       '^lib/(session/|token/|revocation/|database/|telemetry/|option-check|errors)',
     ),
-    room('http-below-nest', '^lib/http/', '^lib/(http/|session/|token/|database/clock|telemetry/|option-check|errors)'),
+    room(
+      'http-below-nest',
+      '^lib/http/',
+      '^lib/(http/|session/|token/|database/clock|engine/timing|telemetry/|option-check|errors)',
+    ),
     room('known-devices-above-session', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
     room('statistics-above-session', '^lib/admin/statistics/', '^lib/(admin/statistics/|session/|database/)'),
     room(

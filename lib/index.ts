@@ -34,7 +34,8 @@ export { type AccessCall, AccessVerifier } from './session/access-verifier.js';
 export type { SessionClaims } from './token/access-token.js';
 
 // Sessions: create, refresh, list and end them.
-export { type ClientInfo, clientInfoOf } from './session/client-info.js';
+export { clientInfoOf } from './http/client-info.js';
+export type { ClientInfo } from './session/client-info.js';
 export type { SessionData, SessionDataPatch } from './session/data.js';
 export type { IntrospectedToken } from './session/introspection.js';
 export type { CreateSessionOptions, IssuedSession } from './session/login.js';
