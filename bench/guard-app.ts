@@ -70,9 +70,9 @@ export function ours(
 }
 
 function ourStrategy(database: DataSourceOptions): GuardedRoute {
-  const { metadata, callers } = ours(database, {}, {}, PassportGuard);
-  const imports = [...(metadata.imports ?? []), MultiSessionPassportModule.forRoot()];
-  return { metadata: { ...metadata, imports }, callers };
+  const route = ours(database, {}, {}, PassportGuard);
+  const imports = [...(route.metadata.imports ?? []), MultiSessionPassportModule.forRoot()];
+  return { ...route, metadata: { ...route.metadata, imports } };
 }
 
 /** Sessions that have been refreshed once, as most are. */
