@@ -100,15 +100,17 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
-    const { blacklist, managedKeys, dailyCounts, cleanup, telemetry } = this.engine;
+    const { telemetry, push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
     await telemetry.start();
-    // The poll comes first, because it also learns the database's time.
-    await blacklist.start();
+    push.start();
+    // The first poll comes before the rest, because it also learns the database's time.
+    await poller.start();
     try {
       await managedKeys.start();
     } catch (error) {
       // Nest does not call the shutdown hooks of an application that failed to start.
-      await blacklist.stop();
+      await push.stop();
+      await poller.stop();
       throw error;
     }
     await dailyCounts.start();
@@ -126,8 +128,9 @@ export class MultiSessionModule
 
   /** @internal Keeps polling until the last request has been answered. */
   async onApplicationShutdown(): Promise<void> {
-    const { blacklist, managedKeys, dailyCounts, telemetry } = this.engine;
-    await blacklist.stop();
+    const { push, poller, managedKeys, dailyCounts, telemetry } = this.engine;
+    await push.stop();
+    await poller.stop();
     await managedKeys.stop();
     await dailyCounts.flushLast();
     telemetry.stop();
