@@ -1,4 +1,13 @@
-import type { Counter, Histogram, Meter, ObservableGauge, Span, Tracer } from '@opentelemetry/api';
+import type {
+  Counter,
+  Histogram,
+  Meter,
+  MetricsAPI,
+  ObservableGauge,
+  Span,
+  TraceAPI,
+  Tracer,
+} from '@opentelemetry/api';
 
 /** The name of the meter and of the tracer. */
 const SCOPE = 'nestjs-multisession';
@@ -54,7 +63,7 @@ export class Telemetry {
    * @throws any error of loading, unless the package is not installed
    */
   async start(load: () => Promise<unknown> = () => import('@opentelemetry/api')): Promise<void> {
-    let api: typeof import('@opentelemetry/api');
+    let api: { metrics: MetricsAPI; trace: TraceAPI };
     try {
       api = (await load()) as typeof api;
     } catch (error) {
