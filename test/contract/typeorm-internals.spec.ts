@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import type { DataSource, DataSourceOptions } from 'typeorm';
-import * as typeorm from 'typeorm';
+import * as typeorm1 from 'typeorm';
+import * as typeorm03 from 'typeorm-0.3';
 import { Database } from '../../lib/database/database.js';
 import { instant } from '../../lib/database/instant.js';
 import type { Answer, SentStatement } from '../../lib/database/statement.js';
@@ -20,8 +21,11 @@ import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { isEmbedded } from './process.js';
 
-/** The supported versions of TypeORM that are installed. 0.3 is a peer dependency too: see `test/package`. */
-const VERSIONS: [version: string, module: typeof typeorm][] = [['1', typeorm]];
+/** The supported versions of TypeORM. Their types differ, but not in what is used here. */
+const VERSIONS: [version: string, module: typeof typeorm1][] = [
+  ['1', typeorm1],
+  ['0.3', typeorm03 as unknown as typeof typeorm1],
+];
 
 describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, DefaultNamingStrategy }) => {
   class Thing {
@@ -77,11 +81,8 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
       const { columns } = storedNamesOf(source, Thing);
       return { name: `test_${text.length}`, text, columns: [...columns.values()] };
     };
-    const all = statementOf('SELECT id, made_at, notes FROM thing ORDER BY id');
-    function statementOf(text: string) {
-      return () => statement(text);
-    }
-    /** As each driver returns them, with the properties' values. */
+    const all = () => statement('SELECT id, made_at, notes FROM thing ORDER BY id');
+    /** The values of the properties, as a driver's answer gives them. */
     const read = ({ rows }: Answer) => {
       const columns = [...storedNamesOf(source, Thing).columns.values()];
       return rows.map((row) => row.map((value, at) => columns[at].read(value)));
@@ -93,7 +94,11 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
 
     test('names of tables and columns are read from the metadata', async () => {
       const quote = name === 'mariadb' ? '`' : '"';
-      const quoted = (text: string) => text.split('.').map((part) => quote + part + quote).join('.');
+      const quoted = (text: string) =>
+        text
+          .split('.')
+          .map((part) => quote + part + quote)
+          .join('.');
       const identifiers = (dataSource: DataSource) => Object.fromEntries(storedNamesOf(dataSource, Thing).identifiers);
       expect(identifiers(source)).toEqual({
         thing: quoted('thing'),
@@ -173,7 +178,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     test('a destroyed connection leaves the pool, and the pool opens another', async () => {
       const dataSource = await open({ poolSize: 1 } as Partial<DataSourceOptions>);
       const connection = await poolOf(dataSource)!();
-      connection.query(statement(name === 'postgres' ? 'SELECT pg_sleep(60)' : 'SELECT SLEEP(60)'), [], false, () => {});
+      connection.query(statement(name === 'postgres' ? 'SELECT pg_sleep(5)' : 'SELECT SLEEP(5)'), [], false, () => {});
       connection.destroy();
       expect(read(await send(dataSource, all(), [], false))).toEqual(ROWS);
     });
@@ -182,7 +187,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
       const dataSource = await open();
       const runner = dataSource.createQueryRunner('master');
       const connection = await runner.connect();
-      const hanging = runner.query(name === 'postgres' ? 'SELECT pg_sleep(60)' : 'SELECT SLEEP(60)');
+      const hanging = runner.query(name === 'postgres' ? 'SELECT pg_sleep(5)' : 'SELECT SLEEP(5)');
       const failed = expect(hanging).rejects.toThrow();
       destroyConnection(connection);
       await failed;
@@ -191,7 +196,12 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
 
     test('another DataSource has one connection to the same database, and changes nothing there', async () => {
       const options = singleConnectionOptions(source, [schema as never], 5000);
-      expect(options).toMatchObject({ synchronize: false, migrationsRun: false, dropSchema: false, replication: undefined });
+      expect(options).toMatchObject({
+        synchronize: false,
+        migrationsRun: false,
+        dropSchema: false,
+        replication: undefined,
+      });
       const single = await new DataSource(options).initialize();
       opened.push(single);
       const [first, second] = [single.createQueryRunner('master'), single.createQueryRunner('master')];
