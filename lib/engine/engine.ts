@@ -10,7 +10,7 @@ import { RevocationTable } from '../revocation/revocation-table.js';
 import { RevokedSessions } from '../revocation/revoked-sessions.js';
 import { SessionAccess } from '../session/access.js';
 import { SessionAdministration } from '../session/administration.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { UserDirectory } from '../session/authenticator.js';
 import { ChangeLog } from '../session/change-log.js';
 import { ApplicationClaims } from '../session/claims.js';
 import { SessionCleanup } from '../session/cleanup.js';
@@ -38,7 +38,7 @@ export interface EnginePorts {
    * Returns the application's users. Called at each login and refresh and not at start, since the users may themselves
    * depend on `SessionService`. Default: there are none, and only `SessionService.create` makes sessions.
    */
-  readonly users?: () => UserAuthenticator | null;
+  readonly users?: () => UserDirectory | null;
 }
 
 /** The object graph of the library, without Nest. */
