@@ -1,12 +1,5 @@
 /** Deadlocks and serialization failures: the database has undone everything, so the whole transaction can be retried. */
-const RETRIED = new Set([
-  '40001',
-  '40P01',
-  'ER_LOCK_DEADLOCK',
-  'ER_CHECKREAD',
-  'SQLITE_BUSY',
-  'SQLITE_BUSY_SNAPSHOT',
-]);
+const RETRIED = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD', 'SQLITE_BUSY', 'SQLITE_BUSY_SNAPSHOT']);
 /** PostgreSQL does not know a statement's name, knows it already, or has changed the table since it planned the statement. */
 const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
 

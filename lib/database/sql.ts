@@ -124,7 +124,7 @@ export function translateSql(
   const parameters: string[] = [];
   const translated = text.replace(PART, (part, name: string | undefined) => {
     if (name !== undefined) {
-      if (!isNumbered) return parameters.push(name), '?';
+      if (!isNumbered) return (parameters.push(name), '?');
       const known = parameters.indexOf(name);
       return `$${known < 0 ? parameters.push(name) : known + 1}`;
     }

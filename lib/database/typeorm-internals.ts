@@ -258,7 +258,11 @@ function answerOfMysql(answer: MysqlAnswer, columns: readonly StoredColumn[]): A
 // ─── Any connection ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Sends a statement with a query runner, on any database. */
-export async function queryOn(runner: QueryRunner, { text, columns }: SentStatement, values: unknown[]): Promise<Answer> {
+export async function queryOn(
+  runner: QueryRunner,
+  { text, columns }: SentStatement,
+  values: unknown[],
+): Promise<Answer> {
   const { records = [], affected = 0 } = (await runner.query(text, values, true)) as {
     records?: ObjectLiteral[];
     affected?: number;

@@ -1,10 +1,10 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { instant } from '../database/instant.js';
 
-/** The time of what has not happened yet. */
+/** Sentinel for "never". */
 export const NEVER = new Date(0);
 
-/** One login of one user on one device. Nothing in it is a token, and no token can be made of it without the signing key. */
+/** One login of one user on one device. It contains no token, and without the signing key nobody can make one from it. */
 @Entity({ name: 'user_session' })
 @Index(['userId', 'type', 'expiresAt'])
 @Index(['expiresAt'])
@@ -20,7 +20,7 @@ export class SessionEntity {
   @Column({ type: 'varchar', length: 64 })
   type!: string;
 
-  /** How many refresh tokens it has handed out after the first. */
+  /** The number of refresh tokens that were issued after the first. */
   @Column({ type: 'int', default: 0 })
   generation!: number;
 
@@ -32,7 +32,7 @@ export class SessionEntity {
   @Column({ name: 'refresh_jti', type: 'varchar', length: 32 })
   refreshJti!: string;
 
-  /** That of the token that the current one replaced. */
+  /** The `refreshJti` of the parent generation. */
   @Column({ name: 'parent_jti', type: 'varchar', length: 32, nullable: true })
   parentJti!: string | null;
 
@@ -50,44 +50,47 @@ export class SessionEntity {
   @Column({ name: 'last_update', type: 'bigint', transformer: instant })
   lastUpdate!: Date;
 
-  /** When the current generation was handed out; 1970 until the first rotation, so that the first refresh rotates. */
+  /** When the current generation was issued; `NEVER` until the first rotation, so that the first refresh rotates. */
   @Column({ name: 'rotated_at', type: 'bigint', default: 0, transformer: instant })
   rotatedAt!: Date;
 
-  /** In whole seconds, so that a token made again from it is the same. */
+  /** In whole seconds, so that a token that is issued again from the row is the same. */
   @Column({ name: 'expires_at', type: 'bigint', transformer: instant })
   expiresAt!: Date;
 
-  /** Extension never goes past it; null where the policy sets no `absoluteLifetime`. */
+  /** The latest expiry that a refresh can set; null if the policy sets no `absoluteLifetime`. */
   @Column({ name: 'absolute_expires_at', type: 'bigint', nullable: true, transformer: instant })
   absoluteExpiresAt!: Date | null;
 
-  /** What the client said of itself at login; never changed afterwards. */
+  /** The client's description of itself at login; never changed afterwards. */
   @Column({ type: 'text' })
   info!: string;
 
-  /** Of whoever was handed the current generation, at login or by a refresh since; so are the address and the device's name. */
+  /** Of the client that received the current generation; so are `ipAddress` and `deviceName`. */
   @Column({ name: 'user_agent', type: 'varchar', length: 512, nullable: true })
   userAgent!: string | null;
 
-  /** The last address known, by the application's own setting for proxies. */
+  /** The last known address, by the application's own proxy setting. */
   @Column({ name: 'ip_address', type: 'varchar', length: 64, nullable: true })
   ipAddress!: string | null;
 
-  /** A refresh that names no device leaves it as it was. */
+  /** A refresh that names no device keeps it. */
   @Column({ name: 'device_name', type: 'varchar', length: 255, nullable: true })
   deviceName!: string | null;
 
-  /** The application's own data; on the server alone. */
+  /** The application's own data; it never leaves the server. */
   @Column({ type: 'simple-json', nullable: true })
   data!: Record<string, unknown> | null;
 
-  /** What the application adds to each access token; beside it `amr`, which is written by the library. */
+  /** The claims that the application adds to each access token, and `amr`, which the library writes. */
   @Column({ type: 'simple-json', nullable: true })
   claims!: Record<string, unknown> | null;
 }
 
-/** Since when there is the current refresh token: `rotatedAt`, or the login where there was no rotation. */
+/**
+ * When the current refresh token was issued: `rotatedAt`, or the login if the token was never rotated.
+ * @returns milliseconds since 1970
+ */
 export function handedOutAt({ rotatedAt, createdAt }: SessionEntity): number {
   return Math.max(rotatedAt.getTime(), createdAt.getTime());
 }
