@@ -33,7 +33,7 @@ export default {
   },
   setupFiles: ['reflect-metadata'],
   setupFilesAfterEnv: ['<rootDir>/test/helpers/log-watch.setup.ts'],
-  testTimeout: 30_000,
+  testTimeout: 120_000,
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',
 };

@@ -2,7 +2,8 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { JwtService } from '@nestjs/jwt';
 import type { DataSource } from 'typeorm';
 import type { DatabaseName } from '../test/helpers/databases.js';
-import { SECRET, type SessionApp, type Step, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { type SessionApp, type Step, USER_ID } from './session-app.js';
 
 // What is done here is as little as will do, and as quick as we can make it: the same tables and the same tokens, with the
 // driver alone. No time limit, no retry, no event, no metric, no look at what has gone wrong.

@@ -1,5 +1,6 @@
 import type { SessionClaims, Session } from 'nestjs-multisession';
 import type { FilledSession, FilledSessions } from '../test/helpers/fill.js';
+import type { BenchEngine } from './engine.js';
 import type { FilledTokens, GrowthApp } from './growth-app.js';
 
 /** Asks whether what an operation has answered is right. @throws where it is not */
@@ -18,7 +19,7 @@ export interface Subjects {
   readonly app: GrowthApp;
   readonly filled: FilledSessions;
   readonly tokens: FilledTokens;
-  readonly blacklist: { poll(): Promise<void>; size(): number };
+  readonly polling: BenchEngine;
 }
 
 const PAGE = 50;
@@ -225,7 +226,7 @@ function ended({ app: { sessions }, filled, tokens }: Subjects): Operations {
   ];
 }
 
-function inBackground({ app: { cleanup }, blacklist }: Subjects): Operations {
+function inBackground({ app: { cleanup }, polling }: Subjects): Operations {
   return [
     [
       'cleanup with nothing to do',
@@ -238,7 +239,7 @@ function inBackground({ app: { cleanup }, blacklist }: Subjects): Operations {
     ],
     [
       'poll of the blacklist',
-      () => ({ run: () => blacklist.poll().then(() => () => assert(blacklist.size() > 0, 'poll')) }),
+      () => ({ run: () => polling.blacklist.poll().then(() => () => assert(polling.blacklist.size > 0, 'poll')) }),
     ],
   ];
 }

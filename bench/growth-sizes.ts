@@ -3,7 +3,8 @@ import type { DatabaseName } from '../test/helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../test/helpers/fill.js';
 import { accessesOf, isPlanned } from '../test/helpers/plans.js';
 import type { GrowthOptions } from './growth-options.js';
-import { FilledTokens, type GrowthApp, inOwnDatabase, startBlacklist, startGrowthApp } from './growth-app.js';
+import { startEngine } from './engine.js';
+import { FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp } from './growth-app.js';
 import { operationsOn, type Subjects, type Use } from './growth-operations.js';
 import { median, percentile, say, sayTarget, sayTitle, table, whole } from './report.js';
 
@@ -55,14 +56,15 @@ async function measureSize(name: DatabaseName, size: number, count: number): Pro
       const tokens = new FilledTokens();
       const filled = await fill(app, size, tokens.kid);
       const [bytes, buffer] = [await bytesOf(app.dataSource), await bufferOf(app.dataSource)];
-      const blacklist = await startBlacklist(database, app.log);
+      // Its first poll loads the filled table.
+      const polling = await startEngine(database, app.log, { policies: { LONG: { refreshTokenLifetime: '31d' } } });
       try {
-        const subjects = { app, filled, tokens, blacklist };
+        const subjects = { app, filled, tokens, polling };
         const operations = operationsOn(subjects);
         const plans = await plansOf(operations, subjects);
         return { size, bytes, buffer, plans, times: await timesOf(operations, filled, count) };
       } finally {
-        await blacklist.close();
+        await polling.close();
       }
     } finally {
       await app.close();

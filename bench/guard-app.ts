@@ -27,7 +27,8 @@ import {
   listen,
   SESSIONS,
 } from './guard-route.js';
-import { multiSessionImports, SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { multiSessionImports, USER_ID } from './session-app.js';
 
 /** The ways to guard a route that are compared; from `signature` on they are this library's, one with a query by hand behind it. */
 export const GUARDS = [

@@ -23,7 +23,8 @@ import {
   type GuardedRoute,
   SESSIONS,
 } from './guard-route.js';
-import { SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { USER_ID } from './session-app.js';
 
 /** Whether better-auth asks its database at each request, or believes a signed cookie that has a copy of the session in it. */
 export type BetterAuthCheck = 'cookie cache' | 'database';

@@ -18,7 +18,8 @@ import {
   type GuardedRoute,
   SESSIONS,
 } from './guard-route.js';
-import { SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { USER_ID } from './session-app.js';
 
 export const PassportGuard = AuthGuard('jwt') as Type<CanActivate>;
 

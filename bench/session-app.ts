@@ -1,19 +1,17 @@
 import 'reflect-metadata';
-import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import {
   MULTI_SESSION_ENTITIES,
   MultiSessionModule,
   type MultiSessionOptions,
   type SessionPolicyOptions,
-  SessionService,
   UserAuthenticator,
 } from 'nestjs-multisession';
-import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
+import type { DataSource, DataSourceOptions, Logger } from 'typeorm';
+import type { SessionService } from '../lib/session/service.js';
+import { SECRET, startEngine } from './engine.js';
 
 export const USER_ID = 'carlos';
-export const SECRET = 'a signing secret of more than thirty-two bytes';
 
 /** The sessions of the benchmarks are created without asking who the user is: a password's hash would be all there is to see. */
 class NoUsers extends UserAuthenticator {
@@ -57,22 +55,17 @@ export async function startSessionApp(
   policy: Partial<SessionPolicyOptions>,
 ): Promise<SessionApp> {
   const counter = new StatementCounter();
-  // So rare a poll that none falls into a count.
-  const revocation = { pollInterval: '1h', maxStaleness: '2h' } as const;
-
-  @Module({ imports: multiSessionImports({ ...database, logger: counter }, policy, { revocation }) })
-  class AppModule {}
-
-  const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
+  const policies = { LONG: { refreshTokenLifetime: '30d', ...policy } } as const;
+  const { sessions, dataSource, close } = await startEngine(database, counter, { policies });
   return {
-    sessions: app.get(SessionService),
-    dataSource: app.get(DataSource),
+    sessions,
+    dataSource,
     countStatements: async (work) => {
       const before = counter.statements;
       await work();
       return counter.statements - before;
     },
-    close: () => app.close(),
+    close,
   };
 }
 
