@@ -182,13 +182,18 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    test('a token older than the parent ends the session, within the grace too', async () => {
-      const login = await app.login({ session: 'STRICT' });
-      const second = (await refresh(login.refresh, 'STRICT')).body;
-      const third = (await refresh(second.refresh, 'STRICT')).body;
-      expect((await refresh(login.refresh, 'STRICT')).status).toBe(401);
-      expect(eventsOf('refresh.reused')).toMatchObject([{ event: { reuse: 'stale' } }]);
-      expect(await isLive(third.access)).toBe(false);
+    describe.each(['STRICT', 'BRIEF', 'ROTATING'] as const)('with the grace of %s', (type) => {
+      test('a token older than the parent ends the session, even within the grace', async () => {
+        const login = await app.login({ session: type });
+        const second = (await refresh(login.refresh, type)).body;
+        // Within a grace the current token is handed out again instead of rotated.
+        await rows.update(login.session_id, { rotatedAt: new Date(Date.now() - 60_000) });
+        const third = (await refresh(second.refresh, type)).body;
+        expect(await rowOf(login.session_id)).toMatchObject({ generation: 2 });
+        expect((await refresh(login.refresh, type)).status).toBe(401);
+        expect(eventsOf('refresh.reused')).toMatchObject([{ event: { reuse: 'stale' } }]);
+        expect(await isLive(third.access)).toBe(false);
+      });
     });
 
     test('a generation that the database has lost is told apart', async () => {
