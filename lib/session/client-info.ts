@@ -1,19 +1,19 @@
-/** What is known of the caller. Shown to people and never relied on: all of it but the address is the client's own word. */
+/** What is known about the client. Only show it to people: except for the address, the client can send anything. */
 export interface ClientInfo {
-  /** As the framework sees it, by its own trusted-proxy setting. */
+  /** The address as the framework sees it, according to its trusted-proxy setting. */
   ipAddress?: string | null;
   userAgent?: string | null;
   /** The header `X-Device-Model`. */
   deviceName?: string | null;
 }
 
-/** The part of an Express or Fastify request that is read here. */
+/** The part of an Express or Fastify request that `clientInfoOf` reads. */
 interface RequestLike {
   ip?: string;
   headers?: Record<string, string | string[] | undefined>;
 }
 
-/** What a request tells of its caller, cut to what the columns hold. */
+/** Reads the client of a request, cut to the length of the columns. */
 export function clientInfoOf(request: unknown): ClientInfo {
   const { ip, headers = {} } = (request ?? {}) as RequestLike;
   return fitClientInfo({
@@ -23,12 +23,12 @@ export function clientInfoOf(request: unknown): ClientInfo {
   });
 }
 
-/** The same, cut to what the columns hold; what is absent is null. */
+/** Cuts the values to the length of the columns. A missing or blank value becomes null. */
 export function fitClientInfo({ ipAddress, userAgent, deviceName }: ClientInfo): Required<ClientInfo> {
   return { ipAddress: fit(ipAddress, 64), userAgent: fit(userAgent, 512), deviceName: fit(deviceName, 255) };
 }
 
-/** What a new generation writes of who began it. A request that names no device leaves the device's name as it was. */
+/** Returns what a new generation writes about its client. A request without a device name keeps the present name. */
 export function latestClient(client: ClientInfo): Partial<ClientInfo> {
   const { deviceName, ...place } = fitClientInfo(client);
   return deviceName === null ? place : { ...place, deviceName };
@@ -42,7 +42,7 @@ function fit(text: string | null | undefined, length: number): string | null {
   return text?.trim() ? storable(text.trim().slice(0, length)) : null;
 }
 
-/** PostgreSQL stores no NUL, and half a surrogate pair is no character. */
+/** Replaces what a database cannot store: PostgreSQL refuses NUL, and a lone surrogate is not valid UTF-8. */
 export function storable(text: string): string {
   return text.replaceAll('\0', '\uFFFD').toWellFormed();
 }

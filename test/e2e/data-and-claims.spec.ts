@@ -153,7 +153,7 @@ onEachDatabase((databaseName) => {
       const refused = sessions.mergeData(id, patch as never);
       await expect(refused).rejects.toMatchObject({
         code: 'session_data_invalid',
-        message: `${name}: is nothing that JSON can say`,
+        message: `${name}: is not a value that JSON can represent`,
       });
       expect(await sessions.getData(id)).toEqual({});
     });

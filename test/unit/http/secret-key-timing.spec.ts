@@ -16,7 +16,7 @@ beforeAll(async () => {
   guard = new module.SecretKeyGuard({ secretKeys: KEYS } as never);
 });
 beforeEach(() => void compare.mockReset().mockImplementation(timingSafeEqual));
-afterAll(() => jest.restoreAllMocks());
+afterAll(() => void jest.restoreAllMocks());
 
 function passes(key: string): boolean {
   try {

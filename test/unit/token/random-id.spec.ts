@@ -44,7 +44,7 @@ beforeAll(async () => {
     ...(await import('../../helpers/engine.js')),
   };
 });
-afterAll(() => jest.restoreAllMocks());
+afterAll(() => void jest.restoreAllMocks());
 
 describe('random ids', () => {
   test('are 128 bits each from node:crypto, and no bit is used twice', () => {
