@@ -12,7 +12,7 @@ const weakRsa = generateKeyPairSync('rsa', { modulusLength: 1024 });
 const privatePem = ec.privateKey.export({ type: 'pkcs8', format: 'pem' });
 const publicPem = ec.publicKey.export({ type: 'spki', format: 'pem' });
 
-/** Options with a change, whatever its type: what a configuration file may hold. */
+/** The minimal options with a change of any type, as a configuration file could contain it. */
 const withChange = (change: object): MultiSessionOptions => ({
   jwt: { secret: SECRET },
   secretKey: 'a secret key',
@@ -34,7 +34,7 @@ function faultsOf(options: MultiSessionOptions): readonly string[] {
   return [];
 }
 
-describe('options that are right', () => {
+describe('valid options', () => {
   test.each([
     ['the least', {}],
     ['the preset', { policies: SHORT_AND_LONG }],
@@ -56,7 +56,7 @@ describe('options that are right', () => {
   });
 });
 
-describe('an option that is wrong is named, with the remedy', () => {
+describe('an invalid option is named with its remedy', () => {
   test.each<[object, RegExp]>([
     // Unknown keys, at every level.
     [{ secretkey: 'x' }, /^secretkey: is not an option\. Options are: .*secretKey/],
@@ -70,7 +70,7 @@ describe('an option that is wrong is named, with the remedy', () => {
     [{ revocation: { interval: '1s' } }, /^revocation\.interval: is not an option/],
     [{ cleanup: { every: '1s' } }, /^cleanup\.every: is not an option/],
     [{ jwt: { secret: SECRET, header: { type: 'Bearer' } } }, /^jwt\.header\.type: is not an option/],
-    // Not even objects.
+    // Not objects.
     [{ revocation: [] }, /^revocation: must be an object/],
     [{ cleanup: true }, /^cleanup: must be an object/],
     // Time spans.
@@ -212,7 +212,7 @@ describe('an option that is wrong is named, with the remedy', () => {
   ])('%j', (change, fault) => {
     const faults = faultsOf(withChange(change));
     expect(faults).toEqual(expect.arrayContaining([expect.stringMatching(fault)]));
-    // One mistake is one fault: whoever reads it is not sent elsewhere.
+    // One mistake is reported as one fault.
     expect(faults).toHaveLength(1);
   });
 });
@@ -228,7 +228,7 @@ test.each([
   expect(faultsOf(withChange(change))).toEqual([fault, expect.stringMatching(missing)]);
 });
 
-test('all faults are named in one error, each once', () => {
+test('one error names every fault once', () => {
   const options = withChange({
     jwt: { secret: 'short', accessTokenLifetime: 0 },
     secretKey: undefined,
@@ -248,7 +248,7 @@ test('all faults are named in one error, each once', () => {
   ]);
 });
 
-test('no message ever holds a secret', () => {
+test('messages never contain a secret', () => {
   const secret = 'correct horse battery';
   const places = [
     { secretKey: { value: secret } },
