@@ -14,10 +14,10 @@ const swc = (parser) => [
 
 export default {
   testEnvironment: 'node',
-  // Most of them wait for a database, or for time to pass.
+  // Most tests wait for a database or for time to pass, so use all cores.
   maxWorkers: '100%',
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
-  // The last three have commands of their own: `npm run test:races`, `test:faults`, `test:browser`.
+  // These suites have commands of their own: `npm run test:package`, `test:races`, `test:faults`, `test:browser`.
   testPathIgnorePatterns: ['package', 'races', 'faults', 'browser'].map((folder) => `<rootDir>/test/${folder}/`),
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
@@ -28,7 +28,7 @@ export default {
   moduleNameMapper: {
     '^nestjs-multisession$': '<rootDir>/lib/index.ts',
     '^nestjs-multisession/django$': '<rootDir>/lib/compat/django/index.ts',
-    '^nestjs-multisession/(migrations|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
+    '^nestjs-multisession/(migrations|passport|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   setupFiles: ['reflect-metadata'],

@@ -12,10 +12,10 @@ import type { FilledSession } from '../test/helpers/fill.js';
 import { StatementLog } from '../test/helpers/statement-log.js';
 import { type BenchEngine, SECRET, startEngine } from './engine.js';
 
-/** The library on a database, without Nest and HTTP, whose every statement is logged. */
+/** The library on a database, without Nest and HTTP. Every statement is logged. */
 export type GrowthApp = BenchEngine & { readonly log: StatementLog };
 
-/** SHORT has a limit, LONG has none; both read the session's row at each request. */
+/** Starts the library. SHORT has a limit, LONG has none, and both read the session's row on each request. */
 export async function startGrowthApp(database: DataSourceOptions): Promise<GrowthApp> {
   const log = new StatementLog();
   const policy = { refreshTokenLifetime: '31d', accessCheck: 'session' } as const;
@@ -23,7 +23,7 @@ export async function startGrowthApp(database: DataSourceOptions): Promise<Growt
   return { ...(await startEngine(database, log, { policies })), log };
 }
 
-/** What a run of the cleanup came to. */
+/** The result of a cleanup run. */
 export interface CleanedUp {
   readonly sessions: number;
   readonly seconds: number;
@@ -35,7 +35,7 @@ export async function cleanUp({ cleanup }: GrowthApp): Promise<CleanedUp> {
   return { sessions, seconds: (performance.now() - startedAt) / 1000 };
 }
 
-/** Makes the tokens of sessions that nobody has logged in to, as the application would. */
+/** Issues tokens for sessions that were written directly to the database, as the application would. */
 export class FilledTokens {
   private readonly refreshTokens: RefreshTokens;
   private readonly accessTokens: AccessTokens;
@@ -47,7 +47,7 @@ export class FilledTokens {
     this.accessTokens = new AccessTokens(keyring, config, Date.now);
   }
 
-  /** The name of the key, for the rows. */
+  /** The id of the signing key, which the rows contain. */
   get kid(): string {
     return this.refreshTokens.kid;
   }
@@ -72,7 +72,7 @@ export class FilledTokens {
   }
 }
 
-/** SQLite in a file, in the mode that an application would have it in. The database is dropped, whatever comes of `work`. */
+/** Runs `work` on a new database and drops it afterwards. SQLite uses a file in WAL mode, as an application would. */
 export async function inOwnDatabase<T>(
   name: DatabaseName,
   work: (database: DataSourceOptions) => Promise<T>,

@@ -13,7 +13,7 @@ import { SECRET, startEngine } from './engine.js';
 
 export const USER_ID = 'carlos';
 
-/** The sessions of the benchmarks are created without asking who the user is: a password's hash would be all there is to see. */
+/** Never called: the benchmarks use `create`, because hashing a password would take far longer than everything else. */
 class NoUsers extends UserAuthenticator {
   authenticate() {
     return Promise.resolve(null);
@@ -38,14 +38,14 @@ export function multiSessionImports(
   ];
 }
 
-/** What is repeated: each step is one refresh, one login, one list of one of the clients. */
+/** One repetition of an operation: one refresh, login or list of one client. */
 export type Step = () => Promise<void>;
 
 /** The service on a database, without HTTP. */
 export interface SessionApp {
   readonly sessions: SessionService;
   readonly dataSource: DataSource;
-  /** How many statements `work` sends, `BEGIN` and `COMMIT` among them. */
+  /** Counts the statements that `work` sends, including `BEGIN` and `COMMIT`. */
   countStatements(work: () => Promise<unknown>): Promise<number>;
   close(): Promise<void>;
 }
@@ -69,7 +69,7 @@ export async function startSessionApp(
   };
 }
 
-/** What TypeORM sends. */
+/** Counts the statements that TypeORM sends. */
 export class StatementCounter implements Logger {
   statements = 0;
   logQuery() {

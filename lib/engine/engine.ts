@@ -1,14 +1,17 @@
-import type { DataSource, EntityManager } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
 import { Clock } from '../database/clock.js';
 import { Database } from '../database/database.js';
 import { ManagedKeys } from '../keys/managed-keys.js';
-import { SigningKeyEntity } from '../keys/signing-key.entity.js';
 import { KnownDevices } from '../known-devices/known-devices.js';
-import { Blacklist } from '../revocation/blacklist.js';
+import { Poller } from '../revocation/poller.js';
+import { PushedRevocations } from '../revocation/pushed-revocations.js';
+import { RevocationTable } from '../revocation/revocation-table.js';
+import { RevokedSessions } from '../revocation/revoked-sessions.js';
 import { SessionAccess } from '../session/access.js';
 import { SessionAdministration } from '../session/administration.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { UserDirectory } from '../session/authenticator.js';
+import { ChangeLog } from '../session/change-log.js';
 import { ApplicationClaims } from '../session/claims.js';
 import { SessionCleanup } from '../session/cleanup.js';
 import { SessionEndings } from '../session/endings.js';
@@ -16,6 +19,7 @@ import { SessionEvents } from '../session/events.js';
 import { SessionIntrospection } from '../session/introspection.js';
 import { SessionLogin } from '../session/login.js';
 import { SessionPolicies } from '../session/policies.js';
+import { PushWriter } from '../session/push-writer.js';
 import { SessionRefresh } from '../session/refresh.js';
 import { SeenGenerations } from '../session/seen-generations.js';
 import { SessionService } from '../session/service.js';
@@ -34,7 +38,7 @@ export interface EnginePorts {
    * Returns the application's users. Called at each login and refresh and not at start, since the users may themselves
    * depend on `SessionService`. Default: there are none, and only `SessionService.create` makes sessions.
    */
-  readonly users?: () => UserAuthenticator | null;
+  readonly users?: () => UserDirectory | null;
 }
 
 /** The object graph of the library, without Nest. */
@@ -61,7 +65,21 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const accessTokens = new AccessTokens(keyring, config.tokens, now);
   const refreshTokens = new RefreshTokens(keyring, config.tokens);
   const tokens = new SessionTokens(accessTokens, refreshTokens, config.tokens);
-  const managedKeys: ManagedKeys = new ManagedKeys(
+
+  const revoked = new RevokedSessions(config.revocation);
+  revoked.onRevoked((session) => events.emit('session.revoked', session));
+  const revocations = new RevocationTable(database);
+  const push = new PushedRevocations(database, config.revocation, revoked, now);
+
+  const changes = new ChangeLog(push.isTransactional ? [new PushWriter(push)] : []);
+  const acceptedAfterEnd = entryLife(policies.longestAccessTokenLifetime, config.tokens.clockTolerance);
+  const times = { acceptedAfterEnd, overlap: config.revocation.overlap, now };
+  const store = new SessionStore(database, revocations, changes, times);
+  const seen = new SeenGenerations((batch) => store.confirm(batch));
+  const endings = new SessionEndings(store, policies, refreshTokens, revoked, push, events, clock, config.tokens);
+  const claims = new ApplicationClaims(config.tokens, users);
+
+  const managedKeys = new ManagedKeys(
     database,
     keyring,
     config.tokens.managed,
@@ -69,26 +87,15 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
     now,
     (manager, kid) => store.isKeyInUse(manager, kid),
   );
-
-  const besides = managedKeys.isOn
-    ? [{ entity: SigningKeyEntity, poll: (manager: EntityManager) => managedKeys.poll(manager) }]
-    : [];
-  const blacklist = new Blacklist(database, config.revocation, clock, besides);
-  blacklist.onRevoked((revoked) => events.emit('session.revoked', revoked));
-  if (managedKeys.isOn) keyring.isComplete = () => managedKeys.isLoaded && blacklist.isUpToDate();
-
-  const lifeOfEntries = entryLife(policies.longestAccessTokenLifetime, config.tokens.clockTolerance);
-  const store: SessionStore = new SessionStore(database, blacklist, config.revocation, lifeOfEntries, now);
-  const seen = new SeenGenerations((batch) => store.confirm(batch));
-  const endings = new SessionEndings(store, policies, refreshTokens, blacklist, events, clock, config.tokens);
-  const claims = new ApplicationClaims(config.tokens, users);
+  if (managedKeys.isOn) keyring.isComplete = () => managedKeys.isLoaded && revoked.isUpToDate();
+  const poller = new Poller(database, config.revocation, clock, revocations, revoked, managedKeys);
 
   const telemetry = new Telemetry();
   events.on('session.created', ({ session }) => telemetry.sessionCreated(session.type));
   events.on('session.ended', ({ session, reason }) => telemetry.sessionEnded(session.type, reason));
-  telemetry.observe(blacklist);
+  telemetry.observe(revoked);
 
-  const access = new SessionAccess(accessTokens, policies, blacklist, store, seen, clock, config.tokens);
+  const access = new SessionAccess(accessTokens, policies, revoked, store, seen, clock, config.tokens);
   const login = new SessionLogin(
     store,
     policies,
@@ -140,7 +147,10 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
     policies,
     keyring,
     managedKeys,
-    blacklist,
+    revoked,
+    revocations,
+    push,
+    poller,
     store,
     seen,
     endings,

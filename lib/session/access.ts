@@ -1,6 +1,6 @@
 import type { Clock } from '../database/clock.js';
 import { TokenNotValidError } from '../errors.js';
-import type { Blacklist } from '../revocation/blacklist.js';
+import type { RevokedSessions } from '../revocation/revoked-sessions.js';
 import type { AccessTokens, SessionClaims } from '../token/access-token.js';
 import type { Claims } from '../token/keyring.js';
 import type { TokenConfig } from '../token/options.js';
@@ -15,7 +15,7 @@ export class SessionAccess extends AccessVerifier {
   constructor(
     private readonly accessTokens: AccessTokens,
     private readonly policies: SessionPolicies,
-    private readonly revoked: Blacklist,
+    private readonly revoked: RevokedSessions,
     private readonly store: SessionStore,
     private readonly seen: SeenGenerations,
     private readonly clock: Clock,

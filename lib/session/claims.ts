@@ -4,7 +4,7 @@ import { reservedClaims, type TokenConfig } from '../token/options.js';
 import { toSession, userIdOf } from './session.js';
 import { checkData } from './data.js';
 import type { SessionEntity } from './session.entity.js';
-import type { AuthenticatedUser, UserAuthenticator } from './authenticator.js';
+import type { AuthenticatedUser, UserDirectory } from './authenticator.js';
 
 /** Maximum size of claims, in bytes of JSON. Servers limit the header that carries a token to 8 or 16 KiB. */
 export const MAX_CLAIMS_BYTES = 4096;
@@ -16,7 +16,7 @@ export class ApplicationClaims {
   /** @param users looks up the application's users; null if it has none */
   constructor(
     private readonly config: TokenConfig,
-    private readonly users: () => UserAuthenticator | null,
+    private readonly users: () => UserDirectory | null,
   ) {
     this.reserved = new Set(reservedClaims(config));
   }
@@ -47,7 +47,7 @@ export class ApplicationClaims {
   }
 
   /**
-   * Builds the claims with `UserAuthenticator.buildClaims`.
+   * Builds the claims with `UserDirectory.buildClaims`.
    * @returns the checked claims, or undefined if the application has no `buildClaims`
    * @throws like `check`, and whatever `buildClaims` throws
    */

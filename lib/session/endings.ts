@@ -1,7 +1,8 @@
 import { HttpStatus } from '@nestjs/common';
 import type { Clock } from '../database/clock.js';
 import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
-import type { Blacklist } from '../revocation/blacklist.js';
+import type { PushedRevocations } from '../revocation/pushed-revocations.js';
+import type { RevokedSessions } from '../revocation/revoked-sessions.js';
 import type { SessionClaims } from '../token/access-token.js';
 import type { TokenConfig, UserId } from '../token/options.js';
 import type { RefreshTokens } from '../token/refresh-token.js';
@@ -21,7 +22,8 @@ export class SessionEndings {
     private readonly store: SessionStore,
     private readonly policies: SessionPolicies,
     private readonly refreshTokens: RefreshTokens,
-    private readonly revoked: Blacklist,
+    private readonly revoked: RevokedSessions,
+    private readonly push: PushedRevocations,
     private readonly events: SessionEvents,
     private readonly clock: Clock,
     private readonly config: TokenConfig,
@@ -42,12 +44,9 @@ export class SessionEndings {
    * @returns how many sessions ended
    */
   publish(ended: readonly EndedSession[]): number {
-    const now = this.clock.now();
-    const expiresAt = now + this.store.acceptedAfterEnd;
-    const revoked = ended.filter(({ row }) => row.expiresAt.getTime() > now);
-    this.revoked.announce(
-      revoked.map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt })),
-    );
+    const revoked = ended.flatMap((session) => session.revoked ?? []);
+    for (const entry of revoked) this.revoked.add(entry);
+    this.push.publish(revoked);
     for (const { row, reason } of ended)
       this.events.emit('session.ended', { session: toSession(row, this.config), reason });
     return ended.length;

@@ -10,11 +10,11 @@ import {
   type Session,
   SessionAdministration,
   SessionCleanup,
-  SessionDailyCountEntity,
   SessionEntity,
   SessionService,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
+import { SessionDailyCountEntity } from '../../lib/admin/statistics/session-daily-count.entity.js';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { ACCESS_COOKIE, ASKS_FOR_COOKIES, cookieHeader, tokensInCookies } from '../helpers/cookies.js';

@@ -13,6 +13,7 @@ import {
   SessionService,
 } from 'nestjs-multisession';
 import { DjangoErrorFilter } from 'nestjs-multisession/django';
+import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import { DataSource } from 'typeorm';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import {
@@ -115,6 +116,7 @@ onEachAdapter((databaseName, adapter) => {
       databaseName,
       adapter,
       controllers: [NotesController, LinkController],
+      imports: [MultiSessionPassportModule.forRoot()],
       ...more,
       options: { policies: POLICIES, ...options },
     });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import type { CookieOptions } from 'nestjs-multisession';
 import type { MultiSessionConfigurationError } from '../../../lib/errors.js';
+import type { CookieOptions } from '../../../lib/http/cookie.options.js';
 import { readOptions } from '../../../lib/engine/options.js';
 import { DEFAULT_OPTIONS } from '../../helpers/app.js';
 import { configOf } from '../../helpers/options.js';
