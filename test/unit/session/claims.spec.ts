@@ -17,7 +17,7 @@ function claimsFor(
   const faults = new OptionFaults();
   const config = readTokenOptions({ secret: SECRET, ...jwt }, userIdType, faults);
   expect(faults.list).toEqual([]);
-  return new ApplicationClaims(config, () => users as UserAuthenticator | null);
+  return new ApplicationClaims(config, () => users);
 }
 
 const row = Object.assign(new SessionEntity(), {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import type { TestEngine } from '../../helpers/engine.js';
+import type { startEngine, TestEngine } from '../../helpers/engine.js';
 
 const HEX_LENGTH = 32;
 
@@ -8,7 +8,7 @@ let drawn = '';
 let modules: {
   randomId: () => string;
   newSessionId: (now: number) => string;
-  startEngine: typeof import('../../helpers/engine.js').startEngine;
+  startEngine: typeof startEngine;
 };
 
 /** Where in `drawn` these 128 bits are; -1 if they do not come from node:crypto, or not as one whole draw. */
@@ -36,8 +36,8 @@ beforeAll(async () => {
   };
   jest
     .spyOn(crypto, 'randomFillSync')
-    .mockImplementation(((view: NodeJS.ArrayBufferView) => record(randomFillSync(view))) as never);
-  jest.spyOn(crypto, 'randomBytes').mockImplementation(((size: number) => record(randomBytes(size))) as never);
+    .mockImplementation((view: NodeJS.ArrayBufferView) => record(randomFillSync(view)));
+  jest.spyOn(crypto, 'randomBytes').mockImplementation((size: number) => record(randomBytes(size)));
   modules = {
     ...(await import('../../../lib/token/random-id.js')),
     ...(await import('../../../lib/session/id.js')),
