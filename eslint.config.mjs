@@ -3,10 +3,18 @@ import prettier from 'eslint-config-prettier';
 import tseslint from 'typescript-eslint';
 
 const nodeGlobals = Object.fromEntries(
-  ['Buffer', 'URL', 'clearTimeout', 'console', 'fetch', 'module', 'process', 'require', 'setTimeout'].map((name) => [
-    name,
-    'readonly',
-  ]),
+  [
+    'Buffer',
+    'URL',
+    'clearTimeout',
+    'console',
+    'fetch',
+    'module',
+    'performance',
+    'process',
+    'require',
+    'setTimeout',
+  ].map((name) => [name, 'readonly']),
 );
 
 export default tseslint.config(

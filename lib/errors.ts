@@ -1,6 +1,6 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
 
-/** The stable `code` in the body of every error of this library. */
+/** The `code` in the body of each error of this library. It is stable: clients may rely on it. */
 export type MultiSessionErrorCode =
   | 'bad_authorization_header'
   | 'csrf_failed'
@@ -19,9 +19,9 @@ export type MultiSessionErrorCode =
   | 'validation_failed';
 
 interface ErrorDetails {
-  /** Further members of the body. */
+  /** Additional members of the body. */
   body?: Record<string, unknown>;
-  /** Headers that the answer must carry (RFC 6750 section 3, RFC 9110 section 10.2.3). */
+  /** Headers of the response (RFC 6750 section 3, RFC 9110 section 10.2.3). */
   headers?: Readonly<Record<string, string>>;
   cause?: unknown;
 }
@@ -36,11 +36,11 @@ const REASON_PHRASES: Record<number, string> = {
 };
 
 /**
- * What every refusal of this library is: an `HttpException` whose body is Nest's with a stable code,
+ * Base class of the errors that this library answers with: an `HttpException` whose body is Nest's plus a stable code,
  * `{ statusCode, error, message, code }`.
  */
 export abstract class MultiSessionError extends HttpException {
-  /** Headers for the answer. Nest's own filter sends none, so the HTTP layer sets them before it throws. */
+  /** Headers of the response. Nest's exception filter does not send them, so the HTTP layer sets them before it throws. */
   readonly headers: Readonly<Record<string, string>>;
 
   protected constructor(
@@ -56,18 +56,18 @@ export abstract class MultiSessionError extends HttpException {
   }
 }
 
-/** 400: fields are missing, blank, null, of the wrong type or too long. `errors` names every one of them. */
+/** 400: fields are missing, blank, null, of the wrong type or too long. `errors` lists the faults of each such field. */
 export class ValidationFailedError extends MultiSessionError {
   constructor(readonly errors: Readonly<Record<string, readonly string[]>>) {
-    super('validation_failed', HttpStatus.BAD_REQUEST, `Not valid: ${Object.keys(errors).join(', ')}`, {
+    super('validation_failed', HttpStatus.BAD_REQUEST, `Invalid fields: ${Object.keys(errors).join(', ')}`, {
       body: { errors },
     });
   }
 }
 
-/** 400: no such session type. */
+/** 400: the session type does not exist. */
 export class InvalidSessionTypeError extends MultiSessionError {
-  /** @param validTypes the names that would have been taken */
+  /** @param validTypes the names that are accepted */
   constructor(readonly validTypes: readonly string[]) {
     super(
       'invalid_session_type',
@@ -77,54 +77,50 @@ export class InvalidSessionTypeError extends MultiSessionError {
   }
 }
 
-/** 400: a permanent token was sent to a route that does not take it. */
+/** 400: the header of a permanent token was sent to a route other than its refresh route. */
 export class HeaderNotPermittedError extends MultiSessionError {
-  /** @param header its name; the value is told to nobody */
+  /** @param header the name of the header; its value must not get into the error */
   constructor(header: string) {
-    super(
-      'header_not_permitted',
-      HttpStatus.BAD_REQUEST,
-      `The header ${header} may be sent to its refresh route alone`,
-    );
+    super('header_not_permitted', HttpStatus.BAD_REQUEST, `The header ${header} is only accepted by its refresh route`);
   }
 }
 
-/** 401: unknown user, wrong password or inactive user; which of them is told to nobody. */
+/** 401: unknown user, wrong password or inactive user. They are deliberately not distinguished. */
 export class InvalidCredentialsError extends MultiSessionError {
   constructor() {
     super('invalid_credentials', HttpStatus.UNAUTHORIZED, 'Invalid credentials, or the account is not active');
   }
 }
 
-/** 401: the secret key in the body or the header is none of those configured. */
+/** 401: the secret key in the body or the header is missing or does not match a configured one. */
 export class SecretKeyInvalidError extends MultiSessionError {
   constructor() {
     super('secret_key_invalid', HttpStatus.UNAUTHORIZED, 'Invalid secret key');
   }
 }
 
-/** 400: data of a session that is too large, or nothing that JSON can say. Nothing was changed. */
+/** 400: the data or claims of a session are too large, or JSON cannot represent them. The session is unchanged. */
 export class SessionDataError extends MultiSessionError {
-  /** @param message names the member, and never its value */
+  /** @param message names the member; its value must not get into the error */
   constructor(message: string) {
     super('session_data_invalid', HttpStatus.BAD_REQUEST, message);
   }
 }
 
-/** 401: `@RequireRecentLogin` asks for a login that is not so long ago (RFC 9470 section 3). */
+/** 401: the login is older than `@RequireRecentLogin` allows (RFC 9470 section 3). */
 export class ReauthenticationRequiredError extends MultiSessionError {
-  /** @param maxAge seconds */
+  /** @param maxAge how old the login may be, in seconds */
   constructor(maxAge: number) {
-    super('reauthentication_required', HttpStatus.UNAUTHORIZED, 'Log in again to go on', {
+    super('reauthentication_required', HttpStatus.UNAUTHORIZED, 'Log in again to continue', {
       headers: { 'WWW-Authenticate': `Bearer error="insufficient_user_authentication", max_age=${maxAge}` },
     });
   }
 }
 
-/** 409: the user has as many active sessions of this type as its policy allows, and `whenFull` is `'refuse'`. */
+/** 409: the user has reached the maximum number of active sessions, and `whenFull` of the type is `'refuse'`. */
 export class SessionLimitReachedError extends MultiSessionError {
   constructor() {
-    super('session_limit_reached', HttpStatus.CONFLICT, 'Reached the maximum number of sessions');
+    super('session_limit_reached', HttpStatus.CONFLICT, 'The maximum number of sessions has been reached');
   }
 }
 
@@ -140,7 +136,7 @@ export class TokenNotValidError extends MultiSessionError {
   }
 }
 
-/** 401 at refresh and logout, 404 where a session is named: there is no such session of this user. */
+/** 401 at refresh and logout, 404 on routes that name a session: this user has no such session. */
 export class SessionNotFoundError extends MultiSessionError {
   constructor(status: HttpStatus.UNAUTHORIZED | HttpStatus.NOT_FOUND = HttpStatus.NOT_FOUND) {
     super('session_not_found', status, 'No such session');
@@ -156,7 +152,7 @@ export class NotAuthenticatedError extends MultiSessionError {
   }
 }
 
-/** 401: the authorization header has a scheme of ours with no token behind it, or with more than one word. */
+/** 401: the authorization header has an accepted scheme, followed by no token or by more than one word. */
 export class BadAuthorizationHeaderError extends MultiSessionError {
   constructor() {
     super(
@@ -168,27 +164,29 @@ export class BadAuthorizationHeaderError extends MultiSessionError {
   }
 }
 
-/** 403: tokens travel in cookies here, and the request does not show that it was sent by a page that may use them. */
+/** 403: the request uses cookies but does not prove that an allowed page has sent it. */
 export class CsrfFailedError extends MultiSessionError {
   constructor() {
     super(
       'csrf_failed',
       HttpStatus.FORBIDDEN,
-      'A request with cookies must have the header X-Session-Transport: cookie, and come from an allowed origin',
+      'A request with cookies must send the header X-Session-Transport: cookie and come from an allowed origin',
     );
   }
 }
 
-/** 403: `@SessionTypes` does not name the type of the caller's session. */
+/** 403: `@SessionTypes` does not list the type of the caller's session. */
 export class SessionTypeNotAllowedError extends MultiSessionError {
   constructor() {
-    super('session_type_not_allowed', HttpStatus.FORBIDDEN, 'Sessions of this type are not allowed here');
+    super('session_type_not_allowed', HttpStatus.FORBIDDEN, 'Sessions of this type may not use this route');
   }
 }
 
 /**
- * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. Never told as a bad token, since a
- * client would drop its tokens for it. The `cause`, for the log, says what failed and no value; the body does not show it.
+ * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. It is never reported as an invalid
+ * token, because the client would then drop its tokens.
+ *
+ * The `cause` is for the log: it says what failed and contains no values. The body does not show it.
  */
 export class UnavailableError extends MultiSessionError {
   constructor(cause?: unknown) {
@@ -199,7 +197,7 @@ export class UnavailableError extends MultiSessionError {
   }
 }
 
-/** Thrown at start: every fault of the options, named in one message, with the remedy. */
+/** Thrown at start. The message lists every fault of the options, each with its remedy. */
 export class MultiSessionConfigurationError extends Error {
   constructor(readonly faults: readonly string[]) {
     super(`nestjs-multisession cannot start:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);

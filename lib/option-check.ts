@@ -1,13 +1,13 @@
 import ms, { type StringValue } from 'ms';
 
-/** A time span as jsonwebtoken takes it: a number is seconds, a string such as `'15m'` or `'30 days'` is read by `ms`. */
+/** A time span, as in jsonwebtoken: a number of seconds, or a string such as `'15m'` or `'30 days'` (parsed by `ms`). */
 export type Duration = number | StringValue;
 
 type Check<T> = (value: unknown, name: string, faults: OptionFaults) => T;
 
 const MAX_DURATION = ms('100y');
 
-/** Collects what is wrong with the options, so that one error can name all of it. */
+/** Collects every fault of the options, so that one error can name them all. */
 export class OptionFaults {
   readonly list: string[] = [];
 
@@ -16,7 +16,10 @@ export class OptionFaults {
   }
 }
 
-/** The members of an options object, each read by its check; an unknown key is a fault, with the known ones named. */
+/**
+ * Reads each member of an options object with its check. An unknown key is a fault that names the known ones.
+ * @param checks one check for each option; it also runs if the option is missing
+ */
 export function checkObject<T extends object>(
   value: unknown,
   name: string,
@@ -30,22 +33,26 @@ export function checkObject<T extends object>(
   const given = value as Record<string, unknown>;
   const known = Object.keys(checks);
   for (const key of Object.keys(given)) {
-    if (!known.includes(key)) faults.add(`${name}.${key}`, `is no option; known are ${known.join(', ')}`);
+    if (!known.includes(key)) faults.add(`${name}.${key}`, `is not an option. Options are: ${known.join(', ')}`);
   }
   const read = known.map((key) => [key, checks[key as keyof T](given[key], `${name}.${key}`, faults)] as const);
   return Object.fromEntries(read) as T;
 }
 
-/** Where the option is left out, its default. */
+/** A check that returns `fallback` if the option is missing. */
 export function withDefault<T>(fallback: T, check: Check<T>): Check<T> {
   return (value, name, faults) => (value === undefined ? fallback : check(value, name, faults));
 }
 
-/** Where the option is left out, nothing. */
+/** A check that returns undefined if the option is missing. */
 export function optional<T>(check: Check<T>): Check<T | undefined> {
   return withDefault<T | undefined>(undefined, check);
 }
 
+/**
+ * A check that reports a missing option.
+ * @param remedy what to set, as a sentence fragment in the imperative
+ */
 export function required<T>(check: Check<T>, remedy: string): Check<T> {
   return (value, name, faults) => {
     if (value !== undefined) return check(value, name, faults);
@@ -54,7 +61,11 @@ export function required<T>(check: Check<T>, remedy: string): Check<T> {
   };
 }
 
-/** @returns milliseconds */
+/**
+ * A check for a time span.
+ * @param least whether 0 is allowed. Default: it is not
+ * @returns a check that returns milliseconds
+ */
 export function duration(least: 'zero' | 'positive' = 'positive'): Check<number> {
   return (value, name, faults) => {
     const span = toMilliseconds(value);
@@ -72,7 +83,10 @@ export function duration(least: 'zero' | 'positive' = 'positive'): Check<number>
   };
 }
 
-/** As `duration`, in whole seconds, since the times in a token are. */
+/**
+ * Like `duration`, but for times that are written to tokens, which hold whole seconds.
+ * @returns milliseconds
+ */
 export function wholeSeconds(value: unknown, name: string, faults: OptionFaults): number {
   const span = duration()(value, name, faults);
   if (span % 1000 !== 0) faults.add(name, `must be in whole seconds; got ${show(value)}`);
@@ -81,7 +95,7 @@ export function wholeSeconds(value: unknown, name: string, faults: OptionFaults)
 
 function toMilliseconds(value: unknown): number | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? Math.round(value * 1000) : undefined;
-  // A bare «60» would be 60 milliseconds to `ms`: surely not meant by whoever read it from the environment.
+  // `ms` would read a bare '60' as 60 milliseconds. Whoever passes that has most likely meant seconds.
   if (typeof value !== 'string' || value.length > 100 || /^[\s\d.]*$/.test(value)) return undefined;
   const span: number | undefined = ms(value as StringValue);
   return span !== undefined && Number.isFinite(span) ? Math.round(span) : undefined;
@@ -105,7 +119,7 @@ export function text(value: unknown, name: string, faults: OptionFaults): string
   return '';
 }
 
-/** One string, or several. */
+/** A check for one string or a list of strings. */
 export function texts(value: unknown, name: string, faults: OptionFaults): string[] {
   const list: unknown[] = Array.isArray(value) ? value : [value];
   if (list.length === 0) faults.add(name, 'must not be empty');
@@ -119,7 +133,7 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Check<T
   };
 }
 
-// Never more than the kind of a value that could be a secret: only short, plain values are shown.
+/** The value for a message. A longer string may be a secret, so only its type is shown. */
 function show(value: unknown): string {
   return typeof value === 'number' || (typeof value === 'string' && value.length <= 30)
     ? JSON.stringify(value)

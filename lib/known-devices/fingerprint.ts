@@ -1,24 +1,28 @@
 import { createHash } from 'node:crypto';
 import { describeUserAgent } from '../session/user-agent.js';
 
-/** What a login says of its device. */
+/** What a login says about its device. */
 export interface DeviceSigns {
   readonly userAgent: string | null;
   readonly deviceName: string | null;
 }
 
 /**
- * What makes two logins the same device: the name that it gives itself (`X-Device-Model`), the browser, the operating system and
- * the kind. No version is in it, since an update is no new device, and no address, since a phone changes it all day.
+ * Returns what makes two logins the same device: its name (`X-Device-Model`), browser, operating system and kind.
+ *
+ * Versions are left out because an update does not make a new device, and addresses because a phone changes them all day.
  */
 export function fingerprintOf({ userAgent, deviceName }: DeviceSigns): readonly (string | null)[] {
   const { browser, os, kind } = describeUserAgent(userAgent);
-  // What is no browser names itself before its version: `okhttp/4.9`.
+  // Other programs give their name before the version: `okhttp/4.9`.
   const program = browser?.name ?? (userAgent?.split('/', 1)[0].trim() || null);
   return [deviceName, program, os?.name ?? null, kind];
 }
 
-/** What is stored of it. It hides the device from who reads the table by chance, and not from who tries all common ones. */
+/**
+ * Returns the id under which a device is stored: a hash. It hides the device from a casual reader of the table, but not from
+ * someone who tries all common devices.
+ */
 export function deviceIdOf(userId: string, signs: DeviceSigns): string {
   return createHash('sha256')
     .update(JSON.stringify([userId, ...fingerprintOf(signs)]))

@@ -1,7 +1,7 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { instant } from '../database/instant.js';
 
-/** That a user has logged in from a device. It does not say from which: see `fingerprintOf`. */
+/** A device from which a user has logged in. The row holds only a hash of it: see `deviceIdOf`. */
 @Entity({ name: 'known_device' })
 @Index(['userId'])
 @Index(['lastSeen'])
@@ -13,7 +13,7 @@ export class KnownDeviceEntity {
   @Column({ name: 'user_id', type: 'varchar', length: 255 })
   userId!: string;
 
-  /** To a day. */
+  /** The last login from it, accurate to a day. */
   @Column({ name: 'last_seen', type: 'bigint', transformer: instant })
   lastSeen!: Date;
 }

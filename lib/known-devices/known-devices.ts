@@ -7,33 +7,37 @@ import { describeUserAgent } from '../session/user-agent.js';
 import { deviceIdOf } from './fingerprint.js';
 import { KnownDeviceEntity } from './known-device.entity.js';
 
-/** A device that is seen each day is written each day, and not at each login. */
+/** How outdated `lastSeen` may be: a device is written once a day and not at each login. */
 const ACCURACY = 86_400_000;
-/** So many logins wait to be looked at, at most: where the database is away, what comes on top is forgotten. */
+/** Maximum number of logins that wait to be compared. While the database is unavailable, further logins are skipped. */
 const MAX_PENDING = 1000;
 
 /**
- * Tells of logins from devices that their user has not used: `login.new-device`. Off unless `rememberDevices` is set.
+ * Emits `login.new-device` for a login from a device that its user has not used before. Off unless `rememberDevices` is set.
  *
- * It looks behind the answer, so that no login waits for it or fails by it. Invariant: of any number of logins at once from one
- * new device, on any number of processes, one is told of. What is lost with a process that is killed between the login and the
- * insert is told of at the next login; between the insert and the listener, never.
+ * It runs after the response has been sent, so a login neither waits for it nor fails because of it.
+ *
+ * Invariant: concurrent logins from one new device emit one event, even across processes. If a process is killed between the
+ * login and the insert, the next login emits the event. If it is killed between the insert and the listener, the event is lost.
  */
 export class KnownDevices {
   private readonly logger = new Logger('MultiSession');
   private readonly pending = new Set<Promise<void>>();
 
-  /** @param rememberFor milliseconds; 0 for off */
+  /** @param rememberFor in milliseconds; 0 turns it off */
   constructor(
     private readonly database: Database,
     private readonly events: SessionEvents,
     private readonly rememberFor: number,
     private readonly now: () => number,
   ) {
-    if (rememberFor > 0) events.on('session.created', ({ session }) => this.look(session));
+    if (rememberFor > 0) events.on('session.created', ({ session }) => this.startComparing(session));
   }
 
-  /** Forgets all devices of a user, as when an account is deleted. @throws UnavailableError */
+  /**
+   * Forgets all devices of a user, for example when you delete the account.
+   * @throws UnavailableError if the database cannot be reached
+   */
   async forget(userId: string | number): Promise<void> {
     await this.database.run((manager) =>
       manager
@@ -45,7 +49,11 @@ export class KnownDevices {
     );
   }
 
-  /** @internal Deletes up to `limit` that were not seen for as long as they are remembered. @returns undefined while another process is at it */
+  /**
+   * Deletes up to `limit` devices that have not been seen for `rememberDevices`.
+   * @returns how many were deleted, or undefined if another process is doing it
+   * @internal
+   */
   async deleteOld(limit: number): Promise<number | undefined> {
     if (this.rememberFor === 0) return 0;
     return this.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, async (manager) => {
@@ -57,22 +65,25 @@ export class KnownDevices {
     });
   }
 
-  /** @internal Until every login so far has been looked at. */
+  /**
+   * Waits until every login so far has been compared.
+   * @internal
+   */
   async settled(): Promise<void> {
     await Promise.all(this.pending);
   }
 
-  private look(session: Session): void {
+  private startComparing(session: Session): void {
     if (this.pending.size >= MAX_PENDING) {
-      this.logger.warn('too many logins wait to be compared with known devices; one was left out');
+      this.logger.warn(`${MAX_PENDING} logins wait to be compared with known devices. This one is skipped`);
       return;
     }
-    const looking = this.compare(session)
+    const comparing = this.compare(session)
       .catch((error: unknown) => {
         this.logger.warn(`a login could not be compared with known devices: ${(error as Error).message}`);
       })
-      .finally(() => this.pending.delete(looking));
-    this.pending.add(looking);
+      .finally(() => this.pending.delete(comparing));
+    this.pending.add(comparing);
   }
 
   private async compare(session: Session): Promise<void> {
@@ -86,7 +97,7 @@ export class KnownDevices {
     this.events.emit('login.new-device', { session, device, isFirst });
   }
 
-  /** Mostly one statement. */
+  /** Usually one statement. */
   private async isKnown(id: string, now: number): Promise<boolean> {
     return this.database.run(async (manager) => {
       const row = await manager.findOneBy(KnownDeviceEntity, {
@@ -99,7 +110,10 @@ export class KnownDevices {
     });
   }
 
-  /** @returns whether it is the only one of the user's; undefined where another login has just written it */
+  /**
+   * Stores the device.
+   * @returns whether it is the user's only device, or undefined if another login has just stored it
+   */
   private async remember(id: string, userId: string, now: number): Promise<boolean | undefined> {
     return this.database.transaction({ name: `devices ${userId}` }, async (manager) => {
       const remembered = { lastSeen: MoreThan(new Date(now - this.rememberFor)) };
@@ -109,7 +123,7 @@ export class KnownDevices {
         .where(this.database.sameText('device.userId', 'userId'), { userId })
         .andWhere({ ...remembered })
         .getCount();
-      // One that cleanup has not yet deleted is of no account.
+      // An outdated row of the same device may wait for cleanup, and would collide with the new one.
       await manager.delete(KnownDeviceEntity, { id });
       const row = { id, userId, lastSeen: new Date(now) };
       await manager.createQueryBuilder().insert().into(KnownDeviceEntity).values(row).updateEntity(false).execute();

@@ -6,10 +6,10 @@ import { checkData } from './data.js';
 import type { SessionEntity } from './session.entity.js';
 import type { AuthenticatedUser, UserDirectory } from './authenticator.js';
 
-/** The most that claims may take, in bytes of JSON: a token travels in a header, which servers bound at 8 or 16 KiB. */
+/** Maximum size of claims, in bytes of JSON. Servers limit the header that carries a token to 8 or 16 KiB. */
 export const MAX_CLAIMS_BYTES = 4096;
 
-/** The application's own claims: checked, and built. */
+/** Checks and builds the application's own claims. */
 export class ApplicationClaims {
   private readonly reserved: ReadonlySet<string>;
 
@@ -21,25 +21,36 @@ export class ApplicationClaims {
     this.reserved = new Set(reservedClaims(config));
   }
 
-  /** @throws MultiSessionConfigurationError for a name that the library writes, SessionDataError for more than 4 KiB */
+  /**
+   * Checks the names and the size of claims.
+   * @throws MultiSessionConfigurationError if the library writes a claim of that name
+   * @throws SessionDataError if they are larger than 4 KiB as JSON, or not JSON
+   */
   check(claims: Claims = {}): void {
     const taken = Object.keys(claims).filter((name) => this.reserved.has(name));
     if (taken.length > 0) {
       throw new MultiSessionConfigurationError([
-        `claims: ${taken.join(', ')} are written by the library; choose other names`,
+        `claims: the library writes ${taken.join(', ')} itself. Choose other names`,
       ]);
     }
     checkData(claims, { name: 'claims', most: MAX_CLAIMS_BYTES });
   }
 
-  /** The user of a session that goes on, where the claims are built of more than the id. @throws what `findActive` throws */
+  /**
+   * Returns the user of an existing session for `build`: the answer of `findActive` if claims are built, else the id alone.
+   * @throws whatever `findActive` throws
+   */
   async userOf(row: SessionEntity): Promise<AuthenticatedUser> {
     const authenticator = this.users();
     const id = userIdOf(row, this.config);
     return (authenticator?.buildClaims && (await authenticator.findActive?.(id))) || { id };
   }
 
-  /** What `UserDirectory.buildClaims` says; undefined where there is none. @throws as `check`, and what it throws */
+  /**
+   * Builds the claims with `UserDirectory.buildClaims`.
+   * @returns the checked claims, or undefined if the application has no `buildClaims`
+   * @throws like `check`, and whatever `buildClaims` throws
+   */
   async build(row: SessionEntity, user: AuthenticatedUser): Promise<Claims | undefined> {
     const authenticator = this.users();
     if (!authenticator?.buildClaims) return undefined;

@@ -1,6 +1,6 @@
-/** What is known of the caller. Shown to people and never relied on: all of it but the address is the client's own word. */
+/** What is known about the client. Only show it to people: except for the address, the client can send anything. */
 export interface ClientInfo {
-  /** As the framework sees it, by its own trusted-proxy setting. */
+  /** The address as the framework sees it, according to its trusted-proxy setting. */
   ipAddress?: string | null;
   userAgent?: string | null;
   /** The header `X-Device-Model`. */
@@ -12,7 +12,7 @@ export function fitClientInfo({ ipAddress, userAgent, deviceName }: ClientInfo):
   return { ipAddress: fit(ipAddress, 64), userAgent: fit(userAgent, 512), deviceName: fit(deviceName, 255) };
 }
 
-/** What a new generation writes of who began it. A request that names no device leaves the device's name as it was. */
+/** Returns what a new generation writes about its client. A request without a device name keeps the present name. */
 export function latestClient(client: ClientInfo): Partial<ClientInfo> {
   const { deviceName, ...place } = fitClientInfo(client);
   return deviceName === null ? place : { ...place, deviceName };
@@ -22,7 +22,7 @@ function fit(text: string | null | undefined, length: number): string | null {
   return text?.trim() ? storable(text.trim().slice(0, length)) : null;
 }
 
-/** PostgreSQL stores no NUL, and half a surrogate pair is no character. */
+/** Replaces what a database cannot store: PostgreSQL refuses NUL, and a lone surrogate is not valid UTF-8. */
 export function storable(text: string): string {
   return text.replaceAll('\0', '\uFFFD').toWellFormed();
 }

@@ -1,30 +1,39 @@
 import { SessionDataError } from '../errors.js';
 
-/** What JSON can say. */
+/** A value that JSON can represent. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
-/** A session's data: the application's own, kept on the server. */
+/** The data of a session: it belongs to the application and stays on the server. */
 export type SessionData = Readonly<Record<string, JsonValue>>;
 
-/** What is merged into a session's data: each key replaces the one that is there, and null takes it away. */
+/** A change of a session's data: each key replaces the present one, and null removes it. */
 export type SessionDataPatch = Readonly<Record<string, JsonValue | undefined>>;
 
-/** The most that a session's data may take, in bytes of JSON in UTF-8. */
+/** Maximum size of a session's data, in bytes of JSON in UTF-8. */
 export const MAX_DATA_BYTES = 32 * 1024;
 
+/** Maximum number of levels below the top. */
 const MAX_DEPTH = 32;
 
-/** @throws SessionDataError where it is more than `most` bytes, or would not come back from JSON as it is */
+/**
+ * Checks that JSON can represent the data without loss, and its size.
+ * @param data an object; its keys may be of any name
+ * @throws SessionDataError if it is larger than `most` bytes (default: `MAX_DATA_BYTES`), nested too deep, or not JSON
+ */
 export function checkData(data: object, { name = 'data', most = MAX_DATA_BYTES } = {}): void {
   assertJson(data, name, 0);
   const size = Buffer.byteLength(JSON.stringify(data));
-  if (size > most) throw new SessionDataError(`${name}: takes ${size} bytes as JSON, and ${most} is the most`);
+  if (size > most) throw new SessionDataError(`${name}: is ${size} bytes as JSON, but at most ${most} are allowed`);
 }
 
-/** The data with the patch in it, as JSON merge patch has it at the top (RFC 7396): deeper values are replaced whole. @throws as `checkData` */
+/**
+ * Returns the data with the patch applied, as a JSON merge patch (RFC 7396) of the top level: nested values are replaced as
+ * a whole. Changes neither argument.
+ * @throws SessionDataError if the patch is not JSON, or the result is too large or nested too deep
+ */
 export function mergeData(data: Readonly<Record<string, unknown>> | null, patch: SessionDataPatch): SessionData {
   assertJson(patch, 'data', 0);
-  // By entries, so that a key named __proto__ is a key.
+  // A Map, so that `__proto__` is a key like any other.
   const merged = new Map<string, unknown>(Object.entries(data ?? {}));
   for (const [key, value] of Object.entries(patch)) {
     if (value === null) merged.delete(key);
@@ -36,14 +45,15 @@ export function mergeData(data: Readonly<Record<string, unknown>> | null, patch:
 }
 
 function assertJson(value: unknown, path: string, depth: number): void {
-  if (depth > MAX_DEPTH) throw new SessionDataError(`${path}: is nested more than ${MAX_DEPTH} deep`);
+  if (depth > MAX_DEPTH) throw new SessionDataError(`${path}: is nested more than ${MAX_DEPTH} levels deep`);
   if (value === null || value === undefined || typeof value === 'boolean' || typeof value === 'string') return;
   if (typeof value === 'number' && Number.isFinite(value)) return;
-  if (typeof value !== 'object' || !isPlain(value)) throw new SessionDataError(`${path}: is nothing that JSON can say`);
+  if (typeof value !== 'object' || !isPlain(value))
+    throw new SessionDataError(`${path}: is not a value that JSON can represent`);
   for (const [key, member] of Object.entries(value)) assertJson(member, `${path}.${key}`, depth + 1);
 }
 
-/** A Date, a Map or an instance of a class would come back as something else. */
+/** Whether JSON returns the object as it is. A Date, a Map or an instance of a class would change. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return Array.isArray(value) || prototype === Object.prototype || prototype === null;

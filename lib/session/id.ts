@@ -1,8 +1,8 @@
 import { randomId } from '../token/random-id.js';
 
 /**
- * A new uuid v7 (RFC 9562 section 5.7): 48 bits of the time in milliseconds, then 74 random bits, so that ids of rows that are
- * inserted one after the other lie side by side in the index.
+ * Returns a new UUID v7 (RFC 9562 section 5.7): the time in milliseconds in 48 bits, then 74 random bits. Rows that are
+ * inserted one after the other are therefore neighbours in the index.
  */
 export function newSessionId(now: number): string {
   const time = now.toString(16).padStart(12, '0');
@@ -11,7 +11,10 @@ export function newSessionId(now: number): string {
   return `${time.slice(0, 8)}-${time.slice(8)}-7${random.slice(0, 3)}-${variant}${random.slice(4, 7)}-${random.slice(7, 19)}`;
 }
 
-/** What sorts before every id of this time or later, and behind every earlier one. @param time milliseconds */
+/**
+ * Returns a text that sorts before every id of this time or later, and after every earlier id.
+ * @param time in milliseconds
+ */
 export function firstSessionIdOf(time: number): string {
   const hex = Math.max(0, time).toString(16).padStart(12, '0');
   return `${hex.slice(0, 8)}-${hex.slice(8)}`;
@@ -19,7 +22,7 @@ export function firstSessionIdOf(time: number): string {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** Whether it is a uuid as we write it: anything else is no session's id. */
+/** Whether the text is a UUID in lower case, as we write it. No other text is the id of a session. */
 export function isSessionId(text: string): boolean {
   return UUID.test(text);
 }

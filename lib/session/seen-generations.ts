@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 
-/** One generation of a session that was seen in use. */
+/** A generation of a session that has been seen in use. */
 export interface SeenGeneration {
   readonly sessionId: string;
   readonly generation: number;
@@ -11,22 +11,23 @@ const MAX_REMEMBERED = 100_000;
 const BATCH = 200;
 
 /**
- * Which refresh-token generations have been seen in use, by an access token or a refresh token of theirs. Noted in memory on
- * the request's path, and written in batches behind the answers: once per rotation. A batch lost in a crash makes a thief
- * be found later, and logs nobody out.
+ * Remembers which generations have been seen in use: a request has shown their access token or refresh token.
+ *
+ * A request only notes them in memory. Batches are written after the responses, once per rotation. If a crash loses a batch,
+ * theft is detected later, and no session ends because of it.
  */
 export class SeenGenerations {
   private readonly logger = new Logger('MultiSession');
-  /** The highest generation noted for each session, the least recently noted first. */
+  /** The highest noted generation of each session, the least recently noted first. */
   private readonly noted = new Map<string, number>();
   private unwritten = new Map<string, number>();
   private timer?: NodeJS.Timeout;
   private flushing: Promise<void> = Promise.resolve();
 
-  /** @param write stores a batch, ordered by session */
+  /** @param write stores a batch, which is ordered by session id so that two writers lock rows in the same order */
   constructor(private readonly write: (batch: SeenGeneration[]) => Promise<void>) {}
 
-  /** Costs a look-up where the generation has been noted before. */
+  /** Notes a generation. If it has been noted before, this costs one look-up. */
   note(sessionId: string, generation: number): void {
     if (generation === 0 || (this.noted.get(sessionId) ?? 0) >= generation) return;
     this.noted.delete(sessionId);
@@ -36,12 +37,12 @@ export class SeenGenerations {
     this.timer ??= setTimeout(() => void this.flush(), FLUSH_INTERVAL).unref();
   }
 
-  /** The highest generation that this process has seen in use; 0 for none. */
+  /** Returns the highest generation that this process has seen in use, or 0. */
   highest(sessionId: string): number {
     return this.noted.get(sessionId) ?? 0;
   }
 
-  /** Writes what is noted. Called by a timer, and at shutdown. */
+  /** Writes the noted generations. Called by a timer, and at shutdown. */
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -58,9 +59,11 @@ export class SeenGenerations {
       try {
         await this.write(part);
       } catch (error) {
-        // Forgotten, so that the next use notes it again.
+        // Forget them, so that the next use notes them again.
         for (const { sessionId } of part) this.noted.delete(sessionId);
-        this.logger.warn(`confirmed generations were not written: ${(error as Error).message}`);
+        this.logger.warn(
+          `could not write ${part.length} generations that have been seen in use: ${(error as Error).message}`,
+        );
       }
     }
   }

@@ -2,7 +2,7 @@ import type { Claims, Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
-/** Whom and what an access token speaks for. */
+/** What an access token is issued for. */
 export interface AccessTokenSubject {
   userId: UserId;
   sessionId: string;
@@ -10,62 +10,65 @@ export interface AccessTokenSubject {
   generation: number;
   /** The application's own claims. */
   claims?: Claims | null;
-  /** When the user logged in, in milliseconds: the claim `auth_time`. */
+  /** When the user logged in, in milliseconds. Written as the claim `auth_time`. */
   authenticatedAt: number;
-  /** How (RFC 8176): the claim `amr`, where it is known. */
+  /** How the user logged in (RFC 8176). Written as the claim `amr` if it is not empty. */
   amr?: readonly string[];
-  /** When the session ends, in milliseconds: no access token outlives it. */
+  /** The expiry of the session, in milliseconds. No access token outlives it. */
   expiresAt: number;
-  /** Milliseconds. */
+  /** How long the token lives, in milliseconds. */
   lifetime: number;
 }
 
-/** What a verified access token says. */
+/** The claims of a verified access token. */
 export interface SessionClaims {
   readonly userId: UserId;
   readonly sessionId: string;
   readonly sessionType: string;
   readonly generation: number;
-  /** The token's own id. */
+  /** The id of the token: the claim `jti`. */
   readonly tokenId: string;
-  /** Seconds since 1970. */
+  /** When the token was issued, in seconds since 1970. */
   readonly issuedAt: number;
-  /** Seconds since 1970. */
+  /** When the token expires, in seconds since 1970. */
   readonly expiresAt: number;
-  /** When the user logged in, in seconds since 1970; undefined in a token of an earlier version. */
+  /** When the user logged in, in seconds since 1970. Undefined in a token of an earlier version. */
   readonly authenticatedAt?: number;
-  /** How the user logged in (RFC 8176), `['pwd']` for one; empty where it is not known. */
+  /** How the user logged in (RFC 8176), for example `['pwd']`. Empty if it is unknown. */
   readonly amr: readonly string[];
-  /** All claims, the application's own among them. */
+  /** All claims, including those of the application. Frozen, because requests with the same token share them. */
   readonly claims: Readonly<Claims>;
 }
 
-/** How many verified tokens are remembered, and how long one may be: some 10 MB at most. */
+/** The number of verified tokens that are remembered, and the length of each. */
 const MAX_REMEMBERED = 10_000;
 const MAX_REMEMBERED_LENGTH = 4096;
 
-/** Short-lived, stateless, one per refresh: says who the user is and by which session. */
+/** Issues and verifies access tokens. They are short-lived, not stored, and name the user and the session. */
 export class AccessTokens {
   /**
-   * The claims of tokens whose signature has been found good, the oldest first. A client shows the same token at each request,
-   * and verifying it is most of what a guard costs: 9 µs of the 25 of a request on Fastify. What may change, the times and
-   * whether the session has ended, is looked at each time. How long a look-up takes tells nothing of a token: its text is hashed by a seed that
-   * is drawn for each process, and found as a whole or not at all.
+   * The claims by the text of each token that has been verified, the oldest first.
+   *
+   * A client sends the same token with each request, and verifying it is most of the cost of a guard: 9 µs of the 25 µs of
+   * a request on Fastify. Whatever may change is checked each time: the times, and whether the session has ended. The time of
+   * a look-up reveals nothing about a token: V8 hashes the whole text with a random seed per process.
    */
   private readonly verified = new Map<string, Claims>();
-  /** Of the keyring that `verified` was verified with: no entry outlives its key. */
+  /** The keyring's edition that `verified` belongs to. No entry outlives its key. */
   private edition = 0;
 
-  /**
-   * @param now the time that tokens go by, in milliseconds
-   */
+  /** @param now returns the database's time, in milliseconds */
   constructor(
     private readonly keyring: Keyring,
     private readonly config: TokenConfig,
     private readonly now: () => number,
   ) {}
 
-  /** @param issuedAt milliseconds; taken before the statement that grants the token, so that a blacklist entry outlives it */
+  /**
+   * Signs an access token.
+   * @param issuedAt in milliseconds. Take it before the statement that grants the token: a revocation entry then outlives it
+   * @throws UnavailableError if no signing key has been read yet
+   */
   issue(subject: AccessTokenSubject, issuedAt: number): string {
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
     const iat = Math.floor(issuedAt / 1000);
@@ -85,7 +88,11 @@ export class AccessTokens {
     return this.keyring.sign(claims, 'at+jwt');
   }
 
-  /** @returns what the token says, or undefined where it is forged, expired, or no access token of ours */
+  /**
+   * Verifies the signature, the times and the form of the claims. It does not check whether the session has ended.
+   * @returns the claims, or undefined if the token is forged, expired, or not an access token of ours
+   * @throws UnavailableError if the signing key may be one that this process has not read yet
+   */
   verify(token: string): SessionClaims | undefined {
     if (this.edition !== this.keyring.edition) this.forgetAll();
     const known = this.verified.get(token);
@@ -96,7 +103,7 @@ export class AccessTokens {
     return current;
   }
 
-  /** The same for claims whose signature has been verified elsewhere, as passport-jwt does. */
+  /** Does the same for claims whose signature has been verified elsewhere, for example by passport-jwt. */
   fromVerifiedClaims(claims: Claims): SessionClaims | undefined {
     const { tokenTypeClaim, userIdClaim, jtiClaim, clockTolerance } = this.config;
     const { sid, gen, session_type: sessionType, exp, iat, nbf = 0, auth_time: authTime } = claims;
@@ -144,7 +151,7 @@ export class AccessTokens {
   }
 }
 
-/** What one request does to the claims, no other must see. */
+/** Claims are shared between requests, so they are frozen. */
 function deepFreeze(value: object): void {
   for (const member of Object.values(value) as unknown[]) {
     if (member !== null && typeof member === 'object') deepFreeze(member);
@@ -152,22 +159,22 @@ function deepFreeze(value: object): void {
   Object.freeze(value);
 }
 
-/** What the column of a generation holds. */
+/** Whether the claim fits the column of a generation. */
 export function isGeneration(claim: unknown): claim is number {
   return Number.isInteger(claim) && (claim as number) >= 0 && (claim as number) < 2 ** 31;
 }
 
-/** RFC 7519 allows fractions; JSON allows 1e999, which would never be past. */
+/** RFC 7519 allows fractions. JSON allows 1e999, which is infinite and would never expire. */
 function isInstant(claim: unknown): claim is number {
   return Number.isFinite(claim);
 }
 
-/** Under `sub` a number is written as text, as RFC 7519 section 4.1.2 has it; under any other name as it is. */
+/** Returns the user id as a claim: `sub` must be a string (RFC 7519 section 4.1.2), any other claim keeps the type. */
 export function userIdClaimOf(config: TokenConfig, userId: UserId): UserId {
   return config.userIdClaim === 'sub' ? String(userId) : userId;
 }
 
-/** The id in the kind that the application uses, or undefined where the claim holds none. */
+/** Returns the user id in the type that the application uses, or undefined if the claim is not a user id. */
 export function readUserId(config: TokenConfig, claim: unknown): UserId | undefined {
   if (typeof claim !== 'string' && typeof claim !== 'number') return undefined;
   if (config.userIdType === 'string') return String(claim);

@@ -3,29 +3,31 @@ import { JwtService } from '@nestjs/jwt';
 import { UnavailableError } from '../errors.js';
 import { ALGORITHMS, type JwtKey, type TokenConfig } from './options.js';
 
-/** The claims of a verified token, not yet looked at. */
+/** The claims of a token whose signature is verified. Their types and times are not checked yet. */
 export type Claims = Record<string, unknown>;
 
-/** A key with its name, and with a service of its own. */
+/** A key with its id and its own `JwtService`. */
 export type NamedKey = JwtKey & { readonly kid: string; readonly jwt: JwtService };
 
-/** A public key as `jwks.json` shows it (RFC 7517). */
+/** A public key in the form of `jwks.json` (RFC 7517). */
 export type PublicJwk = JsonWebKey & { kid: string; alg: string; use: 'sig' };
 
 /**
- * Signs with the first key, verifies with any. A token's header chooses among our own keys by `kid` and nothing else:
- * each key is pinned to its algorithm, and `jku`, `jwk`, `x5c` and `crit` are never followed (RFC 8725 sections 3.1, 3.10).
+ * Signs with the current key and verifies with any known key.
+ *
+ * A token's header chooses one of our own keys by `kid`, and decides nothing else. Each key is pinned to its algorithm.
+ * `jku`, `jwk` and `x5c` are ignored, and a token with `crit` is refused (RFC 8725 sections 3.1 and 3.10).
  */
 export class Keyring {
-  /** Goes up when a key has gone: what was verified before is to be verified again. */
+  /** Incremented when a key is removed. Caches of verified tokens are then invalid. */
   edition = 0;
   /**
-   * Whether a key that is not here is surely none of ours. Default: always; managed keys are known only as far as the last poll
-   * tells.
+   * Whether an unknown `kid` proves that a token is not ours. Default: always. With managed keys, only if the last poll is
+   * recent enough.
    */
   isComplete: () => boolean = () => true;
   private byKid: ReadonlyMap<string, NamedKey> = new Map();
-  // Tokens of ours bear one of very few headers, so their text alone finds the key; at most one entry a kid and type.
+  // Our tokens have very few different headers, so the encoded header is enough to find the key. At most one entry per kid and type.
   private readonly byHeader = new Map<string, NamedKey>();
   private signing?: NamedKey;
 
@@ -34,8 +36,8 @@ export class Keyring {
   }
 
   /**
-   * Takes these keys beside those of the options, from now on.
-   * @param signing the one that signs. Default: the first of the options that can
+   * Replaces the managed keys. The keys of the options stay.
+   * @param signing the `kid` of the key that signs. Default: the first key that can sign
    */
   use(managed: readonly (JwtKey & { kid: string })[], signing?: string): void {
     const before = this.byKid;
@@ -50,13 +52,16 @@ export class Keyring {
     if ([...before.keys()].some((kid) => !byKid.has(kid))) this.edition++;
   }
 
-  /** The key that new tokens are signed with. @throws UnavailableError while managed keys could not be read yet */
+  /**
+   * The key that signs new tokens.
+   * @throws UnavailableError if no managed key could be read yet
+   */
   get current(): NamedKey {
     if (this.signing) return this.signing;
-    throw new UnavailableError(new Error('no signing key is known yet'));
+    throw new UnavailableError(new Error('the managed signing keys have not been read yet'));
   }
 
-  /** The public keys, for who verifies our access tokens elsewhere; a secret is never among them (RFC 7517 section 5). */
+  /** Returns the public keys for services that verify our access tokens (RFC 7517 section 5). Secrets are left out. */
   jwks(): { keys: PublicJwk[] } {
     const keys = [...this.byKid.values()].filter(({ verifyingKey }) => verifyingKey.type === 'public');
     return {
@@ -70,9 +75,11 @@ export class Keyring {
   }
 
   /**
-   * @param claims what to sign, in this order: with a deterministic algorithm the same claims give the same text
+   * Signs a token. `iss` and `aud` are added if they are configured.
+   * @param claims written in this order, so a deterministic algorithm gives the same text for the same claims
    * @param typ the token's explicit type (RFC 8725 section 3.11)
-   * @param kid the key to sign with; the current one where that key is gone or cannot sign
+   * @param kid the key to sign with. The current key signs if this one is gone or cannot sign
+   * @throws UnavailableError if no signing key has been read yet
    */
   sign(claims: Claims, typ: string, kid?: string): string {
     const named = kid === undefined ? undefined : this.byKid.get(kid);
@@ -87,9 +94,9 @@ export class Keyring {
   }
 
   /**
-   * @returns the claims of a token that one of our keys signed for our issuer and audience, else undefined. Its times are
-   * not looked at: they go by the database's clock, and that is the caller's.
-   * @throws UnavailableError where the key may be one that this process does not know yet
+   * Verifies the signature, issuer and audience. It does not check times: the caller compares them with the database's clock.
+   * @returns the claims, or undefined if the token is not ours
+   * @throws UnavailableError if the key may be one that this process has not read yet
    */
   verify(token: string): Claims | undefined {
     const key = this.keyOf(token);
@@ -102,7 +109,10 @@ export class Keyring {
     }
   }
 
-  /** The one key that may have signed this token, by its header. @throws UnavailableError as `verify` */
+  /**
+   * Returns the only key that may have signed this token, as its header says.
+   * @throws UnavailableError if the key may be one that this process has not read yet
+   */
   keyOf(token: string): NamedKey | undefined {
     const end = token.indexOf('.');
     if (end <= 0) return undefined;
@@ -110,7 +120,10 @@ export class Keyring {
     return this.byHeader.get(header) ?? this.keyOfHeader(header);
   }
 
-  /** What jsonwebtoken must demand, here and in passport-jwt alike. @param algorithms default: any, since `keyOf` has looked */
+  /**
+   * The options for `jsonwebtoken`, for this class and for passport-jwt.
+   * @param algorithms Default: all, because `keyOf` has already checked the algorithm
+   */
   verifyOptions(algorithms: readonly JwtKey['algorithm'][] = ALGORITHMS) {
     const { issuer, audience } = this.config;
     return {
@@ -123,8 +136,8 @@ export class Keyring {
   }
 
   /**
-   * The key and the options are the service's own and not given at each call: JwtService deletes the key from what it is given,
-   * and V8 is slow with an object that something was deleted from. Verifying takes 8 µs so, and 11 otherwise.
+   * Each key has its own service, so that no call passes a key or options. JwtService deletes the key from the options of a
+   * call, and V8 is slow with objects that had a member deleted: verifying takes 11 µs that way and 8 µs this way.
    */
   private serviceOf({ algorithm, signingKey, verifyingKey }: JwtKey): JwtService {
     return new JwtService({
@@ -138,8 +151,9 @@ export class Keyring {
   private keyOfHeader(header: string): NamedKey | undefined {
     const { alg, kid, crit, typ } = parseHeader(header);
     const key = typeof kid === 'string' ? this.byKid.get(kid) : undefined;
-    // A server's lack of knowledge is never told as a bad token.
-    if (!key && typeof kid === 'string' && !this.isComplete()) throw new UnavailableError(new Error('an unknown key'));
+    // We may not know the key yet, so the token must not be reported as invalid.
+    if (!key && typeof kid === 'string' && !this.isComplete())
+      throw new UnavailableError(new Error('a token names a key that this process may not have read yet'));
     if (key?.algorithm !== alg || crit !== undefined) return undefined;
     const plain = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
     if (header === plain && typeof typ === 'string' && typ.length <= 10 && this.byHeader.size < 1000)
@@ -158,7 +172,7 @@ function parseHeader(text: string): Claims {
   }
 }
 
-/** A name that tells keys apart and nothing about them: keyed by the secret itself, or the public key's hash. */
+/** The default `kid`. It reveals nothing about a secret: it is an HMAC under the secret itself, or a hash of the public key. */
 function nameOf({ verifyingKey }: JwtKey): string {
   const digest =
     verifyingKey.type === 'secret'

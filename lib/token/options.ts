@@ -13,7 +13,7 @@ import {
   withDefault,
 } from '../option-check.js';
 
-/** The algorithms that a key can be pinned to. `none` is not among them, and a token never chooses (RFC 8725 section 3.1). */
+/** The algorithms that a key can be pinned to. A token never chooses its algorithm, and `none` is not supported (RFC 8725 section 3.1). */
 export const ALGORITHMS = [
   'HS256',
   'HS384',
@@ -29,89 +29,89 @@ export const ALGORITHMS = [
   'ES512',
 ] as const;
 
-/** The name of a signing algorithm, as it stands in a token's header. */
+/** The name of a signing algorithm, as in the header of a token. */
 export type JwtAlgorithm = (typeof ALGORITHMS)[number];
 
-/** One key. The first of `jwt.keys` signs, all of them verify, each for its one algorithm alone. */
+/** One key of `jwt.keys`. The first one signs, and all of them verify, each only for its own algorithm. */
 export interface JwtKeyOptions {
-  /** The key's name in the header of a token. Default: derived from the key, the same on every process. */
+  /** The key's id in the header of a token. Default: derived from the key, so it is the same on every process. */
   kid?: string;
   /** Default: `HS256`. Simplejwt's `ALGORITHM`. */
   algorithm?: JwtAlgorithm;
-  /** For the HS algorithms; at least 32 bytes. */
+  /** The secret of an HS algorithm, at least 32 bytes. */
   secret?: string | Buffer | KeyObject;
-  /** For the others, to sign with: PEM or a KeyObject. Simplejwt's `SIGNING_KEY`. */
+  /** The key that signs with any other algorithm: PEM or a KeyObject. Simplejwt's `SIGNING_KEY`. */
   privateKey?: KeyLike;
-  /** For the others, to verify with; taken from `privateKey` unless given. Simplejwt's `VERIFYING_KEY`. */
+  /** The key that verifies with any other algorithm. Default: derived from `privateKey`. Simplejwt's `VERIFYING_KEY`. */
   publicKey?: KeyLike;
 }
 
-/** Keys that the library makes, keeps encrypted in the database, and replaces by itself. */
+/** Signing keys that the library creates, stores encrypted in the database, and rotates. */
 export interface ManagedKeyOptions {
   /**
-   * What the keys are encrypted under (AES-256-GCM): at least 32 bytes, on every process the same. Of several, the first
-   * encrypts and all decrypt, so that one can be replaced.
+   * The secret that encrypts the keys (AES-256-GCM): at least 32 bytes, the same on every process. If you give several, the
+   * first one encrypts and all of them decrypt, so that you can replace one.
    */
   encryptionKey: string | string[];
-  /** How old a key is when the next one takes its place. Default: `'7d'`. */
+  /** The age at which a key is replaced. Default: `'7d'`. */
   rotateEvery?: Duration;
   /** The algorithm of new keys. Default: `HS256`. */
   algorithm?: JwtAlgorithm;
 }
 
-/** The `jwt` part of the options: `managed`, `secret` or `keys` says where the signing key comes from. */
+/** The `jwt` option. Set `managed`, `secret` or `keys` to choose the source of the signing key. */
 export interface JwtOptions {
-  /** Keys that the library makes and replaces by itself; tokens of `secret` or `keys` beside it are still accepted. Default: none. */
+  /** Keys that the library creates and rotates. Tokens of a `secret` or `keys` that you also set are still accepted. Default: none. */
   managed?: ManagedKeyOptions;
-  /** The signing secret, at least 32 bytes; short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
+  /** The signing secret, at least 32 bytes. Short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
   secret?: string | Buffer | KeyObject;
   /** The algorithm of `secret`. Default: `HS256`. */
   algorithm?: JwtAlgorithm;
-  /** An ordered list of keys, instead of `secret`. */
+  /** An ordered list of keys, in place of `secret`. */
   keys?: JwtKeyOptions[];
-  /** How long an access token lives, where a policy says nothing else. Default: `'5m'`. `ACCESS_TOKEN_LIFETIME`. */
+  /** The lifetime of an access token, unless the policy sets its own. Default: `'5m'`. Simplejwt's `ACCESS_TOKEN_LIFETIME`. */
   accessTokenLifetime?: Duration;
-  /** Written to `iss` and demanded of every token. Default: none. `ISSUER`. */
+  /** Written to `iss` and required in every token. Default: none. Simplejwt's `ISSUER`. */
   issuer?: string;
-  /** Written to `aud`; a token must name one of them. Default: none. `AUDIENCE`. */
+  /** Written to `aud`. A token must name at least one of them. Default: none. Simplejwt's `AUDIENCE`. */
   audience?: string | string[];
-  /** What `exp` may be past and `nbf` ahead by. Default: 0. `LEEWAY`. */
+  /** The clock skew that is allowed for `exp` and `nbf`. Default: 0. Simplejwt's `LEEWAY`. */
   clockTolerance?: Duration;
-  /** The claim that holds the user's id. Default: `sub`. `USER_ID_CLAIM` (theirs is `user_id`). */
+  /** The claim that holds the user's id. Default: `sub`. Simplejwt's `USER_ID_CLAIM`, whose default is `user_id`. */
   userIdClaim?: string;
-  /** The claim that says `access` or `refresh`. Default: `token_type`. `TOKEN_TYPE_CLAIM`. */
+  /** The claim that holds `access` or `refresh`. Default: `token_type`. Simplejwt's `TOKEN_TYPE_CLAIM`. */
   tokenTypeClaim?: string;
-  /** The claim that holds the token's own id. Default: `jti`. `JTI_CLAIM`. */
+  /** The claim that holds the token's id. Default: `jti`. Simplejwt's `JTI_CLAIM`. */
   jtiClaim?: string;
   /** The header that carries the access token. */
   header?: {
-    /** Default: `'authorization'`. `AUTH_HEADER_NAME`. */
+    /** Default: `'authorization'`. Simplejwt's `AUTH_HEADER_NAME`. */
     name?: string;
-    /** The words before the token, whatever their case. Default: `['Bearer', 'JWT']`. `AUTH_HEADER_TYPES`. */
+    /** The schemes before the token, in any case. Default: `['Bearer', 'JWT']`. Simplejwt's `AUTH_HEADER_TYPES`. */
     schemes?: string | string[];
   };
 }
 
-/** A user's id as the application knows it. */
+/** A user's id, as the application uses it. */
 export type UserId = string | number;
 
-/** A key, imported once, at start. */
+/** A key, imported once at start. */
 export interface JwtKey {
   readonly kid?: string;
   readonly algorithm: JwtAlgorithm;
-  /** Absent where the key only verifies. */
+  /** Undefined if the key can only verify. */
   readonly signingKey?: KeyObject;
   readonly verifyingKey: KeyObject;
 }
 
-/** `ManagedKeyOptions`, checked and completed; time spans in milliseconds. */
+/** `ManagedKeyOptions`, checked and completed. Time spans are in milliseconds. */
 export interface ManagedKeyConfig {
   readonly encryptionKeys: readonly string[];
   readonly rotateEvery: number;
   readonly algorithm: JwtAlgorithm;
 }
 
-/** `JwtOptions`, checked and completed; time spans in milliseconds. */
+/** `JwtOptions`, checked and completed. Time spans are in milliseconds. */
 export interface TokenConfig {
   readonly managed?: ManagedKeyConfig;
   readonly keys: readonly JwtKey[];
@@ -126,19 +126,20 @@ export interface TokenConfig {
   readonly userIdType: 'string' | 'number';
 }
 
-/** The claims that the library itself writes; the names of three can be changed. */
+/** The claims that the library writes under fixed names. Three more have names that the options can change. */
 const FIXED_CLAIMS = ['iss', 'aud', 'exp', 'nbf', 'iat', 'sid', 'gen', 'session_type', 'auth_time', 'amr'] as const;
 
-/** The names that an application's own claims must not bear. */
+/** The claim names that an application must not use. */
 export function reservedClaims(config: TokenConfig): readonly string[] {
   return [...FIXED_CLAIMS, 'sub', config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
 }
 
+/** Checks and completes the `jwt` option. Faults are added to `faults`. */
 export function readTokenOptions(given: unknown, userIdType: 'string' | 'number', faults: OptionFaults): TokenConfig {
   const read = checkObject(given, 'jwt', faults, {
     managed: optional(readManaged),
     secret: (value) => value,
-    // Checked with its key.
+    // `readKey` checks these three.
     algorithm: (value) => value,
     keys: (value) => value,
     accessTokenLifetime: withDefault(300_000, wholeSeconds),
@@ -159,7 +160,7 @@ export function readTokenOptions(given: unknown, userIdType: 'string' | 'number'
   const config = { ...rest, keys: readKeys({ secret, algorithm, keys }, isManaged, faults), userIdType };
   const names: string[] = [...FIXED_CLAIMS, config.userIdClaim, config.tokenTypeClaim, config.jtiClaim];
   for (const name of new Set(names.filter((entry, at) => names.indexOf(entry) !== at))) {
-    faults.add('jwt', `two claims would be called «${name}»; choose other names`);
+    faults.add('jwt', `two claims would have the name "${name}". Choose other names`);
   }
   return config;
 }
@@ -172,7 +173,7 @@ function readManaged(given: unknown, name: string, faults: OptionFaults): Manage
   });
   const encryptionKeys = encryptionKey ?? [];
   if (encryptionKeys.some((key) => Buffer.byteLength(key) < 32))
-    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes');
+    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes each');
   return { encryptionKeys, rotateEvery, algorithm };
 }
 
@@ -185,7 +186,7 @@ function readKeys(
     if ((given.secret ?? given.algorithm) !== undefined)
       faults.add('jwt', 'give either secret and algorithm, or keys, not both');
     if (!Array.isArray(given.keys) || given.keys.length === 0) {
-      faults.add('jwt.keys', 'must be a list of one key or more');
+      faults.add('jwt.keys', 'must be a list of at least one key');
       return [];
     }
     const keys = given.keys.flatMap((entry, at) => readKey(entry, `jwt.keys[${at}]`, faults));
@@ -198,14 +199,14 @@ function readKeys(
     if (isManaged) return [];
     faults.add(
       'jwt.secret',
-      'is missing; give at least 32 random bytes, for example from: node -p "crypto.randomBytes(32).toString(\'base64url\')", or let the library make its keys: jwt.managed',
+      'is missing; give at least 32 random bytes, for example from: node -p "crypto.randomBytes(32).toString(\'base64url\')", or set jwt.managed to let the library create its keys',
     );
     return [];
   }
   return readKey({ secret: given.secret, algorithm: given.algorithm }, 'jwt', faults);
 }
 
-/** The key as a list of one, or of none where it has a fault. */
+/** Returns a list with the key, or an empty list if it has a fault. */
 function readKey(given: unknown, name: string, faults: OptionFaults): JwtKey[] {
   const before = faults.list.length;
   const read = checkObject(given, name, faults, {
@@ -221,15 +222,15 @@ function readKey(given: unknown, name: string, faults: OptionFaults): JwtKey[] {
     if (typeof key !== 'string') return [key];
     faults.add(name, key);
   } catch {
-    // The driver's own message could quote the key.
-    faults.add(name, 'could not be read as a key');
+    // The message of the error could quote the key.
+    faults.add(name, 'could not be read as a key. Give a PEM, a KeyObject, or a secret for an HS algorithm');
   }
   return [];
 }
 
 type ReadKey = Required<Pick<JwtKeyOptions, 'algorithm'>> & JwtKeyOptions;
 
-/** The key, or what is wrong with it. */
+/** Returns the key, or its fault. */
 function importSecret({ kid, algorithm, secret, privateKey, publicKey }: ReadKey): JwtKey | string {
   if (secret === undefined || privateKey !== undefined || publicKey !== undefined) {
     return `${algorithm} takes a secret, and neither privateKey nor publicKey`;

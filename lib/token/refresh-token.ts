@@ -3,7 +3,7 @@ import type { Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
-/** What a refresh token states. It takes the signing key and the session's row to make one; neither alone will do. */
+/** The verified claims of a refresh token. Making one takes both the signing key and the session's row. */
 export interface RefreshTokenClaims {
   readonly sessionId: string;
   readonly userId: UserId;
@@ -11,41 +11,41 @@ export interface RefreshTokenClaims {
   readonly generation: number;
   /** 128 random bits of this generation, in lower-case hex. */
   readonly jti: string;
-  /** When the session ends, in milliseconds; null in the token of a permanent session, whose row alone knows. */
+  /** The expiry of the session, in milliseconds. Null for a permanent session: only its row knows the expiry. */
   readonly expiresAt: number | null;
-  /** Since when there is this token, in seconds since 1970. */
+  /** When this generation was handed out, in seconds since 1970. */
   readonly issuedAt: number;
 }
 
-/** A refresh token to write: what it states, and since when, by which key. */
+/** Everything that determines the text of a refresh token. */
 export interface RefreshTokenSource extends Omit<RefreshTokenClaims, 'issuedAt'> {
-  /** Milliseconds. */
+  /** When this generation was handed out, in milliseconds. */
   readonly issuedAt: number;
-  /** The key that signed this generation. */
+  /** The id of the key that signs this generation. */
   readonly kid: string;
 }
 
 const SESSION_ID = /^[0-9a-f-]{36}$/;
 const JTI = /^[0-9a-f]{32}$/;
 
-/** A refresh token is a signed statement of (session, type, generation, `jti`, `iat`, `exp`); it is never stored. */
+/** Signs and verifies refresh tokens: signed statements of session, type, generation, `jti`, `iat` and `exp`. They are never stored. */
 export class RefreshTokens {
   constructor(
     private readonly keyring: Keyring,
     private readonly config: TokenConfig,
   ) {}
 
-  /** A fresh `jti`: 128 random bits (ASVS 11.5.1). */
+  /** Returns a new `jti`: 128 random bits (ASVS 11.5.1). */
   static newJti(): string {
     return randomId();
   }
 
-  /** The key that a new generation is signed with; kept in the row. */
+  /** The id of the key that signs new generations. The row stores it. */
   get kid(): string {
     return this.keyring.current.kid;
   }
 
-  /** The same source gives the same text with a deterministic algorithm, so a successor can be handed out again. */
+  /** Signs a refresh token. With a deterministic algorithm, the same source gives the same text, so it can be handed out again. */
   issue(source: RefreshTokenSource): string {
     const { tokenTypeClaim, userIdClaim, jtiClaim } = this.config;
     const claims = {
@@ -61,7 +61,11 @@ export class RefreshTokens {
     return this.keyring.sign(claims, 'JWT', source.kid);
   }
 
-  /** @returns what the token states, or undefined where it is none of ours. Whether it has expired, the row decides. */
+  /**
+   * Verifies the signature and the form of the claims. It does not check the expiry: the row decides that.
+   * @returns the claims, or undefined if this is not a refresh token of ours
+   * @throws UnavailableError if the signing key may be one that this process has not read yet
+   */
   verify(token: string): RefreshTokenClaims | undefined {
     const claims = this.keyring.verify(token);
     if (!claims) return undefined;

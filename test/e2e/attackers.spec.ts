@@ -8,7 +8,7 @@ import { recordEvents } from '../helpers/events.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { decoded, resigned, signedByHand } from '../helpers/tokens.js';
 
-// What docs/security.md says of who has come by one of the things that the security rests on.
+// docs/security.md says what an attacker can do with each secret or access. These tests prove it.
 
 const POLICIES = {
   LONG: { refreshTokenLifetime: '1h' },
@@ -28,7 +28,7 @@ onEachDatabase((databaseName) => {
   const list = (access: string) => app.post('list/', { session: 'ALL' }, bearer(access));
   const asBob = { username: 'bob', password: 'bob-password' };
 
-  /** Every value of every row of ours. */
+  /** Every value of every row of the library's tables. */
   async function stolenDatabase(): Promise<string[]> {
     const { manager } = app.get(DataSource);
     const tables = await Promise.all(
@@ -39,7 +39,7 @@ onEachDatabase((databaseName) => {
     return tables.flat().flatMap((row) => Object.values(row).map(String));
   }
 
-  test('who reads the database: no value in it is a token, or signs one', async () => {
+  test('who reads the database finds no token and no key that signs one', async () => {
     const [ended, login] = [await app.login(asBob), await app.login()];
     await app.post('logout/', { refresh: ended.refresh, secret_key: SECRET_KEY });
     const values = [...new Set(await stolenDatabase())];
@@ -53,11 +53,11 @@ onEachDatabase((databaseName) => {
     expect((await refresh(login.refresh)).status).toBe(200);
   });
 
-  test('who writes the database: turns a session of its own into another’s, and ends any', async () => {
+  test('who writes the database can take over another user and end any session', async () => {
     const [mallory, victim] = [await app.login(asBob), await app.login({ session: 'STRICT' })];
     const rows = app.get(DataSource).getRepository(SessionEntity);
     await rows.update(mallory.session_id, { userId: 'alice' });
-    // The row says whose a session is: the database is trusted.
+    // The row decides whose session it is: the database is trusted.
     expect(decoded((await refresh(mallory.refresh)).body.access, 1).sub).toBe('alice');
     const forged = resigned(mallory.refresh, { claims: { sub: 'alice' } }, 'not the signing secret, but as long as it');
     expect((await refresh(forged)).status).toBe(401);
@@ -65,15 +65,15 @@ onEachDatabase((databaseName) => {
     expect((await list(victim.access)).status).toBe(401);
   });
 
-  test('who has the signing key: makes any access token, and no refresh token', async () => {
+  test('who has the signing key can make any access token but no refresh token', async () => {
     const victim = await app.login();
     const before = Math.floor(Date.now() / 1000);
     const claims = { ...decoded(victim.access, 1), sid: randomUUID(), sub: 'bob', iat: before, exp: before + 60 };
     const header = decoded(victim.access, 0);
-    // The key is what an access token rests on: replace it.
+    // Access tokens depend on the key alone. The remedy is to replace it.
     expect((await list(signedByHand(header, claims))).status).toBe(200);
     expect((await list(signedByHand(header, { ...claims, session_type: 'STRICT' }))).status).toBe(401);
-    // Where the row is read, it must be theirs.
+    // A route that reads the row requires that it belongs to the user.
     const strict = decoded((await app.login({ session: 'STRICT' })).access, 1);
     expect((await list(signedByHand(header, strict))).status).toBe(200);
     expect((await list(signedByHand(header, { ...strict, sub: 'bob' }))).status).toBe(401);
@@ -81,13 +81,13 @@ onEachDatabase((databaseName) => {
     const forged = { jti: randomBytes(16).toString('hex') };
     const ofNoSession = resigned(victim.refresh, { claims: { ...forged, sid: randomUUID() } });
     expect((await refresh(ofNoSession)).body.code).toBe('session_not_found');
-    // Of a session whose id is known, it is a token that the session never had: nothing is handed out, and the session ends.
+    // For a known session id, the session has never had this token: it is refused, and the session ends.
     const ofSession = await refresh(resigned(victim.refresh, { claims: forged }));
     expect([ofSession.status, ofSession.body.code, ofSession.body.access]).toEqual([401, 'token_not_valid', undefined]);
     expect((await refresh(victim.refresh)).body.code).toBe('session_not_found');
   });
 
-  test('who has a refresh token: needs the secret key too', async () => {
+  test('who has a refresh token also needs the secret key', async () => {
     const victim = await app.login();
     for (const secret_key of ['', 'a guess', 'the secret key of the test', `${SECRET_KEY} `]) {
       for (const route of ['refresh', 'logout']) {
@@ -99,7 +99,7 @@ onEachDatabase((databaseName) => {
     expect((await refresh(victim.refresh)).status).toBe(200);
   });
 
-  test('who has a refresh token and always uses it within the grace of its owner: is not found out, only told of', async () => {
+  test("who always uses a stolen refresh token within the owner's grace causes events but is not stopped", async () => {
     const events = recordEvents(app);
     let token = (await app.login({ session: 'BRIEF' })).refresh;
     for (let round = 0; round < 3; round++) {
@@ -114,7 +114,7 @@ onEachDatabase((databaseName) => {
     expect(names).not.toContain('refresh.reused');
   });
 
-  test('who has an access token: acts until the session ends, and gets no other token for it', async () => {
+  test('who has an access token can act until the session ends and cannot get another token with it', async () => {
     const [victim, sibling] = [await app.login(), await app.login()];
     expect((await list(victim.access)).status).toBe(200);
     expect((await app.post('destroy/', { session_id: sibling.session_id }, bearer(victim.access))).status).toBe(200);
@@ -127,7 +127,7 @@ onEachDatabase((databaseName) => {
     expect((await list(victim.access)).status).toBe(401);
   });
 
-  test('who has the secret key: may ask, and is nobody', async () => {
+  test('who has the secret key can call the routes but is not logged in', async () => {
     const victim = await app.login();
     const alone = { secret_key: SECRET_KEY, session: 'LONG' };
     expect((await app.post('login/', { ...alone, username: 'alice', password: SECRET_KEY })).status).toBe(401);
@@ -143,7 +143,7 @@ onEachDatabase((databaseName) => {
     expect((await refresh(victim.refresh)).status).toBe(200);
   });
 
-  test('another user’s session is neither seen nor ended', async () => {
+  test('a user can neither see nor end the session of another user', async () => {
     const [alice, bob] = [await app.login(), await app.login(asBob)];
     const seen = JSON.stringify((await list(bob.access)).body);
     expect([seen.includes(bob.session_id), seen.includes(alice.session_id)]).toEqual([true, false]);
@@ -156,7 +156,7 @@ onEachDatabase((databaseName) => {
     expect((await refresh(alice.refresh)).status).toBe(200);
   });
 
-  test('tokens leave in the body alone, and no cache may keep it', async () => {
+  test('tokens are sent only in the body, which must not be cached', async () => {
     const body = { username: 'alice', password: 'alice-password', session: 'LONG', secret_key: SECRET_KEY };
     const login = await app.post('login/', body);
     for (const answer of [login, await refresh(login.body.refresh)]) {
@@ -166,7 +166,7 @@ onEachDatabase((databaseName) => {
     }
   });
 
-  test('each session has an id and tokens of its own, of random bits that do not repeat', async () => {
+  test('each session and each token has a random id of its own', async () => {
     const logins = await Promise.all(Array.from({ length: 50 }, () => app.login()));
     const jtis = logins.flatMap(({ access, refresh: token }) => [access, token].map((text) => decoded(text, 1).jti));
     expect(new Set(jtis).size).toBe(100);

@@ -153,7 +153,7 @@ onEachDatabase((databaseName) => {
       const refused = sessions.mergeData(id, patch as never);
       await expect(refused).rejects.toMatchObject({
         code: 'session_data_invalid',
-        message: `${name}: is nothing that JSON can say`,
+        message: `${name}: is not a value that JSON can represent`,
       });
       expect(await sessions.getData(id)).toEqual({});
     });
@@ -220,7 +220,7 @@ onEachDatabase((databaseName) => {
       await expect(sessions.regenerate(current(id), { sid: 'x' })).rejects.toThrow('sid');
       await expect(sessions.regenerate(current(id), { big: 'x'.repeat(5000) })).rejects.toMatchObject({
         code: 'session_data_invalid',
-        message: expect.stringContaining('claims: takes'),
+        message: expect.stringContaining('claims: is 5010 bytes'),
       });
       const half = { big: 'x'.repeat(3000) };
       await sessions.regenerate(current(id), half);

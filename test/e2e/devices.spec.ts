@@ -187,7 +187,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
           {
             statusCode: 400,
             error: 'Bad Request',
-            message: 'The header Permanent-Token may be sent to its refresh route alone',
+            message: 'The header Permanent-Token is only accepted by its refresh route',
             code: 'header_not_permitted',
           },
         ]);

@@ -71,19 +71,19 @@ onEachDatabase((databaseName) => {
         sessionId: session.id,
         claims: { role: 'admin' },
       });
-      // carol is no user of the application, so its authenticator has her session ended.
+      // carol is not a user of the application, so `findActive` ends her session.
       await expect(sessions.refresh(refresh)).rejects.toMatchObject({ code: 'session_not_found' });
       expect(await sessions.get(session.id)).toBeNull();
     });
 
-    test('claims that the library writes itself are refused, and so is an id of another kind', async () => {
+    test('refuses reserved claim names and user ids of the wrong type', async () => {
       await expect(sessions.create('alice', { type: 'LONG', claims: { sid: 'x' } })).rejects.toThrow('sid');
       await expect(sessions.create(7, { type: 'LONG' })).rejects.toThrow('userIdType');
       await expect(sessions.create('', { type: 'LONG' })).rejects.toThrow('1 to 255');
       expect(await rows.count()).toBe(0);
     });
 
-    test('destroy takes a reason and an owner; the second one finds nothing', async () => {
+    test('destroy accepts a reason and an owner, and a second call finds nothing', async () => {
       const { session } = await sessions.create('alice', { type: 'LONG' });
       await expect(sessions.destroy(session.id, { userId: 'bob' })).rejects.toMatchObject({
         code: 'session_not_found',
@@ -95,7 +95,7 @@ onEachDatabase((databaseName) => {
       expect(events.at(-1)).toMatchObject({ event: { reason: 'admin', session: { id: session.id } } });
     });
 
-    test('destroyAll and destroyOthers, by type, with an exception', async () => {
+    test('destroyAll and destroyOthers end sessions by type, with an exception', async () => {
       const make = async (type: string, user = 'alice') => (await sessions.create(user, { type })).session.id;
       const [kept, short, long, bobs] = [
         await make('LONG'),
@@ -112,7 +112,7 @@ onEachDatabase((databaseName) => {
       expect(await sessions.get(bobs)).not.toBeNull();
     });
 
-    test('ended at once by twenty: one ends it, and it is told once', async () => {
+    test('of twenty concurrent calls one ends the session, with one event', async () => {
       const { session, refresh } = await sessions.create('alice', { type: 'LONG' });
       const outcomes = await Promise.allSettled(
         Array.from({ length: 20 }, (_, at) => (at % 2 ? sessions.destroy(session.id) : sessions.logout(refresh))),
@@ -123,7 +123,7 @@ onEachDatabase((databaseName) => {
       expect(await entries.count()).toBe(1);
     });
 
-    test('a listener that throws breaks nothing', async () => {
+    test('a listener that throws does not break the request', async () => {
       const stop = [
         app.get(SessionEvents).on('session.created', () => {
           throw new Error('a listener');
@@ -135,7 +135,7 @@ onEachDatabase((databaseName) => {
     });
   });
 
-  // SQLite's database is embedded in one process: there is no other to learn of an ending.
+  // SQLite is embedded in one process, so there is no other process that could learn of an ending.
   const onServers = databaseName.startsWith('sql') ? () => undefined : test;
   onServers('an application that starts later, or runs beside, refuses what has ended within one poll', async () => {
     const other = await startApp({ database, options });
@@ -163,7 +163,7 @@ onEachDatabase((databaseName) => {
     const expire = (ids: string[]) =>
       Promise.all(ids.map((id) => rows.update(id, { expiresAt: new Date(Date.now() - 1000) })));
 
-    test('ends what has expired, batch by batch, and nothing else', async () => {
+    test('ends only expired sessions, in batches', async () => {
       const ids: string[] = [];
       for (let at = 0; at < 20; at++) ids.push((await sessions.create('alice', { type: 'LONG' })).session.id);
       await expire(ids.slice(0, 17));
@@ -174,7 +174,7 @@ onEachDatabase((databaseName) => {
       expect(await entries.count()).toBe(0);
     });
 
-    test('two at once do the work once', async () => {
+    test('two concurrent runs do the work once', async () => {
       const ids: string[] = [];
       for (let at = 0; at < 20; at++) ids.push((await sessions.create('alice', { type: 'LONG' })).session.id);
       await expire(ids);
@@ -186,7 +186,7 @@ onEachDatabase((databaseName) => {
       expect(await rows.count()).toBe(0);
     });
 
-    test('takes entries away when no token can need them', async () => {
+    test('deletes entries once no token needs them', async () => {
       const { session } = await sessions.create('alice', { type: 'LONG' });
       await sessions.destroy(session.id);
       expect((await app.get(SessionCleanup).run()).blacklistEntries).toBe(0);
@@ -194,7 +194,7 @@ onEachDatabase((databaseName) => {
       expect((await app.get(SessionCleanup).run()).blacklistEntries).toBe(1);
     });
 
-    test('ends the sessions of a type that has gone, when asked; until then they are refused all the same', async () => {
+    test('refuses the sessions of a removed type, and ends them on request', async () => {
       const login = await app.login({ session: 'LONG' });
       await rows.update(login.session_id, { type: 'GONE' });
       expect(await sessions.get(login.session_id)).toBeNull();

@@ -15,7 +15,7 @@ const CHROME = `${WINDOWS} Chrome/126.0.0.0 Safari/537.36`;
 const NEWER_CHROME = `${WINDOWS} Chrome/131.0.0.0 Safari/537.36`;
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0';
 
-test('a device is its name, browser, system and kind; no version and no address', () => {
+test('identifies a device by name, browser, system and kind, without versions and address', () => {
   const of = (userAgent: string | null, deviceName: string | null = null) => fingerprintOf({ userAgent, deviceName });
   expect(of(CHROME)).toEqual([null, 'Chrome', 'Windows', 'pc']);
   expect(of(NEWER_CHROME)).toEqual(of(CHROME));
@@ -24,7 +24,7 @@ test('a device is its name, browser, system and kind; no version and no address'
   expect(of(null)).toEqual([null, null, null, 'other']);
 });
 
-test('two users, or two devices, are never the same', () => {
+test('gives two users or two devices different ids', () => {
   const text = fc.string({ unit: 'binary', maxLength: 40 });
   fc.assert(
     fc.property(text, text, fc.option(text), fc.option(text), (one, other, userAgent, deviceName) => {
@@ -47,7 +47,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   beforeAll(async () => {
     database = await createDatabase(databaseName);
     apps = [await startApp({ database, adapter, options })];
-    // Two applications on one server stand for two processes; SQLite's is embedded in one.
+    // Two applications on one database server act as two processes. SQLite is embedded in one process.
     if (!databaseName.startsWith('sql')) apps.push(await startApp({ database, adapter, options }));
     for (const app of apps) app.get(SessionEvents).on('login.new-device', (event) => told.push(event));
     rows = apps[0].get(getRepositoryToken(KnownDeviceEntity) as string);
@@ -68,7 +68,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     return answer.body as { access: string; session_id: string };
   };
 
-  test('a login from another browser is told of, with what a mail needs; an update of a known one is not', async () => {
+  test('emits an event for a login from another browser, with the details for a mail, and none for a browser update', async () => {
     await login(CHROME);
     await settled();
     expect(told).toMatchObject([{ isFirst: true }]);
@@ -91,7 +91,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(JSON.stringify(await rows.find())).not.toMatch(/Firefox|ThinkPad|127\.0/);
   });
 
-  test('each user has devices of their own, byte for byte', async () => {
+  test('keeps the devices of users apart, comparing ids byte for byte', async () => {
     const { users } = apps[0].users;
     users.set('ALICE', { id: 'ALICE', password: 'ALICE-password', active: true });
     for (const username of ['alice', 'bob', 'ALICE']) await login(CHROME, username);
@@ -103,7 +103,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     ]);
   });
 
-  test('of many logins at once from one new device one is told of', async () => {
+  test('emits one event for many concurrent logins from one new device', async () => {
     await login(CHROME);
     await settled();
     for (let round = 0; round < 5; round++) {
@@ -115,7 +115,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(await rows.count()).toBe(6);
   });
 
-  test('one that was not used for as long as it is remembered is new again, cleaned up or not', async () => {
+  test('treats a device as new after rememberDevices, whether or not it has been cleaned up', async () => {
     for (const cleanUp of [false, true]) {
       await rows.clear();
       told.splice(0);
@@ -134,7 +134,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     }
   });
 
-  test('is written once a day', async () => {
+  test('writes a device once a day', async () => {
     await login(CHROME);
     await settled();
     const [{ id }] = await rows.find();
@@ -150,7 +150,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(told).toHaveLength(1);
   });
 
-  test('a user who is forgotten begins anew, and nobody else', async () => {
+  test('forgets the devices of one user only', async () => {
     await login(CHROME);
     await login(CHROME, 'bob');
     await settled();
@@ -161,7 +161,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(told).toHaveLength(3);
   });
 
-  test('a reauthentication is from a known device', async () => {
+  test('treats a reauthentication as a login from a known device', async () => {
     const { access } = await login(CHROME);
     const body = { username: 'alice', password: 'alice-password' };
     const { status } = await apps[0].post('reauthenticate/', body, { ...bearer(access), 'user-agent': CHROME });
@@ -169,7 +169,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect([status, told.length]).toEqual([200, 1]);
   });
 
-  test('where it cannot be looked at, the login stands', async () => {
+  test('keeps the login if the devices cannot be read', async () => {
     const { manager } = apps[0].get(DataSource);
     const { tableName } = rows.metadata;
     await manager.query(`ALTER TABLE ${tableName} RENAME TO away`);
@@ -185,7 +185,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(told).toHaveLength(1);
   });
 
-  test('without the option nothing is looked at', async () => {
+  test('reads nothing without the option', async () => {
     const off = await startApp({ databaseName: 'sqlite', adapter });
     await off.login();
     await off.get(KnownDevices).settled();

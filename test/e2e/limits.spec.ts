@@ -24,7 +24,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
 
   beforeAll(async () => {
     database = await createDatabase(databaseName);
-    // Two applications on one server database stand for two processes; SQLite's is embedded in one.
+    // Two applications on one database server act as two processes. SQLite is embedded in one process.
     const count = databaseName.startsWith('sql') ? 1 : 2;
     apps = [];
     while (apps.length < count) apps.push(await startApp({ database, adapter, options: { policies: POLICIES } }));
@@ -51,13 +51,13 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   const active = (type: string) => rows.countBy({ type, userId: 'alice', expiresAt: MoreThan(new Date()) });
 
-  /** Looks at the number of active sessions, over and over, until `work` is done. */
+  /** Counts the active sessions again and again until `work` is done. */
   async function mostSeenDuring(type: string, work: Promise<unknown>): Promise<number> {
     let [most, done] = [0, false];
     void work.finally(() => (done = true));
     while (!done) {
       most = Math.max(most, await active(type));
-      // SQLite answers without a turn of the event loop, which the logins need.
+      // SQLite answers synchronously, and the logins need a turn of the event loop.
       await turn();
     }
     return most;
@@ -86,7 +86,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       rows = apps[0].get(getRepositoryToken(SessionEntity) as string);
     });
 
-    test('a login beyond it ends the least recently updated session of whatever type', async () => {
+    test('a login above the limit ends the least recently updated session of any type', async () => {
       const open = (await loginThere('OPEN')).body;
       for (const type of ['EVICTING', 'EVICTING', 'REFUSING']) expect((await loginThere(type)).status).toBe(200);
       const last = (await loginThere('OPEN')).body;
@@ -102,7 +102,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       );
     });
 
-    test('the own type gives way first', async () => {
+    test("evicts sessions of the login's own type first", async () => {
       const open = (await loginThere('OPEN')).body;
       const first = (await loginThere('EVICTING')).body;
       for (const type of ['EVICTING', 'EVICTING']) await loginThere(type);
@@ -111,7 +111,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await rows.findOneBy({ id: open.session_id })).not.toBeNull();
     });
 
-    test('where the type refuses, the login is refused and nothing is ended', async () => {
+    test('refuses the login and ends nothing if the type refuses', async () => {
       for (const type of ['OPEN', 'OPEN', 'OPEN', 'EVICTING']) await loginThere(type);
       const refused = await loginThere('REFUSING');
       expect([refused.status, refused.body.code]).toEqual([409, 'session_limit_reached']);
@@ -124,7 +124,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(body.Open['Available Sessions']).toBe('0');
     });
 
-    test('many logins of all types at once never exceed it, and each is answered', async () => {
+    test('concurrent logins of all types never exceed the limit, and each gets an answer', async () => {
       const types = ['OPEN', 'EVICTING', 'OPEN'];
       const logins = Promise.all(Array.from({ length: 12 }, (_, at) => loginThere(types[at % 3], at)));
       let [most, done] = [0, false];
@@ -140,7 +140,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('destroy-oldest', () => {
-    test('the least recently updated goes, with its access token and an entry, and the new one is told of', async () => {
+    test('ends the least recently updated session and its access token, writes an entry, and emits the events', async () => {
       const first = (await login('EVICTING')).body;
       const second = (await login('EVICTING')).body;
       await login('EVICTING');
@@ -156,7 +156,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(ended).toMatchObject([{ event: { reason: 'evicted', session: { id: second.session_id } } }]);
     });
 
-    test('as many go as needed, where the limit has been lowered', async () => {
+    test('evicts as many as needed if the limit was lowered', async () => {
       const open = await Promise.all(Array.from({ length: 6 }, () => login('OPEN')));
       await rows.update({ type: 'OPEN' }, { type: 'EVICTING' });
       expect(open).toHaveLength(6);
@@ -164,7 +164,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await active('EVICTING')).toBe(LIMIT);
     });
 
-    test('logins at once on all processes: each succeeds, and there are never more than the limit', async () => {
+    test('concurrent logins on all processes succeed and never exceed the limit', async () => {
       const logins = Promise.all(Array.from({ length: 30 }, (_, at) => login('EVICTING', at)));
       const most = await mostSeenDuring('EVICTING', logins);
       expect((await logins).map(({ status }) => status)).toEqual(Array(30).fill(200));
@@ -177,7 +177,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('refuse', () => {
-    test('a full type answers 409 and changes nothing; an expired session is not counted', async () => {
+    test('answers 409 and changes nothing if the type is full, without counting expired sessions', async () => {
       for (let at = 0; at < LIMIT; at++) expect((await login('REFUSING')).status).toBe(200);
       const before = await rows.find({ order: { id: 'ASC' } });
       expect(await login('REFUSING')).toMatchObject({
@@ -185,7 +185,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         body: { code: 'session_limit_reached', statusCode: 409, error: 'Conflict' },
       });
       expect(await rows.find({ order: { id: 'ASC' } })).toEqual(before);
-      // The other process may only now have learnt of evictions in the test before.
+      // The other process may learn only now about evictions of the previous test.
       const told = events.filter(({ name }) => name !== 'session.revoked');
       expect(told.at(-1)).toMatchObject({
         name: 'login.failed',
@@ -196,14 +196,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await login('REFUSING')).status).toBe(200);
     });
 
-    test('types and users are counted apart', async () => {
+    test('counts types and users separately', async () => {
       for (let at = 0; at < LIMIT; at++) await login('REFUSING');
       expect((await login('EVICTING')).status).toBe(200);
       const bob = { username: 'bob', password: 'bob-password', secret_key: SECRET_KEY, session: 'REFUSING' };
       expect((await apps[0].post('login/', bob)).status).toBe(200);
     });
 
-    test('logins at once on all processes: as many succeed as there is room for', async () => {
+    test('exactly as many concurrent logins on all processes succeed as the limit allows', async () => {
       const logins = Promise.all(Array.from({ length: 30 }, (_, at) => login('REFUSING', at)));
       const most = await mostSeenDuring('REFUSING', logins);
       const statuses = (await logins).map(({ status }) => status).sort();
@@ -212,7 +212,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('a type without a limit takes any number', async () => {
+  test('accepts any number of sessions of a type without a limit', async () => {
     const answers = await Promise.all(Array.from({ length: 10 }, (_, at) => login('OPEN', at)));
     expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
     const list = await apps[0].post('list/', { session: 'OPEN' }, bearer(answers[0].body.access));

@@ -200,7 +200,7 @@ describe('the module', () => {
       expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: is not a static option/);
       const useFactory = () => ({ ...VALUES, controller: false });
       expect(await faultsOf(start(MultiSessionModule.forRootAsync({ ...beside, useFactory })))).toEqual([
-        expect.stringMatching(/^controller: is no option/),
+        expect.stringMatching(/^controller: is not an option/),
       ]);
     });
 

@@ -32,7 +32,7 @@ onEachDatabaseAndAdapter((name, adapter) => {
       return startApp({ database, adapter, imports: [Connections], options, configure });
     };
     const one = await start();
-    // Each DataSource of sql.js has a database of its own.
+    // Each DataSource of sql.js has its own database.
     apps = [one, name === 'sqljs' ? one : await start()];
   });
   afterEach(async () => {
@@ -42,7 +42,7 @@ onEachDatabaseAndAdapter((name, adapter) => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  test('a socket and a stream on one application are closed by an ending on the other, and no others are', async () => {
+  test('an ending on one application closes exactly the sockets and streams of that session on the other', async () => {
     const [one, other] = apps;
     const [ended, kept] = [await createOn(one), await createOn(one)];
     const connections = [await openSocket(other, ended), await openSocket(other, kept)];
@@ -66,12 +66,12 @@ onEachDatabaseAndAdapter((name, adapter) => {
     const socket = io(app.url, { transports: ['websocket'], reconnection: false, auth: { token: access } });
     sockets.push(socket);
     await next(socket, 'connect');
-    // Its session has been verified when a message is answered.
+    // An answer to a message shows that the session has been verified.
     expect(await socket.emitWithAck('whoami')).toBe('alice');
     return socket;
   }
 
-  /** Whose first event has arrived. */
+  /** Resolves once the first event has arrived. */
   async function openStream(app: TestApp, { access }: { access: string }) {
     const aborter = new AbortController();
     const response = await fetch(`${app.url}/news`, { headers: bearer(access), signal: aborter.signal });
@@ -92,7 +92,7 @@ onEachDatabaseAndAdapter((name, adapter) => {
     return { ended, isOpen: () => isOpen, text: () => text, close: () => aborter.abort() };
   }
 
-  /** A code block of the document, as a module that runs. */
+  /** Loads a code block of the document as a module. */
   /** SQLite in a file, so that two applications can open it. */
   async function sharedDatabase(): Promise<TestDatabase> {
     if (name !== 'sqlite') return createDatabase(name);

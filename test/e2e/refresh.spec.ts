@@ -45,7 +45,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const eventsOf = (name: string) => events.filter((recorded) => recorded.name === name);
 
   describe('by policy', () => {
-    test('no rotation, no extension: an access token alone, and lastUpdate', async () => {
+    test('without rotation and extension, returns only an access token and writes lastUpdate', async () => {
       const login = await app.login({ session: 'PLAIN' });
       const before = await rowOf(login.session_id);
       await sleep(5);
@@ -58,14 +58,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await refresh(login.refresh, 'plain ')).status).toBe(200);
     });
 
-    test('without updateLastLogin the row is left as it is', async () => {
+    test('does not write the row without updateLastLogin', async () => {
       const login = await app.login({ session: 'SILENT' });
       const before = await rowOf(login.session_id);
       expect(Object.keys((await refresh(login.refresh, 'SILENT')).body)).toEqual(['access']);
       expect(await rowOf(login.session_id)).toEqual(before);
     });
 
-    test('extension without rotation: a new token, a later end, and the old text works no longer', async () => {
+    test('extends without rotation: a new token, a later expiry, and the old token is refused', async () => {
       const login = await app.login({ session: 'EXTENDING' });
       await rows.update(login.session_id, { expiresAt: new Date(Date.now() + 60_000) });
       const [extended] = [await refresh(login.refresh, 'EXTENDING')];
@@ -80,10 +80,10 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    test('extension once less than so much is left, with updateLastLogin off', async () => {
+    test('extends once less than the threshold remains, with updateLastLogin off', async () => {
       const login = await app.login({ session: 'LATER' });
       expect(Object.keys((await refresh(login.refresh, 'LATER')).body)).toEqual(['access']);
-      // The row decides: a minute is left of it, so that the extension is due.
+      // The row decides: a minute remains, so an extension is due.
       const before = await rowOf(login.session_id);
       await rows.update(login.session_id, { expiresAt: new Date(Date.now() + 60_000) });
       const extended = await refresh(login.refresh, 'LATER');
@@ -93,7 +93,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(after.lastUpdate).toEqual(before.lastUpdate);
     });
 
-    test('rotation: a new token that ends with the session', async () => {
+    test('rotates: the new token expires with the session', async () => {
       const login = await app.login({ session: 'ROTATING' });
       const before = await rowOf(login.session_id);
       const { body } = await refresh(login.refresh, 'ROTATING');
@@ -108,7 +108,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await rowOf(login.session_id)).expiresAt).toEqual(before.expiresAt);
     });
 
-    test('rotation and extension, up to the absolute end', async () => {
+    test('rotates and extends up to the absolute expiry', async () => {
       const login = await app.login({ session: 'BOTH' });
       const bound = (await rowOf(login.session_id)).absoluteExpiresAt as Date;
       expect(bound.getTime() - Date.now()).toBeGreaterThan(5_390_000);
@@ -125,7 +125,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('rotation', () => {
-    test('within the grace the superseded token gets the current one again, to the letter, and so does the current one', async () => {
+    test('within the grace, the superseded and the current token both get the current token again, unchanged', async () => {
       const login = await app.login({ session: 'ROTATING' });
       const { body } = await refresh(login.refresh, 'ROTATING');
       expect((await refresh(login.refresh, 'ROTATING')).body.refresh).toBe(body.refresh);
@@ -136,7 +136,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await rowOf(login.session_id)).generation).toBe(1);
     });
 
-    test('twenty at once with one token all succeed, with one and the same successor', async () => {
+    test('twenty concurrent refreshes with one token all succeed with the same successor', async () => {
       const login = await app.login({ session: 'ROTATING' });
       const answers = await Promise.all(Array.from({ length: 20 }, () => refresh(login.refresh, 'ROTATING')));
       expect(answers.map(({ status }) => status)).toEqual(Array(20).fill(200));
@@ -144,7 +144,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await rowOf(login.session_id)).generation).toBe(1);
     });
 
-    test('after the grace, a successor that nobody used was lost: the session is recovered, and the lost one is dead', async () => {
+    test('after the grace, recovers the session if the successor was never used, and the lost successor is refused', async () => {
       const login = await app.login({ session: 'BRIEF' });
       const lost = (await refresh(login.refresh, 'BRIEF')).body;
       await sleep(350);
@@ -182,16 +182,21 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    test('a token older than the parent ends the session, within the grace too', async () => {
-      const login = await app.login({ session: 'STRICT' });
-      const second = (await refresh(login.refresh, 'STRICT')).body;
-      const third = (await refresh(second.refresh, 'STRICT')).body;
-      expect((await refresh(login.refresh, 'STRICT')).status).toBe(401);
-      expect(eventsOf('refresh.reused')).toMatchObject([{ event: { reuse: 'stale' } }]);
-      expect(await isLive(third.access)).toBe(false);
+    describe.each(['STRICT', 'BRIEF', 'ROTATING'] as const)('with the grace of %s', (type) => {
+      test('a token older than the parent ends the session, even within the grace', async () => {
+        const login = await app.login({ session: type });
+        const second = (await refresh(login.refresh, type)).body;
+        // Within a grace the current token is handed out again instead of rotated.
+        await rows.update(login.session_id, { rotatedAt: new Date(Date.now() - 60_000) });
+        const third = (await refresh(second.refresh, type)).body;
+        expect(await rowOf(login.session_id)).toMatchObject({ generation: 2 });
+        expect((await refresh(login.refresh, type)).status).toBe(401);
+        expect(eventsOf('refresh.reused')).toMatchObject([{ event: { reuse: 'stale' } }]);
+        expect(await isLive(third.access)).toBe(false);
+      });
     });
 
-    test('a generation that the database has lost is told apart', async () => {
+    test('reports a generation that the database has lost as ahead', async () => {
       const login = await app.login({ session: 'STRICT' });
       const before = await rowOf(login.session_id);
       const { body } = await refresh(login.refresh, 'STRICT');
@@ -200,7 +205,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(eventsOf('refresh.reused')).toMatchObject([{ event: { reuse: 'ahead' } }]);
     });
 
-    test('blacklistAfterRotation writes the superseded token for others to read, and it refuses no access token', async () => {
+    test('blacklistAfterRotation stores the superseded token for other systems and refuses no access token', async () => {
       const login = await app.login({ session: 'STRICT' });
       const { jti, exp } = JSON.parse(Buffer.from(login.refresh.split('.')[1], 'base64url').toString());
       const { body } = await refresh(login.refresh, 'STRICT');
@@ -210,7 +215,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         sessionId: login.session_id,
         expiresAt: new Date(exp * 1000),
       });
-      // The answer was lost, so the successor is dead too.
+      // The answer was lost, so the lost successor is stored too.
       const recovered = await refresh(login.refresh, 'STRICT');
       const lost = JSON.parse(Buffer.from(body.refresh.split('.')[1], 'base64url').toString());
       expect(await entries.countBy({ id: lost.jti, kind: 'token' })).toBe(1);
@@ -219,7 +224,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('refused', () => {
-    test('the wrong type destroys the session of its current token', async () => {
+    test('the current token with the wrong type ends its session', async () => {
       const login = await app.login({ session: 'ROTATING' });
       expect(await refresh(login.refresh, 'PLAIN')).toMatchObject({ status: 401, body: { code: 'token_not_valid' } });
       expect(await refresh(login.refresh, 'ROTATING')).toMatchObject({
@@ -230,14 +235,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(eventsOf('session.ended')).toMatchObject([{ event: { reason: 'mismatch' } }]);
     });
 
-    test('the wrong type with a superseded token changes nothing', async () => {
+    test('a superseded token with the wrong type changes nothing', async () => {
       const login = await app.login({ session: 'ROTATING' });
       const { body } = await refresh(login.refresh, 'ROTATING');
       expect((await refresh(login.refresh, 'PLAIN')).body.code).toBe('token_not_valid');
       expect(await isLive(body.access)).toBe(true);
     });
 
-    test('an expired session is ended', async () => {
+    test('a token of an expired session, which ends', async () => {
       const login = await app.login({ session: 'ROTATING' });
       await rows.update(login.session_id, { expiresAt: new Date(Date.now() - 1000) });
       expect(await refresh(login.refresh, 'ROTATING')).toMatchObject({
@@ -248,7 +253,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(eventsOf('session.ended')).toMatchObject([{ event: { reason: 'expired' } }]);
     });
 
-    test('a user who has become inactive: the session ends', async () => {
+    test('a token of an inactive user, whose session ends', async () => {
       const login = await app.login({ username: 'bob', password: 'bob-password', session: 'ROTATING' });
       const bob = app.users.users.get('bob');
       if (bob) bob.active = false;
@@ -262,7 +267,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('the access token carries the generation, and its use is written within a second, once', async () => {
+  test("the use of an access token's generation is written once, within a second", async () => {
     const login = await app.login({ session: 'ROTATING' });
     const { body } = await refresh(login.refresh, 'ROTATING');
     expect((await rowOf(login.session_id)).confirmedGeneration).toBe(0);

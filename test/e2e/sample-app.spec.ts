@@ -401,7 +401,7 @@ describe('the environment', () => {
     ],
     [
       { SESSION_CONFIG: file('unknown.json', { polices: {}, jwt: 5 }) },
-      [/- SESSION_CONFIG: polices: is no option/, /- SESSION_CONFIG: jwt: must be an object/],
+      [/- SESSION_CONFIG: polices: is not an option/, /- SESSION_CONFIG: jwt: must be an object/],
     ],
     [{ JWT_SECRET: 'too short' }, [/- JWT_SECRET: .* at least 32 bytes/]],
   ];

@@ -25,7 +25,7 @@ onEachDatabase((databaseName) => {
     Object.assign(started.get(DataSource), { logger: log });
     return started;
   };
-  /** The statements on sessions that `work` has sent: the polls of the blacklist go on meanwhile. */
+  /** The statements on sessions that `work` sends. Polls go on meanwhile and are left out. */
   const statementsDuring = async (work: () => Promise<unknown>) => {
     const { statements } = await log.during(work);
     return statements.map(({ query }) => query).filter((query) => query.includes('user_session'));
@@ -47,7 +47,7 @@ onEachDatabase((databaseName) => {
   });
   afterAll(() => app?.close());
 
-  test('a refresh that goes well is one statement where the database can answer the row, else two', async () => {
+  test('a successful refresh is one statement if the database can return the row, else two', async () => {
     const { refresh: token } = await app.login({ session: 'blacklist' });
     const sent = await statementsDuring(() => refresh(app, token, 'blacklist'));
     expect(sent).toHaveLength(databaseName === 'mariadb' ? 2 : 1);
@@ -55,7 +55,7 @@ onEachDatabase((databaseName) => {
   });
 
   describe('generations that are seen in use', () => {
-    test('are written in one statement behind the answers, by whichever access check, once', async () => {
+    test('are written once, in one statement after the responses, for every access check', async () => {
       const used = await Promise.all([...CHECKS, ...CHECKS].map((check) => rotated(app, check)));
       const unused = await rotated(app, 'blacklist');
       const useAll = () => Promise.all(used.flatMap((tokens) => [use(tokens), use(tokens), use(tokens)]));
@@ -64,7 +64,7 @@ onEachDatabase((databaseName) => {
 
       const onTheWay = await statementsDuring(useAll);
       expect(onTheWay.filter(isUpdate)).toEqual([]);
-      // Only `accessCheck: 'session'` reads: its two sessions, at each of three requests.
+      // Only `accessCheck: 'session'` reads: its two sessions at each of three requests.
       expect(onTheWay).toHaveLength(6);
 
       const behind = await statementsDuring(() => confirmed.flush());
@@ -77,7 +77,7 @@ onEachDatabase((databaseName) => {
       expect(await statementsDuring(() => confirmed.flush())).toEqual([]);
     });
 
-    test('are written by a timer, with nobody asking for it', async () => {
+    test('are written by a timer', async () => {
       const tokens = await rotated(app, 'blacklist');
       const sent = await statementsDuring(async () => {
         await use(tokens);

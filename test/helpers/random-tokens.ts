@@ -124,30 +124,39 @@ interface Signer {
 
 const { floor } = Math;
 
-const POOL = 12_000;
-/** Tokens shown while the keys stay as they are, so that a memory fills, and then while they come and go. */
-const CALM = 200_000;
-const BUSY = 50_000;
-
-/** Shows tokens, good and bad, again and again, in a world whose time and whose keys change between any two of them. */
+/** The number of different tokens at any moment: enough to fill the memory of verified tokens. */
+export const POOL = 14_000;
+/**
+ * Shows tokens, good and bad, again and again, while time passes and keys come and go. The first `POOL` calls show each
+ * token of the pool once, to fill the memory of verified tokens.
+ */
 export class RandomTokens {
   /** The keys that there are at this moment, beside that of the options. */
   managed: readonly KeyWithName[];
   /** Whether the keys are all that there are. */
   isComplete = true;
   private shown = 0;
+  /** How many tokens are shown while the keys stay, and then while they change. */
+  private readonly calm: number;
+  private readonly busy: number;
   private elapsed = 0;
   private clockError = 0;
   private readonly coming: readonly KeyWithName[];
   private readonly signers: readonly Signer[];
   private readonly pool: string[] = [];
 
-  /** @param permanent the key of the options, which is always there */
+  /**
+   * @param permanent the key of the options, which is never removed
+   * @param total how many tokens will be shown
+   */
   constructor(
     private readonly random: Random,
     private readonly config: TokenConfig,
     permanent: KeyWithName,
+    private readonly total: number,
   ) {
+    this.calm = total / 10;
+    this.busy = total / 20;
     const secrets = ['a', 'b', 'c', 'd'].map(secretKey);
     this.coming = [...secrets, keyPair('r', 'RS256'), keyPair('e', 'ES256')];
     this.managed = this.coming;
@@ -160,11 +169,14 @@ export class RandomTokens {
     return START + this.elapsed + this.clockError;
   }
 
-  /** Time has passed, or been set; keys have come or gone. @returns the next token to be shown */
+  /**
+   * Lets time pass or be set, and lets keys come or go.
+   * @returns the next token to show
+   */
   next(): string {
     this.passTime();
     this.changeKeys();
-    this.shown++;
+    if (this.shown++ < POOL) return this.pool[this.shown - 1];
     // Some are shown much more often than others.
     const at = floor(POOL * this.random.next() ** 4);
     const kind = this.random.below(20);
@@ -175,13 +187,13 @@ export class RandomTokens {
 
   private passTime(): void {
     this.elapsed += this.random.below(10);
-    if (this.random.once(1000)) this.clockError = this.random.below(HOUR / 3) - HOUR / 6;
+    if (this.random.once(Math.min(1000, this.total / 200))) this.clockError = this.random.below(HOUR / 3) - HOUR / 6;
   }
 
   private changeKeys(): void {
-    const isCalm = this.shown % (CALM + BUSY) < CALM;
+    const isCalm = this.shown < POOL || (this.shown - POOL) % (this.calm + this.busy) < this.calm;
     if (isCalm && this.managed !== this.coming) this.managed = this.coming;
-    if (isCalm || !this.random.once(300)) return;
+    if (isCalm || !this.random.once(Math.min(300, this.busy / 20))) return;
     const changed = this.random.pick(this.coming);
     const without = this.managed.filter((key) => key !== changed);
     this.managed = without.length < this.managed.length ? without : [...without, changed];
@@ -192,7 +204,7 @@ export class RandomTokens {
     const signer = this.signer();
     const kind = this.random.below(20);
     if (kind < 18) return signer.access.issue(this.subject(), this.issuedAt());
-    if (kind < 18) return this.refreshToken(signer);
+    if (kind < 19) return this.refreshToken(signer);
     return this.odd();
   }
 

@@ -3,11 +3,11 @@ import { Clock } from '../../../lib/database/clock.js';
 
 const near = (value: number, wanted: number) => expect(Math.abs(value - wanted)).toBeLessThan(50);
 
-test('it is the machine’s time until the database has told its own', () => {
+test("shows the machine's time until the database has answered", () => {
   near(new Clock().now(), Date.now());
 });
 
-test('it is the database’s time from then on, wherever the machine’s clock stands', () => {
+test("shows the database's time from then on, whatever the machine's clock shows", () => {
   const clock = new Clock();
   const monotonic = performance.now();
   const database = Date.now() - 60_000;
@@ -15,7 +15,7 @@ test('it is the database’s time from then on, wherever the machine’s clock s
   near(clock.now(), database);
 });
 
-test('a slow answer that allows the offset known already does not change it', () => {
+test('keeps the known offset if a slow answer is compatible with it', () => {
   const clock = new Clock();
   const monotonic = performance.now();
   const database = Date.now();
@@ -26,7 +26,7 @@ test('a slow answer that allows the offset known already does not change it', ()
   near(clock.now(), before);
 });
 
-test('an answer that does not allow it moves it no further than needed', () => {
+test('moves the offset only as far as an answer requires', () => {
   const clock = new Clock();
   const monotonic = performance.now();
   const database = Date.now();

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { KeyedMutex } from '../../../lib/database/keyed-mutex.js';
 
-test('one at a time for a key, in order; other keys do not wait; a failure lets the next one in', async () => {
+test('runs one job per key at a time, in order, without blocking other keys, and goes on after a failure', async () => {
   const mutex = new KeyedMutex();
   const log: string[] = [];
   const job = (key: string, name: string, fails = false) =>
@@ -19,7 +19,7 @@ test('one at a time for a key, in order; other keys do not wait; a failure lets 
   expect(log.indexOf('3 begins')).toBeLessThan(log.indexOf('1 ends'));
 });
 
-test('each is told when one that it waited for last succeeded', async () => {
+test('tells each job when the last job it waited for succeeded', async () => {
   const mutex = new KeyedMutex();
   const told: number[] = [];
   const job = (fails: boolean) =>
@@ -36,7 +36,7 @@ test('each is told when one that it waited for last succeeded', async () => {
   expect(told[4]).toBe(-Infinity);
 });
 
-test('no key is kept when its last job is done', async () => {
+test('forgets a key after its last job', async () => {
   const mutex = new KeyedMutex();
   await Promise.all(Array.from({ length: 100 }, (_, at) => mutex.run(`${at % 10}`, () => sleep(1))));
   expect((mutex as unknown as { tails: Map<string, unknown> }).tails.size).toBe(0);

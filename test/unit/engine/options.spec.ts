@@ -12,7 +12,7 @@ const weakRsa = generateKeyPairSync('rsa', { modulusLength: 1024 });
 const privatePem = ec.privateKey.export({ type: 'pkcs8', format: 'pem' });
 const publicPem = ec.publicKey.export({ type: 'spki', format: 'pem' });
 
-/** Options with a change, whatever its type: what a configuration file may hold. */
+/** The minimal options with a change of any type, as a configuration file could contain it. */
 const withChange = (change: object): MultiSessionOptions => ({
   jwt: { secret: SECRET },
   secretKey: 'a secret key',
@@ -34,7 +34,7 @@ function faultsOf(options: MultiSessionOptions): readonly string[] {
   return [];
 }
 
-describe('options that are right', () => {
+describe('valid options', () => {
   test.each([
     ['the least', {}],
     ['the preset', { policies: SHORT_AND_LONG }],
@@ -56,21 +56,21 @@ describe('options that are right', () => {
   });
 });
 
-describe('an option that is wrong is named, with the remedy', () => {
+describe('an invalid option is named with its remedy', () => {
   test.each<[object, RegExp]>([
     // Unknown keys, at every level.
-    [{ secretkey: 'x' }, /^secretkey: is no option; known are .*secretKey/],
-    [jwt({ lifetime: '5m' }), /^jwt\.lifetime: is no option/],
-    [keys({ secret: SECRET, alg: 'HS256' }), /^jwt\.keys\[0\]\.alg: is no option/],
-    [policy({ lifetime: '5m' }), /^policies\.LONG\.lifetime: is no option/],
+    [{ secretkey: 'x' }, /^secretkey: is not an option\. Options are: .*secretKey/],
+    [jwt({ lifetime: '5m' }), /^jwt\.lifetime: is not an option/],
+    [keys({ secret: SECRET, alg: 'HS256' }), /^jwt\.keys\[0\]\.alg: is not an option/],
+    [policy({ lifetime: '5m' }), /^policies\.LONG\.lifetime: is not an option/],
     [
       policy({ extendSession: { below: '1d', whenRemainingBelow: '1d' } }),
       /^policies\.LONG\.extendSession\.below: is no/,
     ],
-    [{ revocation: { interval: '1s' } }, /^revocation\.interval: is no option/],
-    [{ cleanup: { every: '1s' } }, /^cleanup\.every: is no option/],
-    [{ jwt: { secret: SECRET, header: { type: 'Bearer' } } }, /^jwt\.header\.type: is no option/],
-    // Not even objects.
+    [{ revocation: { interval: '1s' } }, /^revocation\.interval: is not an option/],
+    [{ cleanup: { every: '1s' } }, /^cleanup\.every: is not an option/],
+    [{ jwt: { secret: SECRET, header: { type: 'Bearer' } } }, /^jwt\.header\.type: is not an option/],
+    // Not objects.
     [{ revocation: [] }, /^revocation: must be an object/],
     [{ cleanup: true }, /^cleanup: must be an object/],
     // Time spans.
@@ -184,8 +184,8 @@ describe('an option that is wrong is named, with the remedy', () => {
       { jwt: { algorithm: 'HS512', keys: [{ secret: SECRET }] } },
       /^jwt: give either secret and algorithm, or keys, not both/,
     ],
-    [keys(), /^jwt\.keys: must be a list of one key or more/],
-    [{ jwt: { keys: { secret: SECRET } } }, /^jwt\.keys: must be a list of one key or more/],
+    [keys(), /^jwt\.keys: must be a list of at least one key/],
+    [{ jwt: { keys: { secret: SECRET } } }, /^jwt\.keys: must be a list of at least one key/],
     [keys({}), /^jwt\.keys\[0\]: HS256 takes a secret/],
     [keys({ secret: SECRET, privateKey: privatePem }), /^jwt\.keys\[0\]: HS256 takes a secret, and neither/],
     [keys({ algorithm: 'RS256', privateKey: privatePem }), /^jwt\.keys\[0\]: RS256 takes a key of type rsa/],
@@ -197,8 +197,8 @@ describe('an option that is wrong is named, with the remedy', () => {
       keys({ algorithm: 'ES256', privateKey: privatePem, publicKey: otherPublicKey() }),
       /^jwt\.keys\[0\]: publicKey does not belong to privateKey/,
     ],
-    [jwt({ userIdClaim: 'sid' }), /^jwt: two claims would be called «sid»/],
-    [jwt({ jtiClaim: 'token_type' }), /^jwt: two claims would be called «token_type»/],
+    [jwt({ userIdClaim: 'sid' }), /^jwt: two claims would have the name "sid"/],
+    [jwt({ jtiClaim: 'token_type' }), /^jwt: two claims would have the name "token_type"/],
     // The rest.
     [jwt({ issuer: '' }), /^jwt\.issuer: must be a string/],
     [jwt({ audience: ['web', 7] }), /^jwt\.audience\[1\]: must be a string/],
@@ -212,7 +212,7 @@ describe('an option that is wrong is named, with the remedy', () => {
   ])('%j', (change, fault) => {
     const faults = faultsOf(withChange(change));
     expect(faults).toEqual(expect.arrayContaining([expect.stringMatching(fault)]));
-    // One mistake is one fault: whoever reads it is not sent elsewhere.
+    // One mistake is reported as one fault.
     expect(faults).toHaveLength(1);
   });
 });
@@ -228,7 +228,7 @@ test.each([
   expect(faultsOf(withChange(change))).toEqual([fault, expect.stringMatching(missing)]);
 });
 
-test('all faults are named in one error, each once', () => {
+test('one error names every fault once', () => {
   const options = withChange({
     jwt: { secret: 'short', accessTokenLifetime: 0 },
     secretKey: undefined,
@@ -248,7 +248,7 @@ test('all faults are named in one error, each once', () => {
   ]);
 });
 
-test('no message ever holds a secret', () => {
+test('messages never contain a secret', () => {
   const secret = 'correct horse battery';
   const places = [
     { secretKey: { value: secret } },

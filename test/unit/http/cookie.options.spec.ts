@@ -107,7 +107,7 @@ describe('the option cookies', () => {
     [{ name: '' }, 'cookies.name: must be a string that is not blank'],
     [{ sameSite: 'Lax' }, 'cookies.sameSite: must be one of strict, lax, none; got "Lax"'],
     [{ default: 'yes' }, 'cookies.default: must be true or false; got "yes"'],
-    [{ secure: false }, expect.stringMatching(/^cookies\.secure: is no option; known are default, name, path/)],
+    [{ secure: false }, expect.stringMatching(/^cookies\.secure: is not an option\. Options are: default, name, path/)],
     ...['.app.test', 'https://app.test', 'app.test:8443', 'app..test', 'app.test;'].map(
       (domain): [unknown, unknown] => [
         { domain },

@@ -4,20 +4,20 @@ import { validate, version } from 'uuid';
 
 const NOW = Date.UTC(2026, 10, 22);
 
-describe('the id of a session', () => {
-  test('is a uuid v7', () => {
+describe('a session id', () => {
+  test('is a UUID v7', () => {
     for (let i = 0; i < 1000; i++) {
       const id = newSessionId(NOW);
       expect([validate(id), version(id)]).toEqual([true, 7]);
     }
   });
 
-  test('begins with the time in milliseconds, so that later ids are greater', () => {
+  test('starts with the time in milliseconds, so later ids sort after earlier ones', () => {
     expect(parseInt(newSessionId(NOW).replaceAll('-', '').slice(0, 12), 16)).toBe(NOW);
     expect(newSessionId(NOW + 1) > newSessionId(NOW)).toBe(true);
   });
 
-  test('is another each time in one millisecond', () => {
+  test('is unique within a millisecond', () => {
     const ids = new Set(Array.from({ length: 10_000 }, () => newSessionId(NOW)));
     expect(ids.size).toBe(10_000);
   });

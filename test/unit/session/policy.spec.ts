@@ -17,7 +17,7 @@ function policyOf(options: Partial<SessionPolicyOptions> = {}): SessionPolicySer
   return new SessionPolicyService('T', config);
 }
 
-/** A session in its third generation, rotated a minute ago, not yet seen in use. */
+/** A session in its third generation, rotated a minute ago and not yet seen in use. */
 const row = (more: Partial<RotationState> = {}): RotationState => ({
   generation: 3,
   refreshJti: 'current',
@@ -87,11 +87,11 @@ describe('judge', () => {
     expect(rotating.judge(state, token, NOW)).toEqual(verdict);
   });
 
-  test('a generation noted and not yet written counts as seen in use', () => {
+  test('counts a generation as seen if it is noted but not yet written', () => {
     expect(rotating.judge(row(), parent, NOW, 3)).toEqual({ kind: 'reuse', reuse: 'fork' });
   });
 
-  test('without a grace there is neither renew nor replay', () => {
+  test('never renews or replays without a grace', () => {
     const strict = policyOf({ reuseGrace: 0 });
     const justNow = { rotatedAt: new Date(NOW) };
     expect(strict.judge(row(justNow), current, NOW)).toEqual({ kind: 'rotate' });
@@ -102,14 +102,14 @@ describe('judge', () => {
     });
   });
 
-  test('a policy that hands out nothing keeps the current token, within the grace and after it', () => {
+  test('keeps the current token within and after the grace if the policy does not rotate', () => {
     const keeping = policyOf({ rotateRefreshTokens: false });
     expect(keeping.judge(row(inGrace), current, NOW)).toEqual({ kind: 'keep' });
     expect(keeping.judge(row(graceOver), current, NOW)).toEqual({ kind: 'keep' });
     expect(keeping.judge(row(inGrace), parent, NOW)).toEqual({ kind: 'replay' });
   });
 
-  test('an extension that is due hands out a new token without rotation', () => {
+  test('hands out a new token for an extension without rotation', () => {
     const extending = policyOf({ rotateRefreshTokens: false, extendSession: { whenRemainingBelow: '31m' } });
     expect(extending.judge(row(), current, NOW)).toEqual({ kind: 'rotate' });
     expect(extending.judge(row({ expiresAt: new Date(NOW + 31 * 60 * SECOND) }), current, NOW)).toEqual({
@@ -121,11 +121,11 @@ describe('judge', () => {
 describe('extension', () => {
   const state = { expiresAt: new Date(NOW + HOUR / 2), absoluteExpiresAt: null };
 
-  test('every refresh gives the whole lifetime again', () => {
+  test('grants the whole lifetime at every refresh', () => {
     expect(policyOf({ extendSession: 'every-refresh' }).nextExpiry(state, NOW)).toBe(NOW + HOUR);
   });
 
-  test('it never goes past the absolute end, nor back', () => {
+  test('never exceeds the absolute expiry and never shortens a session', () => {
     const policy = policyOf({ extendSession: 'every-refresh', absoluteLifetime: '2h' });
     const bound = new Date(NOW + HOUR * 0.75);
     expect(policy.nextExpiry({ ...state, absoluteExpiresAt: bound }, NOW)).toBe(bound.getTime());
@@ -135,7 +135,7 @@ describe('extension', () => {
     );
   });
 
-  test('a session ends at a whole second', () => {
+  test('sets expiries to whole seconds', () => {
     expect(policyOf().firstExpiry(NOW + 999)).toBe(NOW + HOUR);
     expect(policyOf().absoluteExpiry(NOW)).toBeNull();
     expect(policyOf({ extendSession: 'every-refresh', absoluteLifetime: '2h' }).absoluteExpiry(NOW + 1)).toBe(
@@ -151,14 +151,14 @@ describe('limits', () => {
     createdAt: new Date(createdAt),
   });
 
-  test('the least recently updated go first, then the earliest created, as many as needed', () => {
+  test('evicts as many as needed: the least recently updated first, then the earliest created', () => {
     const policy = policyOf({ maxActiveSessions: 2 });
     const active = [session('a', 30, 1), session('b', 10, 3), session('c', 10, 2), session('d', 20, 4)];
     expect(policy.evicted(active).map(({ id }) => id)).toEqual(['c', 'b', 'd']);
     expect(policy.evicted(active.slice(0, 1))).toEqual([]);
   });
 
-  test('what is left of the limit is never negative', () => {
+  test('never reports a negative number of available sessions', () => {
     expect(policyOf({ maxActiveSessions: 2 }).available(5)).toBe(0);
     expect(policyOf().available(5)).toBe(Infinity);
   });

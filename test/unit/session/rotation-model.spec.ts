@@ -13,13 +13,16 @@ import {
 
 /** An exhaustive search of a small model of rotation, in which the server's part is the project's own `judge`. */
 
-/** What the server does with a refresh token. @returns null where the session ends */
+/**
+ * What the server does with a refresh token.
+ * @returns null if the session ends
+ */
 type Refresh = (server: Server, token: Token) => Outcome | null;
 
 const policy = policyOf({ refreshTokenLifetime: '1h' });
 const refresh: Refresh = (server, token) => carryOut(judge(policy, server, token).kind, server, token);
 
-/** The same, with another verdict in the place of one. */
+/** The same server with one verdict replaced by another. */
 const without =
   (kind: Verdict['kind'], instead: Verdict['kind']): Refresh =>
   (server, token) => {
@@ -33,7 +36,7 @@ const withoutNewGrace: Refresh = (server, token) => {
   return done && isRecovery ? { ...done, server: { ...done.server, inGrace: false } } : done;
 };
 
-/** An honest client: what it has stored, now and ever, its requests on their way, and the answers to them. */
+/** An honest client: its stored token, every token it has ever stored, its pending requests and their answers. */
 interface World {
   readonly server: Server;
   readonly stored: Token;
@@ -62,11 +65,11 @@ function* movesOf(world: World, serve: Refresh): Generator<World | 'logged out'>
   for (const [at, answer] of answers.entries()) {
     const rest = answers.toSpliced(at, 1);
     yield { ...world, answers: rest };
-    // It never puts an older generation over a newer.
+    // It never replaces a newer generation with an older one.
     if (answer.generation > stored.generation)
       yield { ...world, answers: rest, stored: answer, held: [...held, answer] };
   }
-  // No delay is longer than the grace: what was on its way when it began has arrived or is lost when it ends.
+  // No delay is longer than the grace, so a message that was pending when it began has arrived or is lost when it ends.
   if (requests.length + answers.length === 0) yield { ...world, server: { ...server, inGrace: false } };
 }
 
@@ -77,7 +80,7 @@ const keyOf = (world: World): string =>
     answers: world.answers.map(({ id }) => id).sort(),
   });
 
-/** @returns every world that the client can bring about, up to the first in which it is logged out */
+/** Returns every state that the client can reach, up to the first in which it is logged out. */
 function explore(serve: Refresh): { worlds: World[]; loggedOut: boolean } {
   const worlds = [START];
   const seen = new Set(worlds.map(keyOf));
@@ -95,7 +98,7 @@ function explore(serve: Refresh): { worlds: World[]; loggedOut: boolean } {
 }
 
 describe('P1: an honest client is never logged out', () => {
-  test('whatever is lost, repeated or delayed inside the grace', () => {
+  test('whatever is lost, repeated or delayed within the grace', () => {
     const { worlds, loggedOut } = explore(refresh);
     expect(loggedOut).toBe(false);
     expect(worlds.length).toBeGreaterThan(500);
@@ -109,12 +112,12 @@ describe('P1: an honest client is never logged out', () => {
     expect(explore(serve).loggedOut).toBe(true);
   });
 
-  test('it would be if recovery began no new grace', () => {
+  test('would be logged out if recovery did not start a new grace', () => {
     expect(explore(withoutNewGrace).loggedOut).toBe(true);
   });
 });
 
-/** What the two of them hold. A turn lasts until the other one gets an answer to a refresh. */
+/** The tokens of both parties. A turn lasts until the other party gets an answer to a refresh. */
 interface Theft {
   readonly server: Server;
   readonly held: Readonly<Record<Party, Token>>;
@@ -126,7 +129,7 @@ type Party = 'thief' | 'owner';
 const PARTIES: readonly Party[] = ['thief', 'owner'];
 const MOVES = 6;
 
-/** Every state that an honest client can bring about in which the grace is over, with a thief's copy of any token it has held. */
+/** Every state after the grace that an honest client can reach, with a thief's copy of each token it has held. */
 const thefts = (): Theft[] =>
   explore(refresh)
     .worlds.filter(({ server, requests, answers }) => !server.inGrace && requests.length + answers.length === 0)
@@ -134,7 +137,7 @@ const thefts = (): Theft[] =>
       held.map((copy): Theft => ({ server, held: { thief: copy, owner: stored }, turns: 0 })),
     );
 
-/** One of them refreshes after the grace; its answer is lost, or it gets it and uses its access token, or does not. */
+/** One party refreshes after the grace. Its answer is lost, or arrives and its access token is used or not. */
 function* movesOfBoth(theft: Theft, serve: Refresh): Generator<Theft> {
   for (const mover of PARTIES) {
     const done = serve({ ...theft.server, inGrace: false }, theft.held[mover]);
@@ -148,7 +151,10 @@ function* movesOfBoth(theft: Theft, serve: Refresh): Generator<Theft> {
   }
 }
 
-/** Plays every order of `MOVES` moves. @returns the most turns in which somebody got an answer, of those that `choose` lets be */
+/**
+ * Plays every order of `MOVES` moves that `choose` allows.
+ * @returns the maximum number of turns with an answer
+ */
 function mostTurns(serve: Refresh, choose: (before: Theft, after: Theft) => boolean = () => true): number {
   let states = thefts();
   let most = 0;
@@ -163,16 +169,16 @@ function mostTurns(serve: Refresh, choose: (before: Theft, after: Theft) => bool
 describe('P2: a thief and an honest client who both go on refreshing outside the grace end the session by the third move', () => {
   const inTurn = (before: Theft, after: Theft) => after.turns > before.turns;
 
-  test('from every state, whichever token was copied, whoever begins and whoever uses an access token: in turn, the third is refused', () => {
+  test('refuses the third move if both take turns, from every state, with every copied token and whoever begins', () => {
     expect(thefts().length).toBeGreaterThan(100);
     expect(mostTurns(refresh, inTurn)).toBe(2);
   });
 
-  test('in any order, however often each goes on and whatever answers are lost: nobody gets an answer in a third turn', () => {
+  test('answers at most two turns in any order, whatever answers are lost', () => {
     expect(mostTurns(refresh)).toBe(2);
   });
 
-  test('where whoever refreshes uses the access token, the other is refused at once', () => {
+  test('refuses the other party at once if whoever refreshes also uses the access token', () => {
     const isUsed = ({ server }: Theft) => server.confirmed === server.current.generation;
     expect(mostTurns(refresh, (before, after) => inTurn(before, after) && isUsed(after))).toBe(1);
   });

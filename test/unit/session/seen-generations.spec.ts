@@ -10,7 +10,7 @@ function recorder() {
   return { batches, confirmed };
 }
 
-test('a generation is written once, in one batch, ordered by session', async () => {
+test('writes each generation once, in one batch ordered by session', async () => {
   const { batches, confirmed } = recorder();
   confirmed.note('b', 1);
   for (let i = 0; i < 100; i++) confirmed.note('a', 2);
@@ -27,7 +27,7 @@ test('a generation is written once, in one batch, ordered by session', async () 
   ]);
 });
 
-test('a timer writes it behind the answers', async () => {
+test('writes by a timer, after the responses', async () => {
   const { batches, confirmed } = recorder();
   confirmed.note('a', 1);
   expect(batches).toEqual([]);
@@ -35,7 +35,7 @@ test('a timer writes it behind the answers', async () => {
   expect(batches).toHaveLength(1);
 });
 
-test('what is noted is known at once, and a failed batch is noted again at its next use', async () => {
+test('knows a noted generation at once, and notes a failed batch again at its next use', async () => {
   let fail = true;
   const written: SeenGeneration[] = [];
   const confirmed = new SeenGenerations((batch) => {

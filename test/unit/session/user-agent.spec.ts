@@ -48,7 +48,7 @@ test.each([
   expect([described.browser?.name, described.os?.name, described.kind]).toEqual([browser, os, kind]);
 });
 
-test('whatever a client sends is described, and throws nothing', () => {
+test('describes anything that a client sends without throwing', () => {
   const words = fc.constantFrom(
     'Mozilla/5.0',
     '(',

@@ -35,7 +35,7 @@ const partsOf = (token: string) =>
     .map((part): unknown => JSON.parse(Buffer.from(part, 'base64url').toString()));
 
 describe('access tokens', () => {
-  test('say what the contract says, in its names', () => {
+  test('have the documented header and claims', () => {
     const { access, keyring } = tokensFor({ secret: SECRET });
     const [header, claims] = partsOf(access.issue(subject({ claims: { role: 'admin' } }), NOW + 999));
     expect(header).toEqual({ alg: 'HS256', typ: 'at+jwt', kid: keyring.current.kid });
@@ -53,7 +53,7 @@ describe('access tokens', () => {
     });
   });
 
-  test('the names of three claims, issuer and audience are options', () => {
+  test('use the claim names, issuer and audience of the options', () => {
     const { access } = tokensFor({
       secret: SECRET,
       userIdClaim: 'user_id',
@@ -81,13 +81,13 @@ describe('access tokens', () => {
     ).toBeUndefined();
   });
 
-  test('an application’s claims cannot take the place of ours', () => {
+  test("do not let an application's claims replace ours", () => {
     const { access } = tokensFor({ secret: SECRET });
     const token = access.issue(subject({ claims: { sid: 'other', token_type: 'refresh', exp: 0 } }), NOW);
     expect(access.verify(token)).toMatchObject({ sessionId: '0190b8a4-0000-7000-8000-000000000001' });
   });
 
-  test('none outlives its session', () => {
+  test('expire with the session at the latest', () => {
     const { access } = tokensFor({ secret: SECRET });
     expect(partsOf(access.issue(subject({ expiresAt: NOW + 10_000 }), NOW))[1]).toMatchObject({ exp: NOW / 1000 + 10 });
   });
@@ -108,7 +108,7 @@ describe('access tokens', () => {
     ['string', 'sub', '{"a":1}', '{"a":1}', '{"a":1}'],
     ['number', 'sub', 42, '42', 42],
     ['number', 'user_id', 42, 42, 42],
-  ] as const)('a user’s id comes back as it was given: %s under %s, %p', (kind, userIdClaim, userId, inToken, back) => {
+  ] as const)('return a user id as it was given: %s under %s, %p', (kind, userIdClaim, userId, inToken, back) => {
     const { access } = tokensFor({ secret: SECRET, userIdClaim }, kind);
     const token = access.issue(subject({ userId }), NOW);
     expect(partsOf(token)[1]).toHaveProperty(userIdClaim, inToken);
@@ -123,7 +123,7 @@ describe('a token that was verified before', () => {
     ['ES256', { keys: [{ algorithm: 'ES256', privateKey: pair.privateKey }] }],
   ];
 
-  test.each(options)('gets the verdict that it would get anew, whatever is done to its text: %s', (_, jwt) => {
+  test.each(options)('gets the same verdict as for a fresh verifier, with every change of its text: %s', (_, jwt) => {
     const warm = tokensFor(jwt).access;
     const token = warm.issue(subject({ claims: { list: [1, { two: 2 }] } }), NOW);
     expect(warm.verify(token)).toBeDefined();
@@ -138,7 +138,7 @@ describe('a token that was verified before', () => {
     }
   });
 
-  test('expires all the same', () => {
+  test('still expires', () => {
     let now = NOW;
     const faults = new OptionFaults();
     const config = readTokenOptions({ secret: SECRET }, 'string', faults);
@@ -149,7 +149,7 @@ describe('a token that was verified before', () => {
     expect(access.verify(token)).toBeUndefined();
   });
 
-  test('is not changed by what a request does with what it says', () => {
+  test('is not affected by a request that changes its claims', () => {
     const { access } = tokensFor({ secret: SECRET });
     const token = access.issue(subject({ claims: { roles: ['user'] } }), NOW);
     const first = access.verify(token) as unknown as { userId: string; claims: { roles: string[] } };
@@ -158,7 +158,7 @@ describe('a token that was verified before', () => {
     expect(access.verify(token)).toMatchObject({ userId: 'alice', claims: { roles: ['user'] } });
   });
 
-  test('is forgotten when too many have come after it', () => {
+  test('is forgotten after too many others', () => {
     const { access, keyring } = tokensFor({ secret: SECRET });
     let asked = 0;
     const verify = keyring.verify.bind(keyring);
@@ -186,7 +186,7 @@ describe('refresh tokens', () => {
     expiresAt: NOW + 3_600_000,
   };
 
-  test('the same row gives the same text, on another process too', () => {
+  test('have the same text for the same row, on every process', () => {
     const [one, other] = [tokensFor({ secret: SECRET }), tokensFor({ secret: SECRET })];
     const text = one.refresh.issue({ ...source, kid: one.refresh.kid });
     expect(other.refresh.issue({ ...source, kid: one.refresh.kid })).toBe(text);
@@ -201,13 +201,13 @@ describe('refresh tokens', () => {
     });
   });
 
-  test('neither kind of token is the other', () => {
+  test('are not accepted as access tokens, nor access tokens as refresh tokens', () => {
     const { access, refresh } = tokensFor({ secret: SECRET });
     expect(refresh.verify(access.issue(subject(), NOW))).toBeUndefined();
     expect(access.verify(refresh.issue({ ...source, kid: refresh.kid }))).toBeUndefined();
   });
 
-  test('a generation is written by the key that signed it, after a newer key has come', () => {
+  test('are signed again by the key of their generation, even after a newer key exists', () => {
     const [older, newer] = [randomBytes(32), randomBytes(32)];
     const before = tokensFor({ keys: [{ kid: '1', secret: older }] });
     const after = tokensFor({
@@ -233,7 +233,7 @@ describe('keys', () => {
   };
 
   test.each(Object.keys(pairs) as (keyof typeof pairs)[])(
-    '%s signs, and its public key alone verifies',
+    '%s signs with the private key and verifies with the public key alone',
     (algorithm) => {
       const { privateKey, publicKey } = pairs[algorithm]();
       const signer = tokensFor({
@@ -278,7 +278,7 @@ describe('keys', () => {
     ],
     ['no PEM', { keys: [{ algorithm: 'RS256', privateKey: 'nonsense' }] }, 'could not be read'],
     ['none', { secret: SECRET, algorithm: 'none' }, 'must be one of'],
-  ])('%s is refused at start, and the key is not quoted', (_, jwt, fault) => {
+  ])('%s is refused at start without quoting the key', (_, jwt, fault) => {
     const faults = new OptionFaults();
     readTokenOptions(jwt, 'string', faults);
     expect(faults.list.join()).toContain(fault);

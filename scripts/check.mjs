@@ -1,0 +1,36 @@
+/** `npm run check`: runs these parts side by side, and prints the output of each part that fails. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+
+const root = join(import.meta.dirname, '..');
+
+const PARTS = {
+  'types and ESLint': ['node', 'scripts/types-and-lint.mjs'],
+  Prettier: ['prettier', '--check', '--cache', '--cache-strategy', 'content', '.'],
+  'import rules': ['npm', 'run', '-s', 'deps'],
+  'unit tests and documentation': ['npm', 'run', '-s', 'jest', '--', '--maxWorkers=50%', 'test/unit', 'test/docs'],
+};
+
+const passed = await Promise.all(Object.entries(PARTS).map(([title, command]) => run(title, command)));
+process.exitCode = passed.every(Boolean) ? 0 : 1;
+
+/** Resolves to whether the command exited with 0. */
+async function run(title, [command, ...args]) {
+  const started = performance.now();
+  const { code, output } = await execute(command, args);
+  const seconds = Math.round((performance.now() - started) / 1000);
+  console.log(`${code === 0 ? 'ok    ' : 'FAILED'} ${title} (${seconds} s)`);
+  if (code !== 0) console.log(output.replace(/^/gm, '       '));
+  return code === 0;
+}
+
+/** Resolves to the exit code and everything that the command printed; to code 1 if it could not be started. */
+function execute(command, args) {
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (output += text));
+    child.on('error', (error) => resolve({ code: 1, output: error.message }));
+    child.on('close', (code) => resolve({ code, output }));
+  });
+}

@@ -1,0 +1,51 @@
+/**
+ * Type-checks and lints the repository in one process.
+ *
+ * ESLint's typed rules need the same type information that `tsc` computes. Sharing one TypeScript program takes about half
+ * the time of `npm run typecheck` and `npm run lint` one after the other, with the same findings.
+ */
+import { join } from 'node:path';
+import { ESLint } from 'eslint';
+import ts from 'typescript';
+
+const root = join(import.meta.dirname, '..');
+
+const program = createProgram();
+const typeErrors = ts.sortAndDeduplicateDiagnostics([
+  ...program.getConfigFileParsingDiagnostics(),
+  ...ts.getPreEmitDiagnostics(program),
+]);
+if (typeErrors.length > 0) console.error(ts.formatDiagnostics(typeErrors, formatHost()));
+
+const eslint = new ESLint({
+  cwd: root,
+  overrideConfig: {
+    files: ['**/*.ts'],
+    // They belong to no project: see eslint.config.mjs.
+    ignores: ['test/package/fixtures/**'],
+    languageOptions: { parserOptions: { projectService: false, programs: [program] } },
+  },
+});
+const results = await eslint.lintFiles(['.']);
+const report = await (await eslint.loadFormatter('stylish')).format(results);
+if (report) console.error(report);
+
+const isClean = results.every(({ errorCount, warningCount }) => errorCount + warningCount === 0);
+process.exitCode = typeErrors.length === 0 && isClean ? 0 : 1;
+
+/** The program that `tsc -p tsconfig.json` checks. */
+function createProgram() {
+  const file = join(root, 'tsconfig.json');
+  const { config, error } = ts.readConfigFile(file, ts.sys.readFile);
+  const parsed = ts.parseJsonConfigFileContent(config ?? {}, ts.sys, root, undefined, file);
+  const configFileParsingDiagnostics = [...(error ? [error] : []), ...parsed.errors];
+  return ts.createProgram({ rootNames: parsed.fileNames, options: parsed.options, configFileParsingDiagnostics });
+}
+
+function formatHost() {
+  return {
+    getCanonicalFileName: (name) => name,
+    getCurrentDirectory: () => root,
+    getNewLine: () => '\n',
+  };
+}
