@@ -8,13 +8,13 @@ export interface EndedSession {
   readonly row: ShownRow;
   readonly reason: EndReason;
   /**
-   * The revocation entry that was written in the same transaction. Undefined if the session had merely expired: its access
-   * tokens had expired before it, so nothing needs to be refused.
+   * The revocation entry that was written in the same transaction. Undefined if the session had merely expired. Its access
+   * tokens had expired too, so none has to be refused.
    */
   readonly revoked?: RevokedSession;
 }
 
-/** A change of sessions, by its kind. */
+/** A change of sessions. `kind` tells which. */
 export type SessionChange = SessionsEnded;
 
 export interface SessionsEnded {
@@ -22,26 +22,26 @@ export interface SessionsEnded {
   readonly sessions: readonly EndedSession[];
 }
 
-/** Writes something of its own about a change of sessions. */
+/** Takes part in the transaction of a change: writes rows of its own, or sends a notification. */
 export interface ChangeWriter {
   /**
-   * Writes in the transaction of the change. It may be called again for the same change if the transaction is retried.
-   * @throws whatever is to undo the change too
+   * Writes in the transaction of the change. If the transaction is retried, this is called again for the same change.
+   * @throws any error, to roll back the change too
    */
   write(transaction: EntityManager, change: SessionChange): Promise<void>;
 }
 
 /**
- * Everything that is written in the same transaction as a change of sessions. The store knows only this log, not its writers.
+ * Runs the writers that take part in changes of sessions. The store depends only on this log and does not know the writers.
  *
- * Invariant: a change and everything that the writers write about it are committed together, or none of it is. Writers run
- * last in the transaction, after all rows of the change have been locked and written.
+ * Invariant: a change and everything that the writers write about it are committed together or not at all. Writers run last
+ * in the transaction, after all rows of the change have been locked and written.
  */
 export class ChangeLog {
   /** @param writers run one after the other, in this order */
   constructor(private readonly writers: readonly ChangeWriter[] = []) {}
 
-  /** Whether no writer is interested, so that a change in a single statement needs no transaction. */
+  /** Whether there are no writers. A change that takes a single statement then needs no transaction. */
   get isEmpty(): boolean {
     return this.writers.length === 0;
   }

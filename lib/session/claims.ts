@@ -13,7 +13,7 @@ export const MAX_CLAIMS_BYTES = 4096;
 export class ApplicationClaims {
   private readonly reserved: ReadonlySet<string>;
 
-  /** @param users looks up the application's users; null if it has none */
+  /** @param users returns the application's users, or null if it has none */
   constructor(
     private readonly config: TokenConfig,
     private readonly users: () => UserDirectory | null,
@@ -37,7 +37,8 @@ export class ApplicationClaims {
   }
 
   /**
-   * Returns the user of an existing session for `build`: the answer of `findActive` if claims are built, else the id alone.
+   * Returns the user of an existing session, for `build`. Asks `findActive` if the application has it and builds claims.
+   * Otherwise, or if `findActive` returns null, the user has only an id.
    * @throws whatever `findActive` throws
    */
   async userOf(row: SessionEntity): Promise<AuthenticatedUser> {
@@ -49,7 +50,7 @@ export class ApplicationClaims {
   /**
    * Builds the claims with `UserDirectory.buildClaims`.
    * @returns the checked claims, or undefined if the application has no `buildClaims`
-   * @throws like `check`, and whatever `buildClaims` throws
+   * @throws the errors of `check`, and whatever `buildClaims` throws
    */
   async build(row: SessionEntity, user: AuthenticatedUser): Promise<Claims | undefined> {
     const authenticator = this.users();

@@ -14,13 +14,16 @@ export interface CleanupResult {
 
 /** Rest after each batch, for a multiple of its duration. */
 const REST_FACTOR = 3;
-/** During a deployment, an older process does not know a new type yet. It must not end sessions that a newer one just created. */
+/**
+ * During a deployment, an older process does not know a new type yet. It must not end sessions that a newer process just
+ * created.
+ */
 const REMOVED_TYPE_UNUSED_FOR = 86_400_000;
 const REMOVED_TYPES_EVERY = 3_600_000;
 
 /**
- * Deletes expired rows on a timer, one process at a time. Each batch is one short transaction, so that no table is locked for
- * long and a killed process leaves only whole batches behind.
+ * Deletes expired rows on a timer, one process at a time. Each batch is one short transaction. So no table is locked for
+ * long, and a process that is killed leaves no batch half done.
  */
 export class SessionCleanup {
   private readonly logger = new Logger('MultiSession');
@@ -53,8 +56,8 @@ export class SessionCleanup {
 
   /**
    * Cleans up now, unless another process is cleaning up. If a run is in progress in this process, waits for it instead.
-   * @param options.removedTypes also ends sessions whose type was removed from the options, if they have not been used for
-   * `unusedFor` milliseconds. Timed runs do so once an hour, for sessions unused for a day
+   * @param options.removedTypes also ends sessions whose type was removed from the options, if their `lastUpdate` is at
+   * least `unusedFor` milliseconds ago. Timed runs do so once an hour, with an `unusedFor` of one day
    */
   run(options: { removedTypes?: { unusedFor: number } } = {}): Promise<CleanupResult> {
     this.running ??= this.runOnce(options.removedTypes?.unusedFor).finally(() => (this.running = undefined));
@@ -73,8 +76,8 @@ export class SessionCleanup {
   }
 
   /**
-   * Runs each step until it finds no more rows. If another process holds the cleanup lock, this one stops altogether: if it
-   * tried its next step, the two could keep sending each other away.
+   * Runs each step until it finds no more rows. Stops altogether if another process holds the cleanup lock: if both went on
+   * to their next step, they could block each other again and again.
    */
   private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
     const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0 };
@@ -85,14 +88,18 @@ export class SessionCleanup {
         if (done === undefined) return result;
         if (done === 0) break;
         result[counted] += done;
-        // Leave most of the time to requests. SQLite runs within the process, which would otherwise do nothing else until the end.
+        // Leave most of the time to requests. SQLite runs within the process, so without a rest the process would do nothing
+        // else.
         await sleep(REST_FACTOR * (performance.now() - startedAt));
       }
     }
     return result;
   }
 
-  /** What each step counts, and a function that runs one batch: it returns undefined if another process is cleaning up. */
+  /**
+   * Returns the steps in order. Each has the counter that it adds to, and a function that runs one batch. That function
+   * returns undefined if another process is cleaning up.
+   */
   private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
     const { store, policies } = this;
     const { batchSize } = this.config;

@@ -12,10 +12,10 @@ import { type ShownRow, toSession } from './session.js';
 import type { EndCondition, EndedSession, SessionStore } from './store.js';
 
 /**
- * Every way in which a session ends.
+ * Ends sessions, for whatever reason.
  *
- * Invariant: the database comes first. The store deletes the row and writes the revocation entry in one transaction; after
- * the commit this process refuses the session's access tokens and emits the events (`publish`).
+ * Invariant: the database comes first. The store deletes the row and writes the revocation entry in one transaction. After
+ * the commit, `publish` makes this process refuse the session's access tokens and emits the events.
  */
 export class SessionEndings {
   constructor(
@@ -40,7 +40,8 @@ export class SessionEndings {
   }
 
   /**
-   * Makes endings known after their commit: this process refuses the access tokens from here on, and listeners are called.
+   * Publishes endings after their commit: this process refuses the access tokens from now on, the other processes are
+   * informed, and the listeners are called.
    * @returns how many sessions ended
    */
   publish(ended: readonly EndedSession[]): number {

@@ -22,8 +22,8 @@ export interface IntrospectedToken {
 }
 
 /**
- * Tells other services what a token is worth now (RFC 7662). Always reads the session's row, whatever the policy's
- * `accessCheck` says, and changes nothing: it neither counts as a use of the token nor ends a session.
+ * Tells other services whether a token is valid now (RFC 7662). It always reads the session's row, whatever `accessCheck`
+ * the policy has. It changes nothing: it does not count as a use of the token, and it ends no session.
  */
 export class SessionIntrospection {
   constructor(
@@ -35,7 +35,10 @@ export class SessionIntrospection {
     private readonly config: TokenConfig,
   ) {}
 
-  /** @returns null, without a reason, for every token that is not valid, a superseded refresh token included */
+  /**
+   * Returns the token's session if the token is valid.
+   * @returns null for every token that is not valid, without a reason. A superseded refresh token is not valid
+   */
   async introspect(token: string): Promise<IntrospectedToken | null> {
     return (await this.accessToken(token)) ?? (await this.refreshToken(token));
   }

@@ -12,12 +12,15 @@ import {
   withDefault,
 } from '../option-check.js';
 
-/** What a guarded request is checked against, besides the token's signature and expiry. */
+/**
+ * What each guarded request is checked against, in addition to the token's signature and expiry. `signature` adds nothing,
+ * `blacklist` the ended sessions in memory, and `session` the session's row.
+ */
 export type AccessCheck = 'signature' | 'blacklist' | 'session';
 
 /**
- * The policy of one session type. Time spans are a number of seconds or a string with a unit, such as `'30d'`. Names in capitals
- * are the corresponding settings of simplejwt_multisessions.
+ * The policy of one session type. A time span is a number of seconds or a string with a unit, such as `'30d'`. The names in
+ * capitals are the matching settings of simplejwt_multisessions.
  */
 export interface SessionPolicyOptions {
   /** How long a session lives. Required. `REFRESH_TOKEN_LIFETIME`; `JWT_PERMANENT_TOKEN_EXPIRATION_DELTA`. */
@@ -42,7 +45,7 @@ export interface SessionPolicyOptions {
   maxActiveSessions?: number;
   /** What a login does if a limit is reached. Default: `'destroy-oldest'`. `DESTROY_OLDEST_ACTIVE_SESSION`. */
   whenFull?: 'destroy-oldest' | 'refuse';
-  /** The longest that a session can live through extensions, counted from the login. Default: no bound. */
+  /** Maximum lifetime of a session, counted from the login, however often it is extended. Default: no maximum. */
   absoluteLifetime?: Duration;
   /**
    * How long after a rotation the superseded token still gets the same successor. Default: `'10s'`. With 0, two concurrent
@@ -52,8 +55,9 @@ export interface SessionPolicyOptions {
   /** What each guarded request is checked against. Default: `'blacklist'`. */
   accessCheck?: AccessCheck;
   /**
-   * Whether the refresh token stays the same and states no expiry. The session then lives `refreshTokenLifetime` from its last
-   * refresh, and its row decides. Cannot be combined with rotation or `extendSession`. Default: false. drf-jwt-devices.
+   * Whether the refresh token never changes and contains no expiry. The session then expires `refreshTokenLifetime` after
+   * its last refresh. The expiry is only in its row. Cannot be combined with rotation or `extendSession`. Default: false. As
+   * in drf-jwt-devices.
    */
   permanent?: boolean;
   /**
@@ -64,14 +68,14 @@ export interface SessionPolicyOptions {
   touchInterval?: Duration;
 }
 
-/** `SessionPolicyOptions`, checked and completed; time spans in milliseconds. */
+/** `SessionPolicyOptions`, checked and completed. Time spans are in milliseconds. */
 export interface SessionPolicyConfig {
   readonly refreshTokenLifetime: number;
   readonly accessTokenLifetime: number;
   readonly rotateRefreshTokens: boolean;
   readonly blacklistAfterRotation: boolean;
   readonly updateLastLogin: boolean;
-  /** A refresh extends the session if less than this remains; 0 for never. */
+  /** A refresh extends the session if less than this remains. 0 means never, Infinity at every refresh. */
   readonly extendBelow: number;
   readonly maxActiveSessions: number;
   readonly whenFull: 'destroy-oldest' | 'refuse';
@@ -79,19 +83,19 @@ export interface SessionPolicyConfig {
   readonly reuseGrace: number;
   readonly accessCheck: AccessCheck;
   readonly permanent: boolean;
-  /** For permanent sessions. */
+  /** Only used by permanent sessions. */
   readonly touchInterval: number;
 }
 
 /** The option `cleanup`. With `false`, nothing runs on a timer: call `SessionCleanup.run()` yourself. */
 export interface CleanupOptions {
-  /** How often each process tries to clean up. Only one at a time does. Default: `'10m'`. */
+  /** How often each process tries to clean up. Only one process at a time cleans up. Default: `'10m'`. */
   interval?: Duration;
-  /** How many rows one statement deletes. Default: 100. */
+  /** How many rows one batch deletes. Default: 100. */
   batchSize?: number;
 }
 
-/** `CleanupOptions`, checked and completed; the interval in milliseconds, 0 for never. */
+/** `CleanupOptions`, checked and completed. The interval is in milliseconds; 0 means never. */
 export interface CleanupConfig {
   readonly interval: number;
   readonly batchSize: number;
@@ -129,7 +133,8 @@ export const PERMANENT_DEVICE = {
 } as const satisfies SessionPolicyOptions;
 
 /**
- * Reads the option `policies`.
+ * Checks the option `policies`, and adds the faults that it finds to `faults`.
+ * @param accessTokenLifetime the default for every type, in milliseconds
  * @returns the policies by the name of their type
  */
 export function readPolicies(

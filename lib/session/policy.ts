@@ -41,7 +41,7 @@ export function sessionPolicyToken(type: string): string {
 export const InjectSessionPolicy = (type: string): ParameterDecorator & PropertyDecorator =>
   Inject(sessionPolicyToken(type));
 
-/** The decisions of one session type. It only decides and stores nothing. Times are in milliseconds since 1970. */
+/** The policy of one session type. It makes decisions and stores nothing. Times are in milliseconds since 1970. */
 export class SessionPolicyService {
   constructor(
     /** The type's name, spelled as in the options. */
@@ -50,12 +50,15 @@ export class SessionPolicyService {
   ) {}
 
   /**
-   * The one rule of rotation: compares a presented refresh token with the session's row.
+   * Judges a presented refresh token by the session's row. All rules of rotation are here.
    *
-   * P1: an honest client is never logged out if it stores an answer before it uses it and never replaces a newer generation
-   * by an older one. P2: if a thief and the honest client both go on refreshing outside the grace, the session ends by the
-   * third refresh (RFC 9700 section 4.14.2).
-   * @param confirmedGeneration the highest generation seen in use, from the row or from memory if not yet written
+   * P1: an honest client is never logged out if it stores an answer before it uses it and never overwrites a newer
+   * generation with an older one.
+   *
+   * P2: if a thief and the honest client both go on refreshing outside the grace, the session ends by the third refresh (RFC
+   * 9700 section 4.14.2).
+   * @param confirmedGeneration the highest generation that has been seen in use. Pass it if this process knows of a higher
+   * one than the row. Default: that of the row
    */
   judge(
     row: RotationState,
@@ -68,13 +71,14 @@ export class SessionPolicyService {
 
     if (token.jti === row.refreshJti) {
       if (!this.handsOut(row, now)) return { kind: 'keep' };
-      // Two tabs may refresh one after the other within the grace. A second rotation would invalidate the first tab's token.
+      // Two tabs may refresh one after the other within the grace. A second rotation would supersede the first tab's token.
       return { kind: inGrace ? 'renew' : 'rotate' };
     }
     if (token.jti === row.parentJti) {
       // A retry or a concurrent request: each of them gets the same successor, byte for byte.
       if (inGrace) return { kind: 'replay' };
-      // The successor was never used, so its answer was probably lost. It becomes invalid; if a thief holds it, using it is reuse.
+      // The successor was never used, so the client probably never received it. Replace it. If a thief has it, using it is
+      // reuse.
       if (confirmedGeneration < row.generation) return { kind: 'recover' };
     }
     return { kind: 'reuse', reuse: reuseKindOf(row, token) };
@@ -94,13 +98,16 @@ export class SessionPolicyService {
     return wholeSecond(now + this.config.refreshTokenLifetime);
   }
 
-  /** The absolute expiry of a session that is created now, which no extension exceeds; null for no bound. */
+  /** The absolute expiry of a session that is created now. No extension exceeds it. Null if there is no bound. */
   absoluteExpiry(now: number): number | null {
     const { absoluteLifetime } = this.config;
     return absoluteLifetime === undefined ? null : wholeSecond(now + absoluteLifetime);
   }
 
-  /** Tells whether a refresh now extends the session: its remaining life is below the policy's limit, and the bound allows it. */
+  /**
+   * Tells whether a refresh now extends the session. It does if less than `extendBelow` remains and the absolute expiry
+   * allows it.
+   */
   extensionDue(
     { expiresAt, absoluteExpiresAt }: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>,
     now: number,
@@ -146,7 +153,7 @@ export class SessionPolicyService {
   }
 }
 
-/** Returns the `count` least recently updated sessions; of equals, the earliest created first. */
+/** Returns the `count` least recently updated sessions. Among equals, the earliest created come first. */
 export function leastRecentlyUsed<S extends LastUse>(sessions: readonly S[], count: number): S[] {
   return count <= 0 ? [] : [...sessions].sort(byLastUse).slice(0, count);
 }

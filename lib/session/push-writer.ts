@@ -2,7 +2,10 @@ import type { EntityManager } from 'typeorm';
 import type { PushedRevocations } from '../revocation/pushed-revocations.js';
 import type { ChangeWriter, SessionChange } from './change-log.js';
 
-/** Sends ended sessions to the other processes in the transaction that ends them, and so at its commit: PostgreSQL's NOTIFY. */
+/**
+ * Informs the other processes about ended sessions with PostgreSQL's NOTIFY. It runs in the transaction that ends the
+ * sessions, so they receive the message when it commits.
+ */
 export class PushWriter implements ChangeWriter {
   constructor(private readonly push: PushedRevocations) {}
 

@@ -17,35 +17,37 @@ import { handedOutAt, type SessionEntity } from './session.entity.js';
 import type { NextGeneration, SessionStore } from './store.js';
 import type { SessionTokens } from './tokens.js';
 
-/** What a refresh hands out. `refresh` is present only if the client has to store a new one. */
+/** The result of a refresh. `refresh` is present only if the client has to store it. */
 export interface RefreshedSession {
   readonly session: Session;
   readonly access: string;
   readonly refresh?: string;
 }
 
-/** What a refresh may demand of the token, and who asks. */
+/** Conditions on the refresh token, and the client that sends it. */
 export interface RefreshOptions {
   /** The type that the session must have. A token of another type ends its session. */
   type?: string;
-  /** If true, only the token of a permanent session is accepted; any other is refused and keeps its session. */
+  /**
+   * If true, accepts only tokens of permanent sessions. Any other token is refused, and its session stays. Default: false.
+   */
   permanent?: boolean;
-  /** Who asks. A new generation writes it to the session. */
+  /** The client that sends the token. A new generation stores it in the session. */
   client?: ClientInfo;
 }
 
-/** How often a refresh reads the row again because another request has just changed it. */
+/** Maximum number of times that a refresh reads the row. It reads again if another request has just changed the row. */
 const MAX_ATTEMPTS = 5;
 
 /**
- * What happens on refresh.
+ * Refreshes sessions.
  *
- * 1. The token's signature is verified, its type and its user are checked.
- * 2. `refreshUnread`: one statement rotates by compare-and-swap on what the token itself states. Most refreshes end here.
- * 3. If that misses, the row is read, `SessionPolicyService.judge` gives the verdict, and `carryOut` does what it says.
+ * 1. Verify the token's signature, and check its type and its user.
+ * 2. `refreshUnread`: try one statement, a compare-and-swap on the values in the token. Most refreshes end here.
+ * 3. Otherwise read the row, let `SessionPolicyService.judge` give the verdict, and `carryOut` that verdict.
  */
 export class SessionRefresh {
-  /** @param users looks up the application's users; null if it has none */
+  /** @param users returns the application's users, or null if it has none */
   constructor(
     private readonly store: SessionStore,
     private readonly policies: SessionPolicies,
@@ -87,7 +89,7 @@ export class SessionRefresh {
       return this.answer(unread, policy, now, user);
     }
 
-    // A compare-and-swap that misses means that another request has just changed the row: read it and judge again.
+    // The token alone was not enough, or another request has just changed the row. Read the row, and again after each miss.
     for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
       now = this.clock.now();
       const row = await this.store.find(token.sessionId);
@@ -100,7 +102,7 @@ export class SessionRefresh {
     throw new UnavailableError(new Error(`a session changed during each of ${MAX_ATTEMPTS} attempts to refresh it`));
   }
 
-  /** Refreshes with the first token that would be granted. Only if there is none, each is refused and may end its session. */
+  /** Refreshes with the first token that would be granted. If none would be, each is tried and may end its session. */
   private async refreshOneOf(refreshTokens: readonly string[], options: RefreshOptions): Promise<RefreshedSession> {
     if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
     for (const token of refreshTokens) {
@@ -135,8 +137,8 @@ export class SessionRefresh {
   }
 
   /**
-   * Refreshes with one statement, without reading the row before.
-   * @returns undefined if the row has to be read to decide
+   * Refreshes with one statement, without reading the row first.
+   * @returns undefined if the row must be read to decide
    */
   private async refreshUnread(
     policy: SessionPolicyService,
@@ -145,7 +147,7 @@ export class SessionRefresh {
     client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
-    // Only the row of a permanent session knows its expiry, and most such refreshes write nothing.
+    // The expiry of a permanent session is only in its row, and most of its refreshes write nothing.
     if (policy.config.permanent || token.expiresAt === null || token.expiresAt <= now) return undefined;
     const row = { expiresAt: new Date(token.expiresAt), absoluteExpiresAt: null };
     if (!policy.handsOut(row, now)) {
@@ -165,7 +167,7 @@ export class SessionRefresh {
   }
 
   /**
-   * Does what the verdict says.
+   * Carries out a verdict.
    * @returns undefined if another request has changed the row since it was read
    * @throws TokenNotValidError if the verdict refuses the token
    */
@@ -219,8 +221,8 @@ export class SessionRefresh {
   }
 
   /**
-   * Extends a permanent session from now on. If its expiry has moved, the same token is handed out again, so that a cookie
-   * can get the new expiry.
+   * Moves the expiry of a permanent session, counted from now. If it has moved, hands out the same token again, so that a
+   * cookie gets the new expiry too.
    */
   private async slide(
     policy: SessionPolicyService,
@@ -234,7 +236,7 @@ export class SessionRefresh {
     return slid ? { row: slid, handedOut: true } : undefined;
   }
 
-  /** Ends the session of a token that was presented for the wrong type, if the token is its current one. */
+  /** Refuses a token that was presented for the wrong type. If it is the session's current token, the session ends. */
   private async refuseOtherType(token: RefreshTokenClaims): Promise<never> {
     const row = await this.store.find(token.sessionId);
     if (!row) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
@@ -298,7 +300,7 @@ export class SessionRefresh {
   }
 }
 
-/** A refresh that is granted: the row after it, and whether the answer carries a refresh token. */
+/** A granted refresh: the row afterwards, and whether the answer carries a refresh token. */
 interface Granted {
   readonly row: SessionEntity;
   readonly handedOut: boolean;
@@ -314,8 +316,8 @@ function isRefusal(error: unknown): error is Refusal {
 }
 
 /**
- * Whether the token states a type or a generation that was never written for it. Only someone who has the signing key and a
- * token of their own could make such a token.
+ * Whether the token's type or generation contradicts the row. The library never issues such a token. To forge one, an
+ * attacker needs the signing key and a token of their own.
  */
 export function contradicts(token: RefreshTokenClaims, row: SessionEntity): boolean {
   return token.type !== row.type || (token.jti === row.refreshJti && token.generation !== row.generation);

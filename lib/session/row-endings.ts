@@ -9,29 +9,29 @@ import { SessionEntity } from './session.entity.js';
 import { DELETE, END, END_AND_INSERT, sessionValues } from './session-sql.js';
 import type { ShownRow } from './session.js';
 
-/** What must still hold of a row for its session to be ended. */
+/** Conditions on the row. Its session ends only if the row still meets them. */
 export interface EndCondition {
-  /** This is its current refresh token. */
+  /** The `jti` of the row's current refresh token. */
   jti?: string;
-  /** It has expired at this time, in milliseconds since 1970. */
+  /** A time by which the session has expired, in milliseconds since 1970. */
   expiredAt?: number;
 }
 
-/** How long entries are needed and may take to be written. */
+/** The time spans of revocation entries, and the clock for them. */
 export interface EntryTimes {
-  /** How long after the end of a session one of its access tokens may be accepted, in milliseconds. */
+  /** How long after the end of a session its access tokens may still be accepted, in milliseconds. */
   readonly acceptedAfterEnd: number;
   /** How far back other processes look for entries that they have missed, in milliseconds. */
   readonly overlap: number;
-  /** The database's time, in milliseconds since 1970. */
+  /** Returns the database's time, in milliseconds since 1970. */
   readonly now: () => number;
 }
 
 /**
- * Replaces the rows of sessions by revocation entries.
+ * Replaces the rows of sessions with revocation entries.
  *
- * Invariant: the row of a session and its entry change places in one transaction, so that the session is either live or
- * refused. That transaction takes less than half of `overlap`, or it is undone.
+ * Invariant: one transaction deletes the row of a session and writes its entry, so the session is always either live or
+ * refused. A transaction that needs more than half of `overlap` for this is rolled back.
  */
 export class RowEndings {
   /** Whether one statement can delete a row, write its entry and insert another row. */
@@ -47,7 +47,7 @@ export class RowEndings {
   }
 
   /**
-   * Ends one session by itself.
+   * Ends one session in a transaction of its own.
    * @returns undefined if the row no longer existed or the condition did not hold
    */
   async endOne(row: ShownRow, reason: EndReason, condition: EndCondition): Promise<EndedSession | undefined> {
@@ -59,9 +59,10 @@ export class RowEndings {
   }
 
   /**
-   * Ends sessions, the older ones first: all statements lock rows in the order of their ids.
-   * @param options.successor a session to insert after the last one; allowed if `isOneStatement` and `rows` is not empty
-   * @returns those that still existed
+   * Ends sessions, the oldest first, because all statements lock rows in the order of their ids.
+   * @param options.successor a session to insert after the last ending. Allowed only if `isOneStatement` and `rows` is not
+   * empty
+   * @returns the sessions that still existed
    * @throws UnavailableError if it took too long
    */
   async end(
@@ -85,7 +86,7 @@ export class RowEndings {
 
   /**
    * Ends sessions whose rows the transaction has locked, with one statement for all rows.
-   * @param options.haveExpired whether they have merely expired, and so need no entries. Default: false
+   * @param options.haveExpired whether the sessions have merely expired and so need no entries. Default: false
    * @throws UnavailableError if it took too long
    */
   async endLocked(
@@ -103,7 +104,10 @@ export class RowEndings {
     return ended;
   }
 
-  /** Deletes a row, and writes its entry and inserts its successor if one statement can do that. */
+  /**
+   * Deletes a row. If one statement can do all of it, also writes the entry and inserts the successor.
+   * @returns undefined if the row no longer existed or the condition did not hold
+   */
   private async endRow(
     transaction: Transaction,
     row: ShownRow,
@@ -126,8 +130,10 @@ export class RowEndings {
   }
 
   /**
-   * The one place that computes the expiry of an entry. `END` computes the stored one by the database's time, since it may wait
-   * for the row; this process knows that time to some milliseconds, for which `acceptedAfterEnd` has a margin.
+   * Adds the revocation entry to an ended session.
+   *
+   * `END` computes the stored expiry from the database's time, because it may have to wait for the row. The expiry here can
+   * differ from that by some milliseconds, for which `acceptedAfterEnd` includes a margin.
    */
   private revoked(row: ShownRow, reason: EndReason): EndedSession & { readonly revoked: RevokedSession } {
     const expiresAt = this.times.now() + this.times.acceptedAfterEnd;
@@ -144,10 +150,10 @@ export class RowEndings {
     await this.revocations.record(transaction, 'session', entries);
   }
 
-  /** The last of a transaction that ends sessions. */
+  /** Runs the last steps of a transaction that ends sessions: the change log, then the time limit. */
   private async conclude(transaction: EntityManager, ended: EndedSession[], startedAt: number): Promise<void> {
     if (ended.length > 0) await this.changes.write(transaction, { kind: 'ended', sessions: ended });
-    // Polls look back by the overlap, so a later commit could be missed until the next full load.
+    // Polls look back by the overlap. They could miss an entry that is committed later, until the next full load.
     const limit = this.times.overlap / 2;
     if (performance.now() - startedAt > limit)
       throw new UnavailableError(new Error(`a transaction took more than ${limit} ms to write revocation entries`));

@@ -11,19 +11,19 @@ export interface Session {
   readonly createdAt: Date;
   readonly lastUpdate: Date;
   readonly expiresAt: Date;
-  /** What the client said about itself at login. Never changed afterwards. */
+  /** The client's description of itself at login. It never changes. */
   readonly info: string;
-  /** The user agent of the last login or refresh that handed out a refresh token. */
+  /** The user agent of the last login or refresh that issued a new refresh token. */
   readonly userAgent: string | null;
-  /** The address of the same request. */
+  /** The IP address of the same request. */
   readonly ipAddress: string | null;
-  /** The last device name that a login, or a refresh that handed out a refresh token, has sent. */
+  /** The latest device name that the client sent at a login or at a refresh that issued a new refresh token. */
   readonly deviceName: string | null;
   /** The application's own data. */
   readonly data: Record<string, unknown> | null;
   /** The application's claims in each access token. */
   readonly claims: Record<string, unknown> | null;
-  /** How the user authenticated (RFC 8176). Empty if that is not known. */
+  /** How the user authenticated (RFC 8176). Empty if unknown. */
   readonly amr: readonly string[];
 }
 
@@ -67,14 +67,14 @@ export function toSession(row: ShownRow, config: TokenConfig): Session {
   };
 }
 
-/** Returns the user's id in the type that the application uses (`userIdType`). */
+/** Returns the user's id in the type that the application uses (option `userIdType`). */
 export function userIdOf({ userId }: Pick<SessionEntity, 'userId'>, config: TokenConfig): UserId {
   return readUserId(config, userId) ?? userId;
 }
 
 /**
- * Tells whether the row is the live session that the token names. User and type are compared too: someone with the signing key
- * could combine a session's id with another user.
+ * Tells whether the row is the live session that the token names. It also compares the user and the type, because someone
+ * with the signing key could combine a session's id with another user.
  */
 export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' | 'expiresAt'>>(
   current: Pick<SessionClaims, 'userId' | 'sessionType'>,
@@ -86,7 +86,9 @@ export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' 
 
 const NO_CLAIMS = { claims: null, amr: Object.freeze([]) };
 
-/** Splits the column `claims`, which also holds `amr`: a name that no application can use. */
+/**
+ * Splits the column `claims` into the application's claims and `amr`. Applications cannot use the name `amr` for a claim.
+ */
 export function storedClaims(row: Pick<SessionEntity, 'claims'>): Pick<Session, 'claims' | 'amr'> {
   if (!row.claims) return NO_CLAIMS;
   const { amr = [], ...claims } = row.claims;

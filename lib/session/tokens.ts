@@ -15,9 +15,9 @@ export class SessionTokens {
   ) {}
 
   /**
-   * Issues an access token of the session.
+   * Issues an access token for the session.
    * @param now the time of issue, in milliseconds since 1970
-   * @param built claims of `buildClaims`, which override the stored ones
+   * @param built claims from `buildClaims`, which override the stored ones
    */
   access(row: SessionEntity, policy: SessionPolicyService, now: number, built?: Claims): string {
     const { claims, amr } = storedClaims(row);

@@ -3,7 +3,7 @@ import Bowser from 'bowser';
 /** The kind of device that a user agent claims to be. `other` if it cannot be recognized. */
 export type DeviceKind = 'mobile' | 'tablet' | 'pc' | 'tv' | 'bot' | 'other';
 
-/** What a user agent says about itself. The client can send anything, so only show it to people. */
+/** The parts of a user agent. Show them to people, but base no decision on them: the client can send anything. */
 export interface UserAgentDescription {
   readonly browser: { readonly name: string; readonly version: string | null } | null;
   readonly os: { readonly name: string; readonly version: string | null } | null;
@@ -19,7 +19,10 @@ const KINDS: Readonly<Record<string, DeviceKind>> = {
 };
 const UNKNOWN: UserAgentDescription = { browser: null, os: null, kind: 'other' };
 
-/** Parses a `User-Agent` header (RFC 9110 section 10.1.5). Never throws: unknown parts are null, an unknown kind is `other`. */
+/**
+ * Parses a `User-Agent` header (RFC 9110 section 10.1.5). Never throws: unknown parts are null, and an unknown kind is
+ * `other`.
+ */
 export function describeUserAgent(userAgent: string | null | undefined): UserAgentDescription {
   if (!userAgent) return UNKNOWN;
   const { browser, os, platform } = Bowser.parse(userAgent);
