@@ -32,11 +32,11 @@ import { RefreshTokens } from '../token/refresh-token.js';
 import type { MultiSessionConfig } from './options.js';
 import { entryLife, keyActivation, keyRetention } from './timing.js';
 
-/** What the engine asks of the application around it. */
+/** What the engine needs from the application. */
 export interface EnginePorts {
   /**
-   * Returns the application's users. Called at each login and refresh and not at start, since the users may themselves
-   * depend on `SessionService`. Default: there are none, and only `SessionService.create` makes sessions.
+   * Returns the application's users. The engine calls it at each login and refresh but not at start, because the users may
+   * depend on `SessionService` themselves. Default: no users. Sessions then come from `SessionService.create` only.
    */
   readonly users?: () => UserDirectory | null;
 }
@@ -45,13 +45,13 @@ export interface EnginePorts {
 export type Engine = ReturnType<typeof createEngine>;
 
 /**
- * Builds the object graph. This is the only place that constructs it: the Nest module reads its providers from the result,
+ * Builds the object graph. This is the only place that constructs it. The Nest module reads its providers from the result,
  * and so do the contract tests and the benchmarks.
  *
- * Nothing is started: no timer runs and no statement is sent before `poller.start()` and the like, which the Nest module
- * calls in its life-cycle hooks.
+ * It starts no timer and sends no statement. The Nest module does both in its life-cycle hooks, with `poller.start()` and
+ * the like.
  * @param config checked options: the result of `readOptions`
- * @param dataSource an initialized DataSource that knows the entities of the library
+ * @param dataSource an initialized DataSource that has the entities of the library
  */
 export function createEngine(config: MultiSessionConfig, dataSource: DataSource, ports: EnginePorts = {}) {
   const users = ports.users ?? (() => null);

@@ -28,7 +28,10 @@ import {
 import type { AnyUserDirectory } from '../session/authenticator.js';
 import { type JwtOptions, readTokenOptions, type TokenConfig } from '../token/options.js';
 
-/** The option values: `forRoot` takes them together with the static options, and the factory of `forRootAsync` returns them. */
+/**
+ * The options that are values. You pass them to `forRoot` together with the static options, or return them from the factory
+ * of `forRootAsync`.
+ */
 export interface MultiSessionOptions extends HttpOptions {
   /** Signing keys, claim names, and the lifetime of access tokens. */
   jwt: JwtOptions;
@@ -40,8 +43,8 @@ export interface MultiSessionOptions extends HttpOptions {
    */
   maxActiveSessionsPerUser?: number;
   /**
-   * How long a user's devices are remembered, so that a login from another one emits `login.new-device`. `false` turns it off.
-   * Default: `false`, since it costs a statement after each login.
+   * How long a user's devices are remembered. A login from any other device emits `login.new-device`. Default: `false`,
+   * which turns it off, because it costs a statement after each login.
    */
   rememberDevices?: Duration | false;
   /**
@@ -66,11 +69,11 @@ export type AuthenticatorProvider =
   | { useExisting: Type<AnyUserDirectory> | string | symbol }
   | { useFactory: (...dependencies: never[]) => AnyUserDirectory | Promise<AnyUserDirectory>; inject?: unknown[] };
 
-/** Who may list and end the sessions of all users. */
+/** The routes for administrators, who may list and end the sessions of all users. */
 export interface AdminOptions {
   /**
-   * The guards that let only administrators pass, asked in order: `[JwtAuthGuard, AdministratorGuard]`. Nest instantiates them;
-   * their dependencies must be in `imports`.
+   * The guards that let only administrators pass, called in order: `[JwtAuthGuard, AdministratorGuard]`. Nest instantiates
+   * them. Add the modules that provide their dependencies to `imports`.
    */
   guard: Type<CanActivate> | readonly Type<CanActivate>[];
   /** Your subclass of `AdminSessionsController`. Default: `AdminSessionsController`. */
@@ -80,31 +83,35 @@ export interface AdminOptions {
 /** The options that Nest must know before it calls a factory. */
 export interface MultiSessionStaticOptions {
   /**
-   * The application's users: a `UserAuthenticator`, or a `UserDirectory` if they have no passwords. Default: none. Without
-   * `authenticate`, sessions come from `SessionService.create` only.
+   * The application's users: a `UserAuthenticator`, or a `UserDirectory` if they have no passwords. Without a method
+   * `authenticate`, sessions come from `SessionService.create` only. Default: none.
    */
   authenticator?: AuthenticatorProvider;
   /** Only for `forRootAsync`: the names of the session types, the same as the keys of the factory's `policies`. */
   sessionTypes?: readonly string[];
-  /** The prefix of the routes. Default: `'api/session'`; none if `controller` is your own class. */
+  /** The prefix of the routes. Default: `'api/session'`, or no prefix if `controller` is your own class. */
   path?: string;
-  /** Your subclass of `SessionsController` with its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
+  /**
+   * Your subclass of `SessionsController` with its own `@Controller()`, or `false` for no routes.
+   * Default: `SessionsController`.
+   */
   controller?: Type<SessionsController> | false;
   /**
-   * The controller of `GET sessions`, the routes next to it, and `verify/`: your subclass of `SessionManagementController`, or
-   * `false` for none. Default: `SessionManagementController` if `controller` is not set, else none.
+   * The controller of `verify/`, `GET sessions` and the related routes. Set it to your subclass of
+   * `SessionManagementController`, or to `false` for none. Default: `SessionManagementController` if `controller` is not
+   * set, else none.
    */
   management?: Type<SessionManagementController> | false;
   /** The routes of drf-jwt-devices: true, or your subclass of `DevicesController`. Default: false. */
   devices?: boolean | Type<DevicesController>;
   /**
-   * Guards that `login/` and `reauthenticate/` must pass before the password is checked, such as a captcha. Nest instantiates
-   * them; their dependencies must be in `imports`. Default: none.
+   * Guards that `login/` and `reauthenticate/` must pass before the password is checked, such as a captcha. Nest
+   * instantiates them. Add the modules that provide their dependencies to `imports`. Default: none.
    */
   loginGuards?: readonly Type<CanActivate>[];
   /** The routes for administrators. Default: none. */
   admin?: AdminOptions;
-  /** The name of the TypeORM DataSource. Default: the default one. */
+  /** The name of the TypeORM DataSource. Default: the DataSource without a name. */
   dataSource?: string;
   /** Whether the module is global, so that guards in feature modules find their dependencies. Default: true. */
   isGlobal?: boolean;
@@ -115,11 +122,14 @@ export interface MultiSessionStaticOptions {
 /** The options of `MultiSessionModule.forRoot`. */
 export type MultiSessionModuleOptions = MultiSessionOptions & Omit<MultiSessionStaticOptions, 'sessionTypes'>;
 
-/** The options of `MultiSessionModule.forRootAsync`: `useFactory`, `useClass` or `useExisting` for the values, static options beside it. */
+/**
+ * The options of `MultiSessionModule.forRootAsync`. `useFactory`, `useClass` or `useExisting` provides the values. Static
+ * options stand next to it.
+ */
 export type MultiSessionModuleAsyncOptions = ConfigurableModuleAsyncOptions<MultiSessionOptions> &
   MultiSessionStaticOptions;
 
-/** Maximum number of managed keys. */
+/** Maximum number of managed keys that the options may lead to. */
 const MAX_MANAGED_KEYS = 1000;
 
 /** All options, checked and completed, grouped by the part of the library that reads them. */
@@ -137,7 +147,7 @@ export interface MultiSessionConfig {
 
 /**
  * Checks the options once, at start.
- * @param sessionTypes the statically given names, which must be the keys of `policies`
+ * @param sessionTypes the session types that Nest knows statically, which must be the keys of `policies`
  * @param path the prefix of the routes. Default: the root
  * @param routes the optional routes: `devices` needs a permanent session type, `admin` turns daily counts on
  * @throws MultiSessionConfigurationError that names every fault
@@ -195,7 +205,9 @@ export function readOptions(
   return config;
 }
 
-/** A managed key is kept as long as one of its tokens can be live, and every poll reads all keys. */
+/**
+ * Limits the number of managed keys. A key is kept as long as one of its tokens can be live, and every poll reads all keys.
+ */
 function checkKeysAreFew({ tokens, policies }: MultiSessionConfig, faults: OptionFaults): void {
   const longest = Math.max(...[...policies.values()].map((policy) => policy.refreshTokenLifetime));
   const keys = tokens.managed?.rotateEvery ? longest / tokens.managed.rotateEvery : 0;
@@ -218,7 +230,10 @@ function checkTypesAgree(declared: readonly string[], configured: readonly strin
     );
 }
 
-/** Front ends may know the secret key. Whoever knows the signing secret can forge tokens of any user. */
+/**
+ * Keeps the secret key apart from the other secrets. Front ends may know it, but with the signing secret they could forge
+ * tokens of any user.
+ */
 function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: OptionFaults): void {
   const secrets = tokens.keys.flatMap((key) => (key.verifyingKey.type === 'secret' ? [key.verifyingKey.export()] : []));
   secrets.push(...(tokens.managed?.encryptionKeys ?? []).map((key) => Buffer.from(key)));

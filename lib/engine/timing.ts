@@ -1,8 +1,8 @@
 /**
- * Every time span that a safety argument rests on, with the argument. Other constants in the code only tune how fast or how
- * often something happens; these decide whether a promise holds.
+ * Every time span on which a safety argument depends, with the argument. Other constants only tune how fast or how often
+ * something happens. These decide whether a promise holds.
  *
- * All spans are in milliseconds unless the name says otherwise. This file imports nothing, so every room may import it.
+ * All spans are in milliseconds unless the name says otherwise. This file imports nothing, so every module may import it.
  */
 
 /**
@@ -12,22 +12,22 @@
 export const CLOCK_MARGIN = 5000;
 
 /**
- * How long a transaction waits for a lock. A process that was frozen while it holds a lock must not block the others for
- * longer than this. It is below the usual 30 s time-out of a proxy, so a client sees our 503 and not the proxy's 504.
+ * How long a transaction waits for a lock. A process that freezes while it holds a lock must not block the others for
+ * longer. This is below the usual 30 s time-out of a proxy, so that clients see our 503 and not the proxy's 504.
  */
 export const LOCK_WAIT = 10_000;
 
 /**
- * How much longer than `LOCK_WAIT` we wait for a server that does not answer. The server's own lock time-out must fire first,
- * so that a lock wait ends with the server's error on a healthy connection and not with a closed socket.
+ * How much longer than `LOCK_WAIT` we wait for an answer of the server. The server's own lock time-out must fire first. A
+ * lock wait then ends with the server's error on a healthy connection, and not with a closed socket.
  */
 export const ANSWER_MARGIN = 5000;
 
 /**
  * Default of `revocation.overlap`: how far each poll looks back beyond the start of the last one. Commits become visible out
  * of order: an entry carries the time at which it was written, and its transaction may commit later. A transaction that
- * writes entries gives up after half of the overlap (`maxEntryDelay`), so its entries are still inside the window of the
- * first poll that can see them.
+ * writes entries gives up after half of the overlap (`maxEntryDelay`). Its entries are therefore still inside the window of
+ * the first poll that can see them.
  */
 export const DEFAULT_OVERLAP = 30_000;
 
@@ -43,9 +43,9 @@ export function maxEntryDelay(overlap: number): number {
 }
 
 /**
- * How long a revocation entry is kept after its session has ended. An access token that was issued a moment before the end
- * lives for its lifetime, is accepted `clockTolerance` longer, and another process may judge it by a clock that is behind.
- * After that no access token of the session can be accepted, so the entry has nothing left to refuse.
+ * How long a revocation entry is kept after its session has ended. By then, no access token of the session can be accepted
+ * any more. A token that was issued just before the end lives for its lifetime, and is accepted `clockTolerance` longer.
+ * Another process may also judge it by a clock that is behind.
  * @param longestAccessTokenLifetime over all session types
  */
 export function entryLife(longestAccessTokenLifetime: number, clockTolerance: number): number {
@@ -53,16 +53,17 @@ export function entryLife(longestAccessTokenLifetime: number, clockTolerance: nu
 }
 
 /**
- * How long clients may cache `jwks.json`, in seconds (RFC 9111 section 5.2.2.1). A new public key does not sign before every
- * cached copy that lacks it has expired: see `keyActivation`.
+ * How long clients may cache `jwks.json`, in seconds (RFC 9111 section 5.2.2.1). A new public key must not sign until every
+ * cached copy without it has expired: see `keyActivation`.
  */
 export const JWKS_MAX_AGE_SECONDS = 300;
 
 /**
- * How long a managed key waits between "a process has read it after its commit" and its first signature. By then every
- * process has polled since the commit and knows the key, or has not polled for `maxStaleness` and knows that it is stale: it
- * answers 503 and never reports a token of that key as invalid. Twice, so that one poll may fail. A public key also waits
- * until cached copies of `jwks.json` have expired.
+ * How long a managed key waits before its first signature, counted from the first time a process reads it after its commit.
+ *
+ * By then, every process has either polled since the commit and knows the key, or has not polled for `maxStaleness` and
+ * knows that it is stale. A stale process answers 503 and never reports a token of that key as invalid. The factor 2 allows
+ * for one failed poll. A public key also waits until cached copies of `jwks.json` have expired.
  */
 export function keyActivation({ pollInterval, maxStaleness }: PollTimes, isPublic: boolean): number {
   const known = 2 * (pollInterval + maxStaleness);
@@ -71,8 +72,8 @@ export function keyActivation({ pollInterval, maxStaleness }: PollTimes, isPubli
 
 /**
  * How long a managed key is kept after its successor has started to sign. The last token that it signed may live for the
- * longest lifetime of any token, is accepted `clockTolerance` longer, and a process that has not yet seen the successor may
- * sign with the old key for as long as `keyActivation` allows it to lag.
+ * longest lifetime of any token, and is accepted `clockTolerance` longer. A process that has not yet seen the successor may
+ * go on signing with the old key for as long as `activation`.
  */
 export function keyRetention(longestTokenLifetime: number, clockTolerance: number, activation: number): number {
   return longestTokenLifetime + clockTolerance + activation + CLOCK_MARGIN;

@@ -37,7 +37,7 @@ import { CONFIG, ENGINE, ENGINE_PROVIDERS, EXPORTED, HTTP_PROVIDERS } from './pr
 
 const DEFAULT_PATH = 'api/session';
 
-// The builder leaves a key that it does not know in the options. The defaults are in `assemble`, because a key may also be
+// The builder removes only the keys that it knows from the options. `assemble` sets the defaults, because a key may also be
 // given as undefined.
 const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   authenticator: undefined,
@@ -63,7 +63,7 @@ const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModule
   .setExtras<MultiSessionStaticOptions>(STATIC_KEYS, assemble)
   .build();
 
-/** Sessions for an application. Import it once, with `forRoot` or `forRootAsync`. */
+/** Provides sessions to an application. Import it once, with `forRoot` or `forRootAsync`. */
 @Module({})
 export class MultiSessionModule
   extends ConfigurableModuleClass
@@ -77,8 +77,8 @@ export class MultiSessionModule
   }
 
   /**
-   * Takes the options from a factory or a class. Static options, which Nest must know before it calls the factory, are given
-   * beside it: `sessionTypes` above all.
+   * Takes the options from a factory or a class. Pass the static options next to it, because Nest must know them before it
+   * calls the factory. `sessionTypes` is required.
    * @throws MultiSessionConfigurationError if `sessionTypes` is missing or a key is not a static option
    */
   static override forRootAsync(options: MultiSessionModuleAsyncOptions): DynamicModule {
@@ -98,12 +98,15 @@ export class MultiSessionModule
     return super.forRootAsync(options);
   }
 
-  /** @internal */
+  /**
+   * Starts the engine.
+   * @internal
+   */
   async onModuleInit(): Promise<void> {
     const { telemetry, push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
     await telemetry.start();
     push.start();
-    // The first poll comes before the rest, because it also learns the database's time.
+    // The first poll comes first, because it also learns the database's time.
     await poller.start();
     try {
       await managedKeys.start();
@@ -117,7 +120,10 @@ export class MultiSessionModule
     cleanup.start();
   }
 
-  /** @internal Writes what is still in memory while the database connection is open. */
+  /**
+   * Writes what is still in memory while the database connection is open.
+   * @internal
+   */
   async beforeApplicationShutdown(): Promise<void> {
     const { cleanup, seen, knownDevices, dailyCounts } = this.engine;
     await cleanup.stop();
@@ -126,7 +132,10 @@ export class MultiSessionModule
     await dailyCounts.flush();
   }
 
-  /** @internal Keeps polling until the last request has been answered. */
+  /**
+   * Stops the engine. Polls go on until here, when the last request has been answered.
+   * @internal
+   */
   async onApplicationShutdown(): Promise<void> {
     const { push, poller, managedKeys, dailyCounts, telemetry } = this.engine;
     await push.stop();
@@ -211,7 +220,10 @@ function engineProvider(dataSource: string | undefined): Provider {
   };
 }
 
-/** @throws MultiSessionConfigurationError if there is no guard: administrators' routes are never open */
+/**
+ * Returns the guards of the administrators' routes.
+ * @throws MultiSessionConfigurationError if there is no guard, because these routes must never be open
+ */
 function adminGuardsOf({ guard }: AdminOptions): Type<CanActivate>[] {
   const guards = [guard ?? []].flat();
   if (guards.length > 0 && guards.every((one) => typeof one === 'function')) return guards;
@@ -220,7 +232,7 @@ function adminGuardsOf({ guard }: AdminOptions): Type<CanActivate>[] {
   ]);
 }
 
-/** The application's guards as providers, without those that this module provides anyway. */
+/** Returns the application's guards as providers, without those that this module provides anyway. */
 function instantiatedOnce(guards: readonly Type<CanActivate>[]): Type<CanActivate>[] {
   return [...new Set(guards)].filter((guard) => !HTTP_PROVIDERS.includes(guard));
 }

@@ -29,7 +29,7 @@ export const CONFIG = 'MULTI_SESSION_CONFIG';
 /** The injection token of the object graph. */
 export const ENGINE = 'MULTI_SESSION_ENGINE';
 
-/** What Nest injects from the engine. */
+/** The injection tokens of the parts of the engine. */
 const FROM_ENGINE: readonly (readonly [InjectionToken, (engine: Engine) => unknown])[] = [
   [HTTP_CONFIG, ({ config }) => config.http],
   [AccessVerifier, ({ access }) => access],
@@ -66,7 +66,7 @@ export const HTTP_PROVIDERS: Provider[] = [
   { provide: LoginAnswerFormat, useClass: DeviceLoginFormat },
 ];
 
-/** What guards in other modules are built from, and what applications inject. */
+/** The dependencies of guards in other modules, and the providers that applications inject. */
 export const EXPORTED: InjectionToken[] = [
   HTTP_CONFIG,
   LOGIN_GUARDS,

@@ -10,7 +10,7 @@ import type { SeenGenerations } from './seen-generations.js';
 import { isLiveSessionOf } from './session.js';
 import type { SessionStore } from './store.js';
 
-/** Checks the access token of each request against its policy, and against memory or the session's row. */
+/** Checks the access token of each request by the policy of its type, and against memory or the session's row. */
 export class SessionAccess extends AccessVerifier {
   constructor(
     private readonly accessTokens: AccessTokens,
@@ -30,7 +30,7 @@ export class SessionAccess extends AccessVerifier {
     return this.admit(claims);
   }
 
-  /** Does the same for claims whose signature has been verified elsewhere, as passport-jwt does. */
+  /** Does the same as `verify` for claims whose signature has been verified elsewhere, for example by passport-jwt. */
   verifyClaims(verified: Claims): SessionClaims | Promise<SessionClaims> {
     const claims = this.accessTokens.fromVerifiedClaims(verified);
     if (!claims) throw new TokenNotValidError('access');
@@ -44,7 +44,7 @@ export class SessionAccess extends AccessVerifier {
   private admit(claims: SessionClaims): SessionClaims | Promise<SessionClaims> {
     const { policies, revoked, clock, config } = this;
     const policy = policies.get(claims.sessionType);
-    // A type that was removed from the options fails closed.
+    // Fail closed if the type was removed from the options.
     if (!policy || policy.outlived(claims.issuedAt, clock.now(), config.clockTolerance))
       throw new TokenNotValidError('access');
     const { accessCheck } = policy.config;

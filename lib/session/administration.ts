@@ -10,11 +10,11 @@ import type { SessionStore } from './store.js';
 export interface AdministeredSessions {
   /** Default: all users. */
   readonly userId?: UserId;
-  /** A session type, in any case. Default: all types. */
+  /** A session type, in any letter case. Default: all types. */
   readonly type?: string;
   /** Only sessions created then or later. Default: all. */
   readonly since?: Date;
-  /** Where the page starts: `next` of the previous page. Default: the first page. */
+  /** The `next` of the previous page. Default: the first page. */
   readonly after?: string;
   /** Page size. Default: 50. */
   readonly limit?: number;
@@ -24,16 +24,16 @@ export interface AdministeredSessions {
 export interface SessionPage {
   /** The latest created first. */
   readonly sessions: readonly Session[];
-  /** Where the next page starts; null if this is the last. */
+  /** Pass it as `after` to get the next page. Null if this is the last page. */
   readonly next: string | null;
 }
 
-/** Sessions per transaction. Small, so that the transaction commits well within `maxEntryDelay`. */
+/** Sessions per transaction. Small enough to commit well within `maxEntryDelay`. */
 const BATCH_SIZE = 200;
 
 /**
- * The sessions of all users, for administrators. It checks no permission: put a guard in front of it. To end one session or
- * one user's sessions, call `SessionService` with the reason `'admin'`.
+ * Lists and ends the sessions of all users, for administrators. It does not check permissions, so put a guard in front of
+ * it. To end one session or one user's sessions, call `SessionService` with the reason `'admin'`.
  */
 export class SessionAdministration {
   constructor(
@@ -45,8 +45,8 @@ export class SessionAdministration {
   ) {}
 
   /**
-   * Lists active sessions page by page, the latest created first. Every page costs the same: it continues from the last
-   * session of the previous page through an index.
+   * Lists active sessions page by page, the latest created first. Every page costs the same, because an index leads to its
+   * first row.
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws UnavailableError if the database cannot be reached
    */
@@ -66,8 +66,8 @@ export class SessionAdministration {
   }
 
   /**
-   * Ends every session that was created before now, in batches. If it is interrupted, the sessions that it has ended stay
-   * ended, and you can call it again. A login that is in progress may survive.
+   * Ends every session that was created before now, in batches. A login that is in progress may survive. If this method is
+   * interrupted, the sessions that it has ended stay ended, and you can call it again.
    * @returns how many sessions this call ended
    * @throws UnavailableError if the database cannot be reached
    */

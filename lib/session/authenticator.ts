@@ -9,10 +9,10 @@ export interface Credentials {
   password: string;
 }
 
-/** What the library reads of a user. Add whatever your application wants to pass on to `buildClaims`. */
+/** The fields of a user that the library reads. Add any fields that your `buildClaims` needs. */
 export interface AuthenticatedUser {
   id: UserId;
-  /** The methods with which the user authenticated (RFC 8176), for the claim `amr`. Default: `['pwd']`. */
+  /** How the user authenticated (RFC 8176), for the claim `amr`. Default: `['pwd']`. */
   amr?: readonly string[];
 }
 
@@ -32,11 +32,11 @@ export abstract class UserDirectory<User extends AuthenticatedUser = Authenticat
 
   /**
    * Builds claims for each access token, at login, refresh and `regenerate`. They are never stored, and they override the
-   * claims that the session was given. An error from it passes through; the client can then retry the refresh with the same
-   * token.
+   * claims that the session was given. The library does not catch errors from this method. After one, the client can retry
+   * the refresh with the same token.
    *
    * @param session the session that the token is for
-   * @param user what `authenticate` or `findActive` returned, or the id only if neither was called
+   * @param user what `authenticate` or `findActive` returned, or only the id if neither was called
    */
   buildClaims?(session: Session, user: AuthenticatedUser & Partial<User>): Claims | Promise<Claims>;
 }
@@ -49,8 +49,10 @@ export abstract class UserAuthenticator<
   User extends AuthenticatedUser = AuthenticatedUser,
 > extends UserDirectory<User> {
   /**
-   * Checks credentials. Let an unknown user, a wrong password and an inactive user take the same time, so that the answer
-   * does not tell which it was: hash something even if the user does not exist. An error from it passes through.
+   * Checks credentials. The library does not catch errors from this method.
+   *
+   * Take the same time for an unknown user, a wrong password and an inactive user, so that the time does not reveal which it
+   * was. Hash something even if the user does not exist.
    *
    * @param credentials what the client sent
    * @param request the framework's request
@@ -59,7 +61,7 @@ export abstract class UserAuthenticator<
   abstract authenticate(credentials: Credentials, request: unknown): Promise<User | null>;
 }
 
-/** Any class of the application's users, whatever its own user type. The option `authenticator` accepts it. */
+/** A user directory with any user type. The option `authenticator` accepts it. */
 export interface AnyUserDirectory {
   authenticate?(credentials: Credentials, request: unknown): Promise<AuthenticatedUser | null>;
   findActive?(userId: UserId): Promise<AuthenticatedUser | null>;

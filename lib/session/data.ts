@@ -3,10 +3,10 @@ import { SessionDataError } from '../errors.js';
 /** A value that JSON can represent. */
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
 
-/** The data of a session: it belongs to the application and stays on the server. */
+/** The data of a session. It belongs to the application and stays on the server. */
 export type SessionData = Readonly<Record<string, JsonValue>>;
 
-/** A change of a session's data: each key replaces the present one, and null removes it. */
+/** A change of a session's data. Each key replaces the old value of that key, and null removes the key. */
 export type SessionDataPatch = Readonly<Record<string, JsonValue | undefined>>;
 
 /** Maximum size of a session's data, in bytes of JSON in UTF-8. */
@@ -16,8 +16,8 @@ export const MAX_DATA_BYTES = 32 * 1024;
 const MAX_DEPTH = 32;
 
 /**
- * Checks that JSON can represent the data without loss, and its size.
- * @param data an object; its keys may be of any name
+ * Checks the size of the data, and that JSON can represent it without loss.
+ * @param data an object whose keys may have any name
  * @throws SessionDataError if it is larger than `most` bytes (default: `MAX_DATA_BYTES`), nested too deep, or not JSON
  */
 export function checkData(data: object, { name = 'data', most = MAX_DATA_BYTES } = {}): void {
@@ -27,8 +27,8 @@ export function checkData(data: object, { name = 'data', most = MAX_DATA_BYTES }
 }
 
 /**
- * Returns the data with the patch applied, as a JSON merge patch (RFC 7396) of the top level: nested values are replaced as
- * a whole. Changes neither argument.
+ * Returns the data with the patch applied. This is a JSON merge patch (RFC 7396) of the top level only: nested values are
+ * replaced as a whole. Changes neither argument.
  * @throws SessionDataError if the patch is not JSON, or the result is too large or nested too deep
  */
 export function mergeData(data: Readonly<Record<string, unknown>> | null, patch: SessionDataPatch): SessionData {
@@ -53,7 +53,7 @@ function assertJson(value: unknown, path: string, depth: number): void {
   for (const [key, member] of Object.entries(value)) assertJson(member, `${path}.${key}`, depth + 1);
 }
 
-/** Whether JSON returns the object as it is. A Date, a Map or an instance of a class would change. */
+/** Whether the object survives a round trip through JSON. A Date, a Map or an instance of a class does not. */
 function isPlain(value: object): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   return Array.isArray(value) || prototype === Object.prototype || prototype === null;

@@ -10,7 +10,7 @@ import type { ReuseKind } from './policy.js';
 export type EndReason =
   'logout' | 'destroyed' | 'evicted' | 'mismatch' | 'reuse' | 'expired' | 'user-inactive' | 'reauthenticated' | 'admin';
 
-/** A refresh with a token that is not the current one, and both parties involved. */
+/** A refresh with a token that is not the session's current one, and the two parties involved. */
 export interface SupersededTokenEvent {
   /** The session before this refresh. Its address and user agent belong to the other party, who got the current token. */
   readonly session: Session;
@@ -20,30 +20,33 @@ export interface SupersededTokenEvent {
   readonly currentGeneration: number;
   /** Milliseconds since the current token was handed out. */
   readonly age: number;
-  /** Who presented the token, and from which address. */
+  /** The client that presented the token. */
   readonly client: ClientInfo;
 }
 
 /** The events and the payload of each. */
 export interface SessionEventMap {
-  /** A session was created, by a login or `SessionService.create`. */
+  /** A session was created: by a login, `SessionService.create` or a reauthentication. */
   'session.created': { readonly session: Session };
   /** A session was refreshed. `rotated` is true if a new refresh token was handed out. */
   'session.refreshed': { readonly session: Session; readonly rotated: boolean };
   /** A session ended. Emitted once, on the process that ended it. */
   'session.ended': { readonly session: Session; readonly reason: EndReason };
-  /** This process learned that a session's access tokens are refused from now on. Emitted on every process; close sockets here. */
+  /**
+   * This process learned that it must refuse a session's access tokens from now on. Emitted on every process; close sockets
+   * here.
+   */
   'session.revoked': RevokedSession;
-  /** An old refresh token was used after its successor: one of the two parties is a thief. The session has been ended. */
+  /** An old refresh token was used after its successor: one of the parties is probably a thief. The session has been ended. */
   'refresh.reused': SupersededTokenEvent & { readonly reuse: ReuseKind };
   /** The superseded token was used within the grace: a retry, concurrent requests, or a careful thief. */
   'refresh.replayed': SupersededTokenEvent;
-  /** The superseded token was used after the grace, and its successor never: a lost answer, or a careful thief. */
+  /** The superseded token was used after the grace, and its successor was never used: a lost answer, or a careful thief. */
   'refresh.recovered': SupersededTokenEvent;
-  /** A login from a device that the user has not used within `rememberDevices`. Only emitted if that option is set. */
+  /** A login from a device that the user has not used within `rememberDevices`. Emitted only if that option is set. */
   'login.new-device': {
     readonly session: Session;
-    /** What the device says about itself. Its address is the session's. */
+    /** The device's description of itself. Its address is in `session`. */
     readonly device: UserAgentDescription & { readonly name: string | null };
     /** Whether the user has no other known device. At a user's very first login there is nothing to warn about. */
     readonly isFirst: boolean;
@@ -63,15 +66,15 @@ export type SessionEventName = keyof SessionEventMap;
 type Listener<N extends SessionEventName> = (event: SessionEventMap[N]) => unknown;
 
 /**
- * What happens to sessions, emitted after the commit. Inject it and call `on`. A listener that throws is logged and breaks no
- * request.
+ * Emits what happens to sessions, after the commit. Inject it and call `on`. If a listener throws, the error is logged and
+ * the request is not affected.
  */
 export class SessionEvents {
   private readonly logger = new Logger('MultiSession');
   private readonly listeners = new Map<SessionEventName, Set<Listener<never>>>();
 
   /**
-   * Calls `listener` for every such event of this process.
+   * Calls `listener` for every event of this name in this process.
    * @returns a function that removes the listener
    */
   on<N extends SessionEventName>(name: N, listener: Listener<N>): () => void {
@@ -80,7 +83,10 @@ export class SessionEvents {
     return () => void listeners.delete(listener);
   }
 
-  /** @internal */
+  /**
+   * Calls the listeners of an event.
+   * @internal
+   */
   emit<N extends SessionEventName>(name: N, event: SessionEventMap[N]): void {
     for (const listener of this.listeners.get(name) ?? []) {
       void this.call(name, listener as Listener<N>, event);

@@ -1,8 +1,9 @@
 import { randomId } from '../token/random-id.js';
 
 /**
- * Returns a new UUID v7 (RFC 9562 section 5.7): the time in milliseconds in 48 bits, then 74 random bits. Rows that are
- * inserted one after the other are therefore neighbours in the index.
+ * Returns a new UUID v7 (RFC 9562 section 5.7): 48 bits of time in milliseconds, then 74 random bits. Rows that are inserted
+ * one after the other are therefore adjacent in the index.
+ * @param now in milliseconds since 1970
  */
 export function newSessionId(now: number): string {
   const time = now.toString(16).padStart(12, '0');
@@ -12,8 +13,8 @@ export function newSessionId(now: number): string {
 }
 
 /**
- * Returns a text that sorts before every id of this time or later, and after every earlier id.
- * @param time in milliseconds
+ * Returns a string that sorts after every id from before this time, and before every other id.
+ * @param time in milliseconds since 1970
  */
 export function firstSessionIdOf(time: number): string {
   const hex = Math.max(0, time).toString(16).padStart(12, '0');
@@ -22,7 +23,7 @@ export function firstSessionIdOf(time: number): string {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-/** Whether the text is a UUID in lower case, as we write it. No other text is the id of a session. */
+/** Whether the text is a lower-case UUID. Every session id has this form. */
 export function isSessionId(text: string): boolean {
   return UUID.test(text);
 }

@@ -23,21 +23,21 @@ import { NEVER, SessionEntity } from './session.entity.js';
 import type { CountedRow, EndedSession, SessionStore } from './store.js';
 import type { SessionTokens } from './tokens.js';
 
-/** What a new session is made of, besides its user. */
+/** The properties of a new session, except for its user. */
 export interface CreateSessionOptions {
-  /** The session type, in any case. */
+  /** The session type, in any letter case. */
   type: string;
-  /** What the client says about itself. Default: the device's name, else the user agent, else empty. */
+  /** The client's description of itself. Default: the device's name, else the user agent, else empty. */
   info?: string;
   client?: ClientInfo;
-  /** The application's own data, kept on the server; at most 32 KiB as JSON. */
+  /** The application's own data, which stays on the server. At most 32 KiB as JSON. */
   data?: Record<string, unknown>;
   /**
-   * The application's own claims, written to each access token of the session; at most 4 KiB as JSON. They must not use the
-   * names of claims that the library writes.
+   * The application's own claims, which each access token of the session contains. At most 4 KiB as JSON. They must not use
+   * the names of claims that the library writes.
    */
   claims?: Claims;
-  /** How the user has authenticated (RFC 8176): the claim `amr`. Default: `['pwd']` for `login`, none for `create`. */
+  /** How the user authenticated (RFC 8176): the claim `amr`. Default: `['pwd']` for `login`, none for `create`. */
   amr?: readonly string[];
 }
 
@@ -50,9 +50,9 @@ export interface IssuedSession {
 
 const PASSWORD = ['pwd'];
 
-/** How a session begins: with credentials, without (`create`), or in place of another (`reauthenticate`). */
+/** Creates sessions: with credentials (`login`), without (`open`), or in place of another session (`reauthenticate`). */
 export class SessionLogin {
-  /** @param users looks up the application's users; undefined or null if it has none */
+  /** @param users returns the application's users, or null if it has none */
   constructor(
     private readonly store: SessionStore,
     private readonly policies: SessionPolicies,
@@ -93,7 +93,7 @@ export class SessionLogin {
     if (options.data) checkData(options.data);
     const now = this.clock.now();
     const row = this.newRow(user.id, policy, options, now);
-    // Before the insert: if the application throws here, it leaves no session behind.
+    // Build before the insert: if the application throws here, no session is left behind.
     const built = await this.claims.build(row, user);
 
     const types = this.policies.countedTypes(policy);
@@ -129,14 +129,14 @@ export class SessionLogin {
       const { claims } = storedClaims(session);
       return Object.assign(row, { data: session.data, claims: { ...claims, amr: [...amr] } });
     };
-    // Before the old session ends: if the application throws here, nothing has changed.
+    // Build before the old session ends: if the application throws here, nothing has changed.
     const built = await this.claims.build(takeOver(old), user);
     const ended = await this.store.replace(old, 'reauthenticated', takeOver);
     if (!ended) throw new TokenNotValidError('access');
     return this.issue(row, policy, now, [ended], built);
   }
 
-  /** Runs after the commit: publishes the evicted sessions and the new one, and issues its tokens. */
+  /** Runs after the commit. Publishes the evicted sessions and the new one, and issues the tokens of the new one. */
   private issue(
     row: SessionEntity,
     policy: SessionPolicyService,

@@ -30,8 +30,8 @@ export interface SessionPolicyOptions {
   /** Whether each refresh hands out a new refresh token. Default: true. `ROTATE_REFRESH_TOKENS`. */
   rotateRefreshTokens?: boolean;
   /**
-   * Whether the `jti` of a superseded refresh token is written to the blacklist table, for other services to read. Default: false.
-   * `BLACKLIST_AFTER_ROTATION`.
+   * Whether the `jti` of a superseded refresh token is written to the blacklist table, for other services to read.
+   * Default: false. `BLACKLIST_AFTER_ROTATION`.
    */
   blacklistAfterRotation?: boolean;
   /** Whether a refresh sets the session's `lastUpdate`. Default: true. `UPDATE_LAST_LOGIN`. */

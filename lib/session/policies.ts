@@ -6,14 +6,14 @@ import { leastRecentlyUsed, SessionPolicyService } from './policy.js';
 /** The name that stands for every session type in lists and endings. */
 export const ALL_TYPES = 'ALL';
 
-/** The policies of all session types. Names given by a client are matched in any case, surrounding spaces trimmed. */
+/** The policies of all session types. Letter case and surrounding spaces do not matter in names that a client sends. */
 export class SessionPolicies {
   /** The names of the types, in the order of the options. */
   readonly types: readonly string[];
   private readonly byName: ReadonlyMap<string, SessionPolicyService>;
   private readonly byFoldedName: ReadonlyMap<string, SessionPolicyService>;
 
-  /** @param maxActiveSessionsPerUser over all types. Default: no limit */
+  /** @param maxActiveSessionsPerUser counts sessions of all types. Default: no limit */
   constructor(
     configs: ReadonlyMap<string, SessionPolicyConfig>,
     readonly maxActiveSessionsPerUser = Infinity,
@@ -23,12 +23,14 @@ export class SessionPolicies {
     this.byFoldedName = new Map([...this.byName].map(([type, policy]) => [type.toUpperCase(), policy]));
   }
 
-  /** Returns the policy of a type by its exact name in a token or a row; undefined if the type was removed. */
+  /**
+   * Returns the policy of a type by its exact name in a token or a row. Undefined if the type was removed from the options.
+   */
   get(type: string): SessionPolicyService | undefined {
     return this.byName.get(type);
   }
 
-  /** Whether sessions of a type are permanent devices. False if the type no longer exists. */
+  /** Whether a type is permanent. False if the type was removed from the options. */
   isPermanent(type: string): boolean {
     return this.byName.get(type)?.config.permanent === true;
   }
@@ -54,15 +56,18 @@ export class SessionPolicies {
     throw new InvalidSessionTypeError([...this.types, ALL_TYPES]);
   }
 
-  /** Returns the types whose sessions count towards the limits of a login to this type; undefined if no limit applies. */
+  /**
+   * Returns the types whose sessions count towards the limits when a session of this type is created. Undefined if no limit
+   * applies.
+   */
   countedTypes({ type, config }: SessionPolicyService): readonly string[] | undefined {
     if (Number.isFinite(this.maxActiveSessionsPerUser)) return this.types;
     return Number.isFinite(config.maxActiveSessions) ? [type] : undefined;
   }
 
   /**
-   * Chooses the sessions to evict so that one more session of this type fits: sessions of the same type first, then of any
-   * type, the least recently used first.
+   * Chooses the sessions to evict so that one more session of this type fits. Sessions of the same type come first, then
+   * sessions of any type. Within each group, the least recently updated come first.
    * @param active the user's active sessions of all `countedTypes`
    */
   evicted<S extends Pick<SessionEntity, 'id' | 'type' | 'lastUpdate' | 'createdAt'>>(

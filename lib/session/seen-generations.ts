@@ -11,23 +11,24 @@ const MAX_REMEMBERED = 100_000;
 const BATCH = 200;
 
 /**
- * Remembers which generations have been seen in use: a request has shown their access token or refresh token.
+ * Remembers which generations have been seen in use. A generation is in use once a request has shown its access token or
+ * refresh token.
  *
- * A request only notes them in memory. Batches are written after the responses, once per rotation. If a crash loses a batch,
- * theft is detected later, and no session ends because of it.
+ * A request only notes it in memory. A timer writes the notes in batches after the responses, once per rotation. If a crash
+ * loses a batch, theft is detected later, but no session ends because of it.
  */
 export class SeenGenerations {
   private readonly logger = new Logger('MultiSession');
-  /** The highest noted generation of each session, the least recently noted first. */
+  /** The highest noted generation of each session, in the order in which they were noted. */
   private readonly noted = new Map<string, number>();
   private unwritten = new Map<string, number>();
   private timer?: NodeJS.Timeout;
   private flushing: Promise<void> = Promise.resolve();
 
-  /** @param write stores a batch, which is ordered by session id so that two writers lock rows in the same order */
+  /** @param write stores a batch. Batches are ordered by session id, so that two writers lock rows in the same order */
   constructor(private readonly write: (batch: SeenGeneration[]) => Promise<void>) {}
 
-  /** Notes a generation. If it has been noted before, this costs one look-up. */
+  /** Notes a generation. If it has been noted before, this costs one lookup. */
   note(sessionId: string, generation: number): void {
     if (generation === 0 || (this.noted.get(sessionId) ?? 0) >= generation) return;
     this.noted.delete(sessionId);
@@ -42,7 +43,7 @@ export class SeenGenerations {
     return this.noted.get(sessionId) ?? 0;
   }
 
-  /** Writes the noted generations. Called by a timer, and at shutdown. */
+  /** Writes the noted generations. A timer calls it, and so does the shutdown. */
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -59,7 +60,7 @@ export class SeenGenerations {
       try {
         await this.write(part);
       } catch (error) {
-        // Forget them, so that the next use notes them again.
+        // Forget the failed notes, so that the next use notes them again.
         for (const { sessionId } of part) this.noted.delete(sessionId);
         this.logger.warn(
           `could not write ${part.length} generations that have been seen in use: ${(error as Error).message}`,

@@ -19,14 +19,17 @@ import { type Session, storedClaims, toSession } from './session.js';
 import type { SessionStore } from './store.js';
 import type { SessionTokens } from './tokens.js';
 
-/** The sessions of one type, and how many more of it the user may have: Infinity if there is no limit. */
+/**
+ * The active sessions of one type. `available` says how many more of this type the user may have; Infinity if there is no
+ * limit.
+ */
 export interface SessionList {
   readonly type: string;
   readonly available: number;
   readonly sessions: readonly Session[];
 }
 
-/** The parts that the service hands its calls to. */
+/** The parts to which the service delegates its calls. */
 export interface SessionOperations {
   readonly login: SessionLogin;
   readonly refresh: SessionRefresh;
@@ -36,11 +39,11 @@ export interface SessionOperations {
 }
 
 /**
- * The life of a session: created at login, refreshed, checked on each request, listed, and ended. Inject it for flows of
- * your own. Every method that asks the database throws `UnavailableError` while the database cannot be reached.
+ * The life of a session: created at login, refreshed, checked on each request, listed, and ended. Inject it to build flows
+ * of your own. Every method that queries the database throws `UnavailableError` while the database cannot be reached.
  *
- * This class is the facade. What happens at a login is in `login.ts`, at a refresh in `refresh.ts`, on a request in
- * `access.ts`, and at the end of a session in `endings.ts`.
+ * This class is a facade. The code for logins is in `login.ts`, for refreshes in `refresh.ts`, for requests in `access.ts`,
+ * and for endings in `endings.ts`.
  */
 export class SessionService {
   constructor(
@@ -58,9 +61,9 @@ export class SessionService {
 
   /**
    * Logs a user in: asks the application's `UserAuthenticator`, then creates a session.
-   * @param request handed to the authenticator
+   * @param request the framework's request, passed to the authenticator
    * @throws InvalidSessionTypeError if there is no such session type
-   * @throws InvalidCredentialsError if the authenticator accepts no user
+   * @throws InvalidCredentialsError if the authenticator returns no user
    * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
@@ -74,8 +77,8 @@ export class SessionService {
   /**
    * Creates a session for a user whom the application has authenticated itself.
    *
-   * Invariant: even if many are created at once on several processes, at most `maxActiveSessions` of the type and
-   * `maxActiveSessionsPerUser` of all types are active.
+   * Invariant: at most `maxActiveSessions` of the type and `maxActiveSessionsPerUser` of all types are active, even if
+   * several processes create sessions at once.
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
    * @throws SessionDataError if `data` or `claims` are too large or not JSON
@@ -85,9 +88,8 @@ export class SessionService {
   }
 
   /**
-   * Asks the user of a session for their credentials again. The session ends and a new one of the same type and device
-   * replaces it in one transaction, with its data and claims. No limit is counted, so no other session is evicted (OWASP
-   * ASVS 5.0, 7.2.4).
+   * Checks the credentials of a session's user again (OWASP ASVS 5.0, 7.2.4). In one transaction, the session ends and a new
+   * one replaces it, with the same type, device, data and claims. Limits do not apply, so no other session is evicted.
    * @throws TokenNotValidError if the session is no longer active
    * @throws InvalidCredentialsError if the credentials are wrong or another user's
    */
@@ -104,8 +106,8 @@ export class SessionService {
 
   /**
    * Exchanges a refresh token for a new access token, and for a new refresh token if the policy rotates.
-   * @param refreshToken several if duplicate cookies leave open which is meant: the first that is granted counts, and none
-   * of them ends a session before all have been judged
+   * @param refreshToken one token, or several if duplicate cookies make it unclear which one is meant. The first that is
+   * granted counts. A token ends its session only if none can be granted
    * @throws SessionNotFoundError if the token is unknown or its user is no longer active
    * @throws TokenNotValidError if the token is expired, reused, or of another session type
    */
@@ -116,8 +118,8 @@ export class SessionService {
   // ─── Each request ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Verifies an access token. Answers synchronously if memory is enough, and with a promise if a row has to be read: under
-   * `accessCheck: 'session'`, and while memory is stale. Always await it.
+   * Verifies an access token. Always await it: it answers synchronously if memory is enough, and with a promise if a row
+   * must be read. That is the case with `accessCheck: 'session'`, and while memory is stale.
    * @throws TokenNotValidError if the token is forged or expired, or its session has ended
    */
   verify(accessToken: string): SessionClaims | Promise<SessionClaims> {
@@ -125,8 +127,8 @@ export class SessionService {
   }
 
   /**
-   * Does the same for claims whose signature has been verified elsewhere, as passport-jwt does.
-   * @throws TokenNotValidError as `verify`
+   * Does the same as `verify` for claims whose signature has been verified elsewhere, for example by passport-jwt.
+   * @throws TokenNotValidError under the same conditions as `verify`
    */
   verifyClaims(claims: Claims): SessionClaims | Promise<SessionClaims> {
     return this.operations.access.verifyClaims(claims);
@@ -158,8 +160,8 @@ export class SessionService {
   }
 
   /**
-   * Tells what a token is worth now, by its session's row, for services that ask (RFC 7662). Changes nothing.
-   * @returns null for every token that is not valid, a superseded refresh token included
+   * Tells another service whether a token is valid now (RFC 7662). Reads the session's row and changes nothing.
+   * @returns null for every token that is not valid, including a superseded refresh token
    */
   introspect(token: string): Promise<IntrospectedToken | null> {
     return this.operations.introspection.introspect(token);
@@ -168,7 +170,7 @@ export class SessionService {
   // ─── Data and claims ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Returns what the application keeps with a session on the server.
+   * Returns the application's own data of a session.
    * @throws SessionNotFoundError (404) if the session is not active
    */
   async getData(sessionId: string): Promise<SessionData> {
@@ -178,8 +180,8 @@ export class SessionService {
   }
 
   /**
-   * Merges into a session's data: each key replaces the one before, and null removes it. Concurrent merges never overwrite
-   * each other, even across processes.
+   * Merges a patch into a session's data. Each key of the patch replaces the old value of that key, and null removes the
+   * key. Concurrent merges never overwrite each other, even across processes.
    * @returns the data after the merge
    * @throws SessionNotFoundError (404) if the session is not active
    * @throws SessionDataError (400) if the data would exceed 32 KiB or is not JSON
@@ -191,10 +193,10 @@ export class SessionService {
   }
 
   /**
-   * Merges into a session's claims as `mergeData` does, and issues an access token with them at once. Tokens that were
-   * issued before stay valid until they expire.
-   * @param current the claims of the access token that asks. The new token has the same generation: a later one would count
-   * as proof that the later refresh token has arrived
+   * Merges a patch into a session's claims as `mergeData` does, and issues an access token with them at once. Older access
+   * tokens stay valid until they expire.
+   * @param current the claims of the caller's access token. The new token has the same generation. With a later one, it
+   * would seem to prove that the client has received the later refresh token
    * @throws SessionNotFoundError if the session is not active
    * @throws SessionDataError if the claims would exceed 4 KiB or are not JSON
    * @throws MultiSessionConfigurationError for the name of a claim that the library writes
@@ -220,8 +222,8 @@ export class SessionService {
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the session of a refresh token. Any generation is accepted. If several tokens are given, as duplicate cookies are,
-   * each ends its session.
+   * Ends the session of a refresh token. Any generation is accepted. If duplicate cookies give several tokens, each ends its
+   * session.
    * @throws SessionNotFoundError (401) if no session was ended
    */
   logout(refreshToken: string | readonly string[]): Promise<void> {
@@ -229,7 +231,7 @@ export class SessionService {
   }
 
   /**
-   * Ends one session. This process refuses its access tokens at once, the others within the poll interval.
+   * Ends one session. This process refuses its access tokens at once, and the others within the poll interval.
    * @param options.userId if given, the session must be this user's
    * @param options.reason Default: `'destroyed'`
    * @throws SessionNotFoundError (404) if there is no such active session
@@ -240,7 +242,7 @@ export class SessionService {
   }
 
   /**
-   * Ends all sessions of a user except one. That one must be an active session of the same user, or none is ended.
+   * Ends all sessions of a user except one. If the one to keep is not an active session of this user, no session ends.
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @returns how many were ended
    * @throws InvalidSessionTypeError if there is no such session type
@@ -251,8 +253,11 @@ export class SessionService {
   }
 
   /**
-   * Does the same as `destroyOthers`, but the session to keep is proven by its refresh token, of any generation.
-   * @throws TokenNotValidError if the token is not of the session that asks; otherwise as `destroyOthers`
+   * Does the same as `destroyOthers`, and keeps the caller's session. The caller proves it with a refresh token of any
+   * generation.
+   * @param current the claims of the caller's access token
+   * @throws TokenNotValidError if the refresh token belongs to another session than the access token
+   * @throws the errors of `destroyOthers`
    */
   destroyOthersByToken(
     current: SessionClaims,
@@ -263,7 +268,7 @@ export class SessionService {
   }
 
   /**
-   * Ends the given sessions of a user, all or none, in one transaction.
+   * Ends the given sessions of a user in one transaction, all or none.
    * @param options.except this session is kept even if it is in the list
    * @returns how many were ended
    * @throws SessionNotFoundError (404) if one of them is not active or is another user's
@@ -273,7 +278,7 @@ export class SessionService {
   }
 
   /**
-   * Ends a user's sessions, for example after a password change or if an account is disabled.
+   * Ends a user's sessions, for example after a password change or when you disable an account.
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @param options.except a session to keep
    * @param options.reason Default: `'destroyed'`

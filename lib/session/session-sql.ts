@@ -6,13 +6,14 @@ import { SessionEntity } from './session.entity.js';
 import type { ShownRow } from './session.js';
 
 /*
- * The statements on sessions that requests send, as `SessionStore` sends them. The rare ones of lists for administrators and of
- * the cleanup are made by TypeORM's query builder, in the store.
+ * The statements on sessions that `SessionStore` sends for requests. For the rare ones, for administrators' lists and the
+ * cleanup, the store uses TypeORM's query builder.
  *
- * - A column is read only if it is named here, so that a column of a later version changes no answer that a connection has planned.
- * - A condition on a value that may be null is written `(column = :value OR :value IS NULL)`: PostgreSQL takes the type of a
+ * - Name every column. If a later version adds one, the result of a statement that a connection has already planned stays
+ *   the same.
+ * - Write a condition on a value that may be null as `(column = :value OR :value IS NULL)`. PostgreSQL infers the type of a
  *   parameter from its first use.
- * - `SET` takes values and not expressions of columns that it sets too: MySQL would read the new values of those.
+ * - In `SET`, do not read another column that the same `SET` writes. MySQL would read its new value.
  */
 
 const ENTITIES = [SessionEntity];
@@ -31,10 +32,10 @@ const COUNTED = 'id, user_id, type, created_at, last_update';
 /** The columns of `CheckedRow`. */
 const CHECKED = 'user_id, type, expires_at';
 
-/** A session as far as limits need it. */
+/** The columns of a session that limits need. */
 export type CountedRow = Pick<SessionEntity, 'id' | 'userId' | 'type' | 'createdAt' | 'lastUpdate'>;
 
-/** A session as far as a request with an access token needs it. */
+/** The columns of a session that `accessCheck: 'session'` needs. */
 export type CheckedRow = Pick<SessionEntity, 'userId' | 'type' | 'expiresAt'>;
 
 // ─── Reading ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -59,7 +60,10 @@ interface ActiveValues {
   readonly [type: `type${number}`]: string;
 }
 
-/** A user's sessions that have not expired, of so many types, the earliest created first. */
+/**
+ * Selects a user's sessions that have not expired, the earliest created first.
+ * @param types the number of session types to select from
+ */
 const active = (columns: string, types: number) => ({
   entities: ENTITIES,
   columns,
@@ -74,14 +78,14 @@ const active = (columns: string, types: number) => ({
 const shown: Sql<ActiveValues, ShownRow>[] = [];
 const counted: Sql<ActiveValues, CountedRow>[] = [];
 
-/** A user's active sessions as they are shown. */
+/** Selects a user's active sessions with the columns that are shown. */
 export const listActive = (types: number): Sql<ActiveValues, ShownRow> => (shown[types] ??= active(SHOWN, types));
 
-/** A user's active sessions as far as limits need them. */
+/** Selects a user's active sessions with the columns that limits need. */
 export const countActive = (types: number): Sql<ActiveValues, CountedRow> =>
   (counted[types] ??= active(COUNTED, types));
 
-/** The values of `listActive` and `countActive`. */
+/** Returns the values of `listActive` and `countActive`. */
 export function activeValues(userId: string, types: readonly string[], now: number): ActiveValues {
   return { userId, now, ...Object.fromEntries(types.map((type, at) => [`type${at}`, type])) };
 }
@@ -121,7 +125,7 @@ export const INSERT: Sql<SessionValues> = {
 
 // ─── Refresh ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The token that is replaced: a session whose current token is another one is left alone. */
+/** The presented token. A statement changes nothing unless this is the session's current token. */
 interface PresentedValues {
   readonly id: string;
   readonly type: string;
@@ -131,18 +135,18 @@ interface PresentedValues {
   readonly now: number;
 }
 
-/** What a new generation writes. Times are milliseconds since 1970. */
+/** The values that a new generation writes. Times are in milliseconds since 1970. */
 export interface GenerationValues {
   readonly nextJti: string;
   readonly nextKid: string;
   readonly nextExpiresAt: number;
-  /** Null leaves it as it is. */
+  /** Null to keep the old value. */
   readonly lastUpdate: number | null;
-  /** 1 to write `userAgent` and `ipAddress`, 0 to leave them as they are. */
+  /** 1 to write `userAgent` and `ipAddress`, 0 to keep the old values. */
   readonly hasClient: 0 | 1;
   readonly userAgent: string | null;
   readonly ipAddress: string | null;
-  /** Null leaves it as it is. */
+  /** Null to keep the old value. */
   readonly deviceName: string | null;
 }
 
@@ -154,7 +158,8 @@ const NEXT_GENERATION = `
   device_name = COALESCE(:deviceName, device_name)`;
 
 /**
- * Replaces the current token by a successor. To present a token is to use its generation, so that is confirmed.
+ * Replaces the current token with a successor. Presenting a token shows that its generation is in use, so the statement also
+ * confirms that generation.
  *
  * `expires_at + 0` keeps the planner on the primary key: many sessions may expire in the same second.
  */
@@ -183,7 +188,7 @@ export const ROTATE: Sql<
     ${returning(SESSION)}`,
 };
 
-/** Replaces a current token that was never used by another successor of the same parent. */
+/** Replaces a current token that was never used with another successor of the same parent. */
 export const RECOVER: Sql<PresentedValues & GenerationValues, SessionEntity> = {
   entities: ENTITIES,
   columns: SESSION,
@@ -196,7 +201,7 @@ export const RECOVER: Sql<PresentedValues & GenerationValues, SessionEntity> = {
     ${returning(SESSION)}`,
 };
 
-/** The row after `ROTATE` or `RECOVER`, for MySQL, whose UPDATE returns no row. */
+/** Selects the row after `ROTATE` or `RECOVER` on MySQL, whose UPDATE returns no row. */
 export const FIND_NEXT: Sql<{ id: string; nextJti: string }, SessionEntity> = {
   entities: ENTITIES,
   columns: SESSION,
@@ -205,7 +210,7 @@ export const FIND_NEXT: Sql<{ id: string; nextJti: string }, SessionEntity> = {
 
 const CURRENT = `id = :id AND type = :type AND refresh_jti = :jti AND generation = :generation AND expires_at > :now`;
 
-/** Writes that the current token was used, and keeps it. */
+/** Records a use of the current token without replacing it. */
 export const TOUCH: Sql<PresentedValues, SessionEntity> = {
   entities: ENTITIES,
   columns: SESSION,
@@ -215,7 +220,9 @@ export const TOUCH: Sql<PresentedValues, SessionEntity> = {
     ${returning(SESSION)}`,
 };
 
-/** The same for a permanent session, whose expiry moves with its use unless it was used a moment ago. */
+/**
+ * Does the same as `TOUCH` for a permanent session, and moves its expiry. Changes nothing if the last use was too recent.
+ */
 export const SLIDE: Sql<
   PresentedValues & { readonly nextExpiresAt: number; readonly touchedBefore: number },
   SessionEntity
@@ -228,7 +235,7 @@ export const SLIDE: Sql<
     ${returning(SESSION)}`,
 };
 
-/** The row after `TOUCH` or `SLIDE`, for MySQL, whose UPDATE returns no row. */
+/** Selects the row after `TOUCH` or `SLIDE` on MySQL, whose UPDATE returns no row. */
 export const FIND_CURRENT: Sql<PresentedValues, SessionEntity> = {
   entities: ENTITIES,
   columns: SESSION,
@@ -237,12 +244,12 @@ export const FIND_CURRENT: Sql<PresentedValues, SessionEntity> = {
 
 // ─── Ending ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** A session to be ended, and what must still hold of its row. */
+/** The session to end, and conditions that its row must still meet. */
 export interface EndValues {
   readonly endedId: string;
-  /** Its current refresh token; null for any. */
+  /** The `jti` of its current refresh token; null for any. */
   readonly jti: string | null;
-  /** It has expired at this time, in milliseconds since 1970; null if that does not matter. */
+  /** A time by which it has expired, in milliseconds since 1970; null if that does not matter. */
   readonly expiredAt: number | null;
 }
 
@@ -263,8 +270,8 @@ interface EntryValues extends EndValues {
 }
 
 /**
- * Deletes the row and writes its entry, with its expiry by the database's time once the row is locked: a refresh may hold the
- * row, and the entry must outlive the token of that refresh too.
+ * Deletes the row and writes its revocation entry. It computes the entry's expiry from the database's time after it has
+ * locked the row. A refresh may hold the row until then, and the entry must outlive the access token of that refresh too.
  */
 const DELETE_AND_INSERT_ENTRY = `
   ended AS (
@@ -277,7 +284,7 @@ const DELETE_AND_INSERT_ENTRY = `
     ON CONFLICT DO NOTHING
   )`;
 
-/** Ends a session in one statement, all or nothing. For PostgreSQL alone. */
+/** Ends a session in one statement, all or nothing. Only for PostgreSQL. */
 export const END: Sql<EntryValues, ShownRow> = {
   entities: [SessionEntity, BlacklistEntity],
   columns: SHOWN,
@@ -285,10 +292,10 @@ export const END: Sql<EntryValues, ShownRow> = {
 };
 
 /**
- * Ends a session and inserts another one, whether or not the first one still existed. For PostgreSQL alone.
+ * Ends a session and inserts another one, whether or not the first one still existed. Only for PostgreSQL.
  *
- * The insert selects from the outcome of the deletion, so that it runs after it: all statements lock older rows before newer
- * ones. In a SELECT, PostgreSQL does not infer the types of parameters from the columns.
+ * The insert selects from the result of the deletion, so it runs after the deletion: all statements lock older rows before
+ * newer ones. The casts are needed because PostgreSQL cannot infer parameter types in a SELECT from the target columns.
  */
 export const END_AND_INSERT: Sql<EntryValues & SessionValues, ShownRow> = {
   entities: [SessionEntity, BlacklistEntity],

@@ -35,30 +35,36 @@ export type { EndedSession } from './change-log.js';
 export type { EndCondition } from './row-endings.js';
 export type { CountedRow } from './session-sql.js';
 
-/** What a new generation writes. */
+/** The values that a new generation writes. */
 export interface NextGeneration {
   readonly jti: string;
   readonly kid: string;
   /** Milliseconds since 1970. */
   readonly expiresAt: number;
-  /** Milliseconds since 1970; absent to leave `lastUpdate` as it is. */
+  /** Milliseconds since 1970. Absent to leave `lastUpdate` as it is. */
   readonly lastUpdate?: number;
-  /** Who asked for it: its address and agent are written even if unknown. Absent to leave the columns as they are. */
+  /**
+   * The client that asked for it. Its address and user agent are written even if unknown. Absent to leave the columns as
+   * they are.
+   */
   readonly client?: ClientInfo;
 }
 
-/** Under which conditions `rotate` writes. */
+/** Conditions under which `rotate` writes. */
 export interface RotateCondition {
-  /** The current token was issued at least this long ago, in milliseconds. */
+  /** The current token must be at least this old, in milliseconds. */
   readonly grace: number;
   /**
-   * The row has not been read, so it must expire when the token says. Otherwise an expiry that was changed in the row would be
-   * undone, or one forged with our key written.
+   * The row has not been read, so its expiry must equal the token's. Without this check, `rotate` could undo a change of the
+   * row's expiry, or store an expiry that was forged with our key.
    */
   readonly unread?: boolean;
-  /** The session has no absolute expiry. For moving the expiry of a row that has not been read: the token does not state a bound. */
+  /**
+   * The session must have no absolute expiry. Set this to extend a session whose row has not been read: the token does not
+   * contain the absolute expiry.
+   */
   readonly withoutBound?: boolean;
-  /** Also writes the replaced token to the blacklist. */
+  /** Also write the replaced token to the blacklist. */
   readonly blacklistParent?: boolean;
 }
 
@@ -66,18 +72,17 @@ export interface RotateCondition {
 export type ChooseEvicted = (active: CountedRow[]) => CountedRow[];
 
 /**
- * All SQL on sessions. The statements of requests are in `session-sql.ts`.
+ * Runs all SQL on sessions. The statements that requests need are in `session-sql.ts`.
  *
- * Invariants: sessions of one user are counted, evicted and inserted under the lock of that user; a generation has at most one
- * successor, by compare-and-swap on `refreshJti`; the row of a session and its revocation entry change places in one
- * transaction (see `RowEndings`).
+ * Invariants:
+ * - Sessions of one user are counted, evicted and inserted under the lock of that user.
+ * - A generation has at most one successor, by compare-and-swap on `refreshJti`.
+ * - One transaction deletes the row of a session and writes its revocation entry (see `RowEndings`).
  */
 export class SessionStore {
   private readonly endings: RowEndings;
 
-  /**
-   * @param changes what is written in the same transaction as a change
-   */
+  /** @param changes writers that take part in the transaction of each change */
   constructor(
     private readonly database: Database,
     private readonly revocations: RevocationTable,
@@ -89,14 +94,14 @@ export class SessionStore {
 
   // ─── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Finds a session, expired or not. An id that is not a uuid as we write it is unknown without a query. */
+  /** Finds a session, expired or not. Sends no query if the id is not a UUID in the form that we write. */
   async find(id: string): Promise<SessionEntity | null> {
     if (!isSessionId(id)) return null;
     const [row] = await this.database.query(FIND, { id });
     return row ?? null;
   }
 
-  /** Reads as little of a session as a request needs whose policy has `accessCheck: 'session'`. */
+  /** Finds a session, expired or not, and reads only the columns that `accessCheck: 'session'` needs. */
   async findForCheck(id: string): Promise<CheckedRow | null> {
     if (!isSessionId(id)) return null;
     const [row] = await this.database.query(FIND_FOR_CHECK, { id });
@@ -109,7 +114,7 @@ export class SessionStore {
   }
 
   /**
-   * Lists sessions of any user that have not expired, the latest created first: ids are in the order of time.
+   * Lists sessions of any user that have not expired, the latest created first. Ids sort by the time of creation.
    * @param filter.from the lowest id
    * @param filter.before an id above all that are listed
    */
@@ -121,7 +126,7 @@ export class SessionStore {
       const query = manager.createQueryBuilder(SessionEntity, 'session');
       query.where('session.expiresAt > :now', { now: this.times.now() });
       if (userId !== undefined) query.andWhere(this.database.sameText('session.userId', 'userId'), { userId });
-      // With two types MySQL and MariaDB use the index on type and id; with one they read all sessions of the type, from its end.
+      // With two types, MySQL and MariaDB use the index on type and id. With one, they would read all sessions of the type.
       if (type !== undefined && this.database.kind === 'mysql')
         query.andWhere("session.type IN (:type, '')", { type }).orderBy('session.type', 'DESC');
       else if (type !== undefined) query.andWhere('session.type = :type', { type });
@@ -139,8 +144,8 @@ export class SessionStore {
   // ─── Creating and changing ────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Inserts a session. With `chooseEvicted` it first ends the sessions that this chooses, in one transaction under the lock of
-   * the user. Without it, no limit applies, and the login is one INSERT.
+   * Inserts a session. With `chooseEvicted`, it first ends the chosen sessions, in one transaction under the lock of the
+   * user. Without it, no limit applies, and the login is one INSERT.
    * @param types the types of the sessions to choose from. Default: that of the new session
    * @returns the sessions that it ended
    * @throws whatever `chooseEvicted` throws
@@ -157,12 +162,12 @@ export class SessionStore {
     return this.asUser(row.userId, async (manager) => {
       const { isOneStatement } = this.endings;
       const now = row.createdAt.getTime();
-      // If the statement that ends a session returns its row, limits need only a few columns of the others.
+      // If the statement that ends a session also returns its row, the choice needs only a few columns.
       const active = isOneStatement
         ? await this.database.query(countActive(types.length), activeValues(row.userId, types, now), manager)
         : await this.active(manager, row.userId, types, now);
       const evicted = chooseEvicted(active) as ShownRow[];
-      // The older rows before the new one, as every other statement locks them.
+      // Evict before the insert: every statement locks older rows before newer ones.
       const ended = await this.endings.end(manager, evicted, 'evicted', { successor: row });
       if (evicted.length === 0 || !isOneStatement) await this.insert(manager, row);
       return ended;
@@ -170,9 +175,9 @@ export class SessionStore {
   }
 
   /**
-   * Ends an active session and inserts another one of the same user, under the lock of the user. No limit is counted.
-   * @param make makes the new session from the old one, whose row is locked
-   * @returns undefined if the old session was no longer active: then nothing is changed
+   * Ends an active session and inserts another one of the same user, under the lock of the user. Limits do not apply.
+   * @param make returns the new session, given the old one, whose row is locked
+   * @returns undefined if the old session was no longer active. Nothing is changed then
    */
   async replace(
     { id, userId }: Pick<SessionEntity, 'id' | 'userId'>,
@@ -213,8 +218,8 @@ export class SessionStore {
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Replaces the presented token by the next generation, if it is the current one: one statement, compare-and-swap.
-   * @returns the row after it; null if the token is not current, the session has expired, or `condition` does not hold
+   * Replaces the presented token with the next generation if it is the current one, by compare-and-swap.
+   * @returns the updated row; null if the token is not current, the session has expired, or `condition` does not hold
    */
   async rotate(
     token: RefreshTokenClaims,
@@ -235,8 +240,8 @@ export class SessionStore {
   }
 
   /**
-   * Replaces the current token by another successor of the same parent, if the current one was never used: it was lost.
-   * @returns the row after it; null if the row has changed since it was read, or the current token has been used
+   * Replaces a current token that was never used, and so was probably lost, with another successor of the same parent.
+   * @returns the updated row; null if the row has changed since it was read, or the current token has been used
    */
   async recover(
     row: SessionEntity,
@@ -252,9 +257,10 @@ export class SessionStore {
 
   /**
    * Sets `lastUpdate`, and marks the token's generation as seen in use.
-   * @param sliding the new expiry of a permanent session; written only if the last use was at least `touchInterval`
-   *   milliseconds ago
-   * @returns the row; null if the token is not current, or the last use was more recent (on MySQL, then the row as it is)
+   * @param sliding the new expiry of a permanent session. Nothing is written if the last use was less than `touchInterval`
+   * milliseconds ago
+   * @returns the row; null if the token is not current, the session has expired, or the last use was too recent. In that last
+   * case, MySQL returns the unchanged row
    */
   async touch(
     token: RefreshTokenClaims,
@@ -294,7 +300,7 @@ export class SessionStore {
 
   /**
    * Ends one session: deletes its row and writes its revocation entry, or does neither.
-   * @param condition what must still hold of the row
+   * @param condition conditions that the row must still meet
    * @returns undefined if the session had already ended, or the condition does not hold
    */
   async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
@@ -302,7 +308,8 @@ export class SessionStore {
   }
 
   /**
-   * Ends those of a user's active sessions that `choose` returns, under the lock of the user. If it throws, nothing is changed.
+   * Ends the sessions that `choose` picks from a user's active sessions, under the lock of the user. If it throws, nothing
+   * is changed.
    * @throws whatever `choose` throws
    */
   async endOfUser(
@@ -318,7 +325,7 @@ export class SessionStore {
 
   /**
    * Ends up to `limit` sessions in the order of their ids, those after `after` and before `until`.
-   * @returns the sessions that it ended, and the last id that it looked at; without `last` if no more sessions are left
+   * @returns the sessions that it ended, and in `last` the id from which to continue; absent if no more sessions are left
    */
   async endBetween(
     after: string,
@@ -360,7 +367,7 @@ export class SessionStore {
   }
 
   /**
-   * Ends up to `limit` sessions whose type is none of `types` and that have not been used since `unusedSince`.
+   * Ends up to `limit` sessions whose type is not in `types` and whose `lastUpdate` is not after `unusedSince`.
    * @returns undefined if another process is cleaning up
    */
   async endOfRemovedTypes(
@@ -407,7 +414,10 @@ export class SessionStore {
     return this.database.query(listActive(types.length), activeValues(userId, types, now), transaction);
   }
 
-  /** Updates one row and returns it. @param find reads it afterwards, for MySQL, whose UPDATE returns no row */
+  /**
+   * Updates one row and returns it.
+   * @param find reads the row afterwards on MySQL, whose UPDATE returns no row
+   */
   private async update<V extends object>(
     update: Sql<V, SessionEntity>,
     find: Sql<V, SessionEntity>,
@@ -415,12 +425,12 @@ export class SessionStore {
     transaction: Transaction,
   ): Promise<SessionEntity | null> {
     let [row] = await this.database.query(update, values, transaction);
-    // Not by the number of rows: whether MySQL counts an update that changes nothing depends on the driver's flags.
+    // The affected row count is no use on MySQL: the driver's flags decide whether it counts an update that changes nothing.
     if (this.database.kind === 'mysql') [row] = await this.database.query(find, values, transaction);
     return row ?? null;
   }
 
-  /** Runs the update and writes the superseded token, if one is given, to the blacklist: both or neither. */
+  /** Runs the update. If a superseded token is given, writes it to the blacklist in the same transaction. */
   private async supersede(
     update: (transaction: Transaction) => Promise<SessionEntity | null>,
     superseded: Pick<RefreshTokenClaims, 'jti' | 'expiresAt'> | undefined,
