@@ -36,7 +36,7 @@ const REASON_PHRASES: Record<number, string> = {
 };
 
 /**
- * Base class of the errors that this library answers with: an `HttpException` whose body is Nest's plus a stable code,
+ * Base class of the errors that this library answers with. It is an `HttpException` whose body is Nest's plus a stable code:
  * `{ statusCode, error, message, code }`.
  */
 export abstract class MultiSessionError extends HttpException {
@@ -56,7 +56,7 @@ export abstract class MultiSessionError extends HttpException {
   }
 }
 
-/** 400: fields are missing, blank, null, of the wrong type or too long. `errors` lists the faults of each such field. */
+/** 400: fields are missing, blank, null, of the wrong type or too long. `errors` lists what is wrong with each of them. */
 export class ValidationFailedError extends MultiSessionError {
   constructor(readonly errors: Readonly<Record<string, readonly string[]>>) {
     super('validation_failed', HttpStatus.BAD_REQUEST, `Invalid fields: ${Object.keys(errors).join(', ')}`, {
@@ -77,7 +77,7 @@ export class InvalidSessionTypeError extends MultiSessionError {
   }
 }
 
-/** 400: the header of a permanent token was sent to a route other than its refresh route. */
+/** 400: the header of a permanent token was sent to a route that does not accept it. */
 export class HeaderNotPermittedError extends MultiSessionError {
   /** @param header the name of the header; its value must not get into the error */
   constructor(header: string) {
@@ -85,7 +85,7 @@ export class HeaderNotPermittedError extends MultiSessionError {
   }
 }
 
-/** 401: unknown user, wrong password or inactive user. They are deliberately not distinguished. */
+/** 401: the user is unknown or inactive, or the password is wrong. The error deliberately does not say which. */
 export class InvalidCredentialsError extends MultiSessionError {
   constructor() {
     super('invalid_credentials', HttpStatus.UNAUTHORIZED, 'Invalid credentials, or the account is not active');
@@ -101,7 +101,7 @@ export class SecretKeyInvalidError extends MultiSessionError {
 
 /** 400: the data or claims of a session are too large, or JSON cannot represent them. The session is unchanged. */
 export class SessionDataError extends MultiSessionError {
-  /** @param message names the member; its value must not get into the error */
+  /** @param message names the member, and must not contain its value */
   constructor(message: string) {
     super('session_data_invalid', HttpStatus.BAD_REQUEST, message);
   }
@@ -124,7 +124,7 @@ export class SessionLimitReachedError extends MultiSessionError {
   }
 }
 
-/** 401: a token is forged, expired, of the wrong type, or its session has ended. */
+/** 401: a token is forged, expired or of the wrong type, or its session has ended. */
 export class TokenNotValidError extends MultiSessionError {
   constructor(
     readonly tokenType: 'access' | 'refresh',
@@ -152,7 +152,7 @@ export class NotAuthenticatedError extends MultiSessionError {
   }
 }
 
-/** 401: the authorization header has an accepted scheme, followed by no token or by more than one word. */
+/** 401: the authorization header has an accepted scheme, but no token or more than one word after it. */
 export class BadAuthorizationHeaderError extends MultiSessionError {
   constructor() {
     super(
@@ -183,10 +183,10 @@ export class SessionTypeNotAllowedError extends MultiSessionError {
 }
 
 /**
- * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. It is never reported as an invalid
- * token, because the client would then drop its tokens.
+ * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. The library never reports this as an
+ * invalid token, because the client would then drop its tokens.
  *
- * The `cause` is for the log: it says what failed and contains no values. The body does not show it.
+ * The `cause` is for the log. It says what failed and contains no values. The body does not show it.
  */
 export class UnavailableError extends MultiSessionError {
   constructor(cause?: unknown) {
@@ -197,7 +197,10 @@ export class UnavailableError extends MultiSessionError {
   }
 }
 
-/** Thrown at start. The message lists every fault of the options, each with its remedy. */
+/**
+ * The application is configured wrongly. The error at start lists every fault of the options, each with its remedy. Later,
+ * it is thrown for faults that only show at runtime, such as a user id of the wrong type.
+ */
 export class MultiSessionConfigurationError extends Error {
   constructor(readonly faults: readonly string[]) {
     super(`nestjs-multisession cannot start:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);

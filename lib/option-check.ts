@@ -1,6 +1,6 @@
 import ms, { type StringValue } from 'ms';
 
-/** A time span, as in jsonwebtoken: a number of seconds, or a string such as `'15m'` or `'30 days'` (parsed by `ms`). */
+/** A time span, as in jsonwebtoken: a number of seconds, or a string such as `'15m'` or `'30 days'`, which `ms` parses. */
 export type Duration = number | StringValue;
 
 type Check<T> = (value: unknown, name: string, faults: OptionFaults) => T;
@@ -17,8 +17,8 @@ export class OptionFaults {
 }
 
 /**
- * Reads each member of an options object with its check. An unknown key is a fault that names the known ones.
- * @param checks one check for each option; it also runs if the option is missing
+ * Reads each member of an options object with its check. An unknown key is a fault, which lists the known keys.
+ * @param checks one check for each option. It runs even if the option is missing
  */
 export function checkObject<T extends object>(
   value: unknown,
@@ -62,9 +62,8 @@ export function required<T>(check: Check<T>, remedy: string): Check<T> {
 }
 
 /**
- * A check for a time span.
- * @param least whether 0 is allowed. Default: it is not
- * @returns a check that returns milliseconds
+ * Returns a check for a time span, which returns milliseconds.
+ * @param least `'zero'` to allow 0. Default: `'positive'`
  */
 export function duration(least: 'zero' | 'positive' = 'positive'): Check<number> {
   return (value, name, faults) => {
@@ -84,7 +83,7 @@ export function duration(least: 'zero' | 'positive' = 'positive'): Check<number>
 }
 
 /**
- * Like `duration`, but for times that are written to tokens, which hold whole seconds.
+ * Does the same as `duration()` for times that are written to tokens, which hold whole seconds.
  * @returns milliseconds
  */
 export function wholeSeconds(value: unknown, name: string, faults: OptionFaults): number {
@@ -95,7 +94,7 @@ export function wholeSeconds(value: unknown, name: string, faults: OptionFaults)
 
 function toMilliseconds(value: unknown): number | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? Math.round(value * 1000) : undefined;
-  // `ms` would read a bare '60' as 60 milliseconds. Whoever passes that has most likely meant seconds.
+  // `ms` would read a bare '60' as 60 milliseconds, but the developer most likely meant seconds.
   if (typeof value !== 'string' || value.length > 100 || /^[\s\d.]*$/.test(value)) return undefined;
   const span: number | undefined = ms(value as StringValue);
   return span !== undefined && Number.isFinite(span) ? Math.round(span) : undefined;
@@ -133,7 +132,7 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Check<T
   };
 }
 
-/** The value for a message. A longer string may be a secret, so only its type is shown. */
+/** Formats a value for a message. Shows only the type of a longer string, which may be a secret. */
 function show(value: unknown): string {
   return typeof value === 'number' || (typeof value === 'string' && value.length <= 30)
     ? JSON.stringify(value)

@@ -20,7 +20,7 @@ import {
   setTransactionActive,
 } from './typeorm-internals.js';
 
-/** The transaction that a statement belongs to; undefined for a statement by itself. */
+/** The transaction that a statement belongs to. Undefined for a statement outside of a transaction. */
 export type Transaction = EntityManager | undefined;
 
 /** Serializes transactions. */
@@ -45,19 +45,19 @@ const KINDS: Partial<Record<string, DatabaseKind>> = {
 const MAX_ATTEMPTS = 5;
 /** How long a statement waits for a transaction of the application on SQLite, in milliseconds. */
 const SQLITE_WAIT = 10_000;
-/** How much longer than for a lock we wait for a server that does not answer, in milliseconds. */
+/** How much longer than for a lock we wait for an answer of the server, in milliseconds. */
 const BEYOND_THE_LOCK = 5000;
 
-/** Thrown within a transaction that gives up silently, because another process holds its lock. */
+/** Makes a transaction give up silently, because another process holds its lock. */
 class LockHeldError extends Error {}
 
 /**
- * Hides how PostgreSQL, MySQL/MariaDB and SQLite differ in locks, transactions and faults. Every fault of the driver leaves
- * here as an `UnavailableError`.
+ * Hides how PostgreSQL, MySQL/MariaDB and SQLite differ in locks, transactions and faults. It turns every fault of the
+ * driver into an `UnavailableError`.
  *
  * Invariant: on a database with a server, `query`, `execute`, `run` and `transaction` settle within `lockWait` plus five
- * seconds, however long they wait for a connection, for an answer, or behind others that got none. Only a queue that makes
- * progress may take longer. A connection that has not answered never returns to the pool.
+ * seconds. This includes the wait for a connection, for an answer, and behind other statements that hang. Only a wait in a
+ * queue that makes progress may take longer. A connection that has not answered never returns to the pool.
  */
 export class Database {
   readonly dialect: Dialect;
@@ -66,14 +66,15 @@ export class Database {
   private readonly statements: SqlPreparer;
   private readonly pool?: () => Promise<PooledConnection>;
   /**
-   * Whether statements have names, so that each connection to PostgreSQL parses and plans each of them once. A proxy that gives
-   * each transaction another connection may not know a name. Then nothing was done, the statement is retried, and names are
-   * not used any more.
+   * Whether statements have names, so that each connection to PostgreSQL parses and plans each of them only once. Behind a
+   * proxy that gives each transaction another connection, the server may not know a name. It then does nothing, so we stop
+   * using names and retry the statement.
    */
   private hasNames: boolean;
 
   /**
-   * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps its locks
+   * @param lockWait how long a transaction waits for its lock, in whole seconds. A process that freezes keeps its locks.
+   * Default: 10
    * @throws MultiSessionConfigurationError if the type of the database is not supported
    */
   constructor(
@@ -103,9 +104,10 @@ export class Database {
   }
 
   /**
-   * Sends a statement, by itself or in a transaction. One by itself is retried if the database broke a deadlock.
+   * Sends a statement, either in `transaction` or on its own. A statement on its own is retried if the database aborted it
+   * to break a deadlock.
    * @returns its rows
-   * @throws UnavailableError if it is by itself and the database fails
+   * @throws UnavailableError if it is on its own and the database fails
    */
   async query<V extends object, R extends object>(sql: Sql<V, R>, values: V, transaction?: Transaction): Promise<R[]> {
     const statement = this.statements.prepare(sql);
@@ -116,7 +118,7 @@ export class Database {
   /**
    * Sends a statement that returns no rows, as `query` does.
    * @returns the number of rows that it inserted, updated or deleted
-   * @throws UnavailableError if it is by itself and the database fails
+   * @throws UnavailableError if it is on its own and the database fails
    */
   async execute<V extends object>(sql: Sql<V>, values: V, transaction?: Transaction): Promise<number> {
     const statement = this.statements.prepare(sql);
@@ -124,7 +126,7 @@ export class Database {
   }
 
   /**
-   * Runs statements that need no transaction. They are retried if the database broke a deadlock.
+   * Runs statements that need no transaction. They are retried if the database aborted one of them to break a deadlock.
    * @returns what `work` returns
    * @throws UnavailableError if the database fails
    */
@@ -135,16 +137,17 @@ export class Database {
   }
 
   /**
-   * Does all of `work` or nothing. Transactions with the same lock run one after the other, on all processes. A transaction is
-   * retried if the database broke a deadlock.
+   * Runs `work` in a transaction, all or nothing. Transactions with the same lock run one after the other, on all processes.
+   * A transaction is retried if the database aborted it to break a deadlock.
    * @returns what `work` returns; undefined if another process holds the lock and `ifHeld` is `'give-up'`
-   * @throws UnavailableError if the database fails; whatever `work` throws
+   * @throws UnavailableError if the database fails
+   * @throws whatever `work` throws
    */
   async transaction<T>(
     lock: TransactionLock | undefined,
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T | undefined> {
-    // The deadline counts from here, so that those who wait behind a transaction that hangs fail together with it and not one
+    // The deadline counts from here. Transactions that wait behind one that hangs then fail together with it, and not one
     // after the other. Waiting in a queue that makes progress never times out.
     const askedAt = performance.now();
     const attempt = (movedAt = askedAt) => {
@@ -152,12 +155,13 @@ export class Database {
       const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
       return this.exclusive(() => this.guarded(once));
     };
-    // The wait is here and not in the pool: the logins of one user must not take every connection.
+    // Wait in this mutex and not for a connection: the logins of one user must not take up the whole pool.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
   }
 
   /**
-   * Makes a condition that two texts are equal byte for byte: "bob" is neither "Bob" nor "bob ", whatever the collation.
+   * Returns a condition that two texts are equal byte for byte, whatever the collation: "bob" equals neither "Bob" nor "bob
+   * ".
    * @param parameter the name of a parameter, without its colon
    */
   sameText(column: string, parameter: string): string {
@@ -186,12 +190,14 @@ export class Database {
 
   // ─── Connections ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** On the monotonic clock. SQLite answers within the process, so it has no deadline. */
+  /** Returns a deadline on the monotonic clock. SQLite answers within the process, so it has no deadline. */
   private newDeadline(since = performance.now()): number {
     return this.kind === 'sqlite' ? Infinity : since + this.lockWait * 1000 + BEYOND_THE_LOCK;
   }
 
-  /** Asks for the primary: TypeORM reads on replicas if it has any, and they may lack what was just written. */
+  /**
+   * Runs `work` on the primary. By default, TypeORM would read from a replica if there is one, which may lack recent writes.
+   */
   private async onPrimary<T>(deadline: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner('master');
     if (this.kind === 'sqlite') return work(runner);
@@ -200,7 +206,7 @@ export class Database {
     const connectAndWork = async () => {
       connection = await runner.connect();
       if (!isOver) return work(runner);
-      // The pool gave a connection after the deadline.
+      // The pool provided a connection after the deadline.
       await runner.release();
       throw new TimeoutError();
     };
@@ -216,8 +222,8 @@ export class Database {
   }
 
   /**
-   * SQLite has one connection in TypeORM, so our statements take turns on it. They also wait while the application has a
-   * transaction open: they would become a part of it and be lost if it is rolled back.
+   * TypeORM has one connection to SQLite, so our statements take turns on it. They also wait while the application has a
+   * transaction open. Otherwise they would become part of it, and be lost if the application rolls it back.
    */
   private exclusive<T>(work: () => Promise<T>): Promise<T> {
     if (this.kind !== 'sqlite') return work();
@@ -242,7 +248,7 @@ export class Database {
     const lockName = lock && this.nameOf(lock);
     let held = false;
     try {
-      // MySQL's lock is taken before the transaction starts, so that its snapshot is not older than the lock.
+      // Take MySQL's lock before the transaction starts, so that the snapshot is not older than the lock.
       if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
       await (this.kind === 'postgres' ? this.beginOnPostgres(runner, lockName, lock) : runner.startTransaction());
       const result = await work(runner.manager);
@@ -257,7 +263,10 @@ export class Database {
     }
   }
 
-  /** A failure is ignored: on a lost connection the database rolls back by itself, and the error before it says more. */
+  /**
+   * Rolls back, and ignores a failure. On a lost connection the database rolls back by itself, and the earlier error says
+   * more.
+   */
   private async rollBack(runner: QueryRunner): Promise<void> {
     try {
       await runner.rollbackTransaction();
@@ -276,12 +285,12 @@ export class Database {
   }
 
   /**
-   * Begins with READ COMMITTED: a snapshot older than the lock would count sessions that have ended, or miss new ones. This
-   * takes one round trip; TypeORM's own begin would add another.
+   * Begins a transaction with READ COMMITTED. With a snapshot older than the lock, it would count sessions that have ended,
+   * or miss new ones. Begin and lock take one round trip together; TypeORM's own begin would add another.
    */
   private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
     const begin = 'START TRANSACTION ISOLATION LEVEL READ COMMITTED';
-    // Set first: even if a statement fails, a rollback is needed.
+    // Set this first: even if a statement fails, a rollback is needed.
     setTransactionActive(runner, true);
     const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (key && lock?.ifHeld !== 'give-up') {
@@ -302,13 +311,19 @@ export class Database {
     setTransactionActive(runner, false);
   }
 
-  /** Sends a text without values, and so by PostgreSQL's simple protocol, which takes several statements at once. */
+  /**
+   * Sends a text without values. The driver then uses PostgreSQL's simple protocol, which accepts several statements at
+   * once.
+   */
   private sendToPostgres(runner: QueryRunner, text: string): Promise<unknown> {
     if (!this.pool) return runner.query(text);
     return queryPostgresOn(this.dataSource, runner, { name: '', text, columns: [] }, [], false);
   }
 
-  /** The name of the lock on the server: MySQL's locks belong to the whole server, and have at most 64 characters. */
+  /**
+   * Returns the name of the lock on the server. MySQL shares lock names across the whole server, and limits them to 64
+   * characters.
+   */
   private nameOf(lock: TransactionLock): string {
     const { database } = this.dataSource.driver;
     const prefix = this.dataSource.options.entityPrefix ?? '';
@@ -317,14 +332,17 @@ export class Database {
 
   // ─── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** Retries what is worth it. Any other fault of the driver becomes a 503, and is logged without values. */
+  /**
+   * Runs `once` and retries the faults that a retry may cure. Any other fault of the driver becomes a 503 and is logged
+   * without values.
+   */
   private async guarded<T>(once: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await once();
       } catch (error) {
         if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
-        // Also retried if another statement has turned the names off in the meantime.
+        // Retry even if another statement has turned off names in the meantime.
         const isNameUnknown = isNameFault(error);
         if (isNameUnknown) this.hasNames = false;
         if (attempt === MAX_ATTEMPTS || !(isNameUnknown || isRetried(error))) throw this.unavailable(error);

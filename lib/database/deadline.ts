@@ -1,4 +1,6 @@
-/** The database did not answer in time: it hangs, another transaction holds a lock, or the network loses packets. */
+/**
+ * The database did not answer in time. It may hang, another transaction may hold a lock, or the network may lose packets.
+ */
 export class TimeoutError extends Error {
   constructor() {
     super('no answer in time');

@@ -1,6 +1,8 @@
 /** Deadlocks and serialization failures: the database has undone everything, so the whole transaction can be retried. */
 const RETRIED = new Set(['40001', '40P01', 'ER_LOCK_DEADLOCK', 'ER_CHECKREAD', 'SQLITE_BUSY', 'SQLITE_BUSY_SNAPSHOT']);
-/** PostgreSQL does not know a statement's name, knows it already, or has changed the table since it planned the statement. */
+/**
+ * PostgreSQL does not know a statement's name, already knows it, or has changed the table since it planned the statement.
+ */
 const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
 
 /** Whether the database did nothing and a retry may succeed. */
@@ -13,15 +15,15 @@ export function isNameFault(error: unknown): boolean {
   return NAME_FAULTS.has(codeOf(error));
 }
 
-/** Whether it is a bug in the code that ran, and not a fault of the database. */
+/** Whether the error is a bug in the code that ran, and not a fault of the database. */
 export function isProgrammingError(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
 /**
- * Makes an error that names the fault without any value of the statement. The driver's own error carries the parameters, among
- * them the `jti` of a token, and a logger prints the cause of an error. Its message quotes values too, as in MySQL's
- * `Duplicate entry '…'`.
+ * Returns an error that names the fault without any value of the statement. The driver's own error contains the parameters,
+ * such as the `jti` of a token, and a logger prints the cause of an error. The driver's message quotes values too, as in
+ * MySQL's `Duplicate entry '…'`.
  */
 export function withoutValues(error: unknown): Error {
   const code = codeOf(error);
@@ -33,7 +35,7 @@ export function withoutValues(error: unknown): Error {
   return Object.assign(new Error(code ? `${code} ${text}` : text), { name, code });
 }
 
-/** The driver's name of the fault; empty if it has none. */
+/** Returns the driver's error code, or an empty string if it has none. */
 function codeOf(error: unknown): string {
   const { code, driverError } = error as { code?: unknown; driverError?: { code?: unknown } };
   const found = driverError?.code ?? code;

@@ -1,8 +1,8 @@
 import type { ValueTransformer } from 'typeorm';
 
 /**
- * Stores a `Date` as milliseconds since 1970 in a bigint. Every portable date type loses milliseconds or shifts the time zone
- * on one of the databases.
+ * Stores a `Date` as milliseconds since 1970 in a bigint. Every portable date type loses milliseconds or shifts the time
+ * zone on at least one of the databases.
  */
 export const instant = {
   to: (value: unknown): unknown => (value instanceof Date ? value.getTime() : value),

@@ -1,12 +1,12 @@
-/** Runs one piece of work at a time for each key, in the order of arrival, within this process. */
+/** Runs one task at a time for each key, in the order of arrival, within this process. */
 export class KeyedMutex {
-  /** The last piece of work for each key, as the time of the queue's last success on the monotonic clock. */
+  /** For each key, a promise that settles with the last task. Its value is the time of the queue's last success. */
   private readonly tails = new Map<string, Promise<number>>();
 
   /**
    * Runs `work` when everything that was queued earlier for this key has settled.
-   * @param work receives the time of the queue's last success, in milliseconds on the monotonic clock; minus infinity if there
-   *   was none
+   * @param work receives the time of the queue's last success, in milliseconds on the monotonic clock, or minus infinity if
+   * there was none
    * @returns what `work` returns
    * @throws what `work` throws
    */
@@ -21,7 +21,7 @@ export class KeyedMutex {
     try {
       return await turn;
     } finally {
-      // The last one removes the key, or the map would grow by every user who ever logged in.
+      // Remove the key after the last task. Otherwise the map would keep an entry for every user who ever logged in.
       if (this.tails.get(key) === tail) this.tails.delete(key);
     }
   }

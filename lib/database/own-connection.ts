@@ -3,15 +3,15 @@ import type { Database } from './database.js';
 import { destroyConnection, singleConnectionOptions } from './typeorm-internals.js';
 
 /**
- * One connection to the primary apart from the application's pool, for work that must get through even if the pool is
- * exhausted. It is opened at its first use. It is for databases with a server; SQLite has one connection for everything.
+ * A connection to the primary outside of the application's pool, for work that must get through even if the pool is
+ * exhausted. It opens at its first use. Use it only on databases with a server: SQLite has one connection for everything.
  */
 export class OwnConnection {
   private opened?: Promise<DataSource>;
   private running?: QueryRunner;
 
   /**
-   * @param entities the entities that are read over it
+   * @param entities the entities that are read on this connection
    * @param timeout for connecting and for each statement, in milliseconds
    */
   constructor(
@@ -21,7 +21,7 @@ export class OwnConnection {
   ) {}
 
   /**
-   * Runs statements that only read. If it throws, call `close`: the next run then opens another connection.
+   * Runs statements that only read. If this throws, call `close`: the next run then opens a new connection.
    * @returns what `read` returns
    */
   async run<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
@@ -33,7 +33,7 @@ export class OwnConnection {
   }
 
   /**
-   * Holds the connection until `close`, for work that is more than statements.
+   * Keeps the connection in use until `close`, for work that needs the driver itself.
    * @returns the client of the driver
    */
   async hold(): Promise<unknown> {
@@ -45,11 +45,11 @@ export class OwnConnection {
     const { opened, running } = this;
     this.opened = this.running = undefined;
     try {
-      // MySQL's pool waits for the running statement when it closes. PostgreSQL's closes the socket.
+      // When MySQL's pool closes, it waits for the running statement. PostgreSQL's pool closes the socket.
       if (running && this.database.kind === 'mysql') destroyConnection(await running.connect());
       await (await opened)?.destroy();
     } catch {
-      // It could not be opened, or has been lost: then no connection is left to close.
+      // The connection could not be opened or has been lost, so there is no connection to close.
     }
   }
 
@@ -65,10 +65,13 @@ export class OwnConnection {
     return new DataSource(singleConnectionOptions(dataSource, this.entities, this.timeout)).initialize();
   }
 
-  /** A backend of PostgreSQL that waits for a lock does not notice that its client has gone, so it must time out by itself. */
+  /**
+   * Reads with a time-out on the server: a PostgreSQL backend that waits for a lock does not notice that its client has
+   * gone.
+   */
   private async withinTimeout<T>(runner: QueryRunner, read: (manager: EntityManager) => Promise<T>): Promise<T> {
     await runner.startTransaction();
-    // `LOCAL` to the transaction: a pooler may hand the connection on to other clients.
+    // Use `LOCAL`, which ends with the transaction: a pooler may pass the connection on to other clients.
     await runner.query(`SET LOCAL statement_timeout = ${Math.ceil(this.timeout)}`);
     const result = await read(runner.manager);
     await runner.commitTransaction();

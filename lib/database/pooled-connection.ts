@@ -3,25 +3,27 @@ import type { Answer, SentStatement } from './statement.js';
 
 export type Done = (fault: Error | null, answer?: Answer) => void;
 
-/** A connection that was taken from the pool of a driver. */
+/** A connection taken from the driver's pool. */
 export interface PooledConnection {
   /** @param isNamed whether the server prepares the statement under its name */
   query(statement: SentStatement, values: unknown[], isNamed: boolean, done: Done): void;
-  /** Returns it to the pool. */
+  /** Returns the connection to the pool. */
   release(): void;
-  /** Closes it at once, without waiting for the server, and removes it from the pool. */
+  /** Closes the connection at once, without waiting for the server, and removes it from the pool. */
   destroy(): void;
 }
 
 /**
- * Sends one statement by itself, on any connection to the primary, with one promise for connection, statement and deadline.
- * The query runner of TypeORM makes a promise and a listener for each step, which took a third of the time of a refresh.
+ * Sends one statement outside of a transaction, on any connection to the primary. It makes one promise for connection,
+ * statement and deadline together. TypeORM's query runner makes a promise and a listener for each step, which took a third
+ * of the time of a refresh.
  *
- * Invariant: it settles within `patience`. A connection that has not answered by then is destroyed. One that the pool gives
- * later is released unused.
+ * Invariant: it settles within `patience`. If the connection has not answered by then, it is destroyed. If the pool provides
+ * a connection later, it is released unused.
  * @param obtain takes a connection from the pool
  * @param patience in milliseconds
- * @throws TimeoutError after `patience`; any error of the driver
+ * @throws TimeoutError after `patience`
+ * @throws any error of the driver
  */
 export function sendAlone(
   obtain: () => Promise<PooledConnection>,

@@ -4,44 +4,47 @@ import type { Dialect } from './dialect.js';
 import type { SentStatement, StoredColumn } from './statement.js';
 import { storedNamesOf } from './typeorm-internals.js';
 
-/** A value as every driver takes it. Times are milliseconds since 1970. A list is none: its length would be part of the text. */
+/**
+ * A value that every driver accepts. Times are milliseconds since 1970. Lists are not possible, because their length would
+ * change the text of the statement.
+ */
 export type SqlValue = string | number | null;
 
-/** The values of a statement, by the names of its parameters. */
+/** The values of a statement by parameter name. */
 export type SqlValues = Readonly<Record<string, SqlValue>>;
 
 /** The class of an entity. */
 export type EntityClass = new () => object;
 
 /**
- * A statement as this library writes it: a text with `:named` parameters that calls tables and columns by their names in the
- * migrations. It must be a constant, since each DataSource prepares it once and finds it again by its identity.
+ * A statement as this library writes it, with `:named` parameters and the names that tables and columns have in the
+ * migrations. It must be a constant, because each DataSource prepares it once and looks it up by identity.
  *
- * `V` is the type of its values, `R` that of its rows.
+ * `V` is the type of its values, and `R` is the type of its rows.
  */
 export interface Sql<V extends object = SqlValues, R extends object = never> {
-  /** The entities whose tables and columns it names. */
+  /** The entities whose tables and columns occur in the text. */
   readonly entities: readonly EntityClass[];
-  /** The text for every database, or what makes it for one of them. */
+  /** The text for all databases, or a function that returns the text for one of them. */
   readonly text: string | ((dialect: Dialect) => string);
   /**
-   * The columns that it returns, in their order and separated by commas: those of the first entity, of which each row is an
-   * instance. Absent if it returns none.
+   * The columns that it returns, in order and separated by commas. They belong to the first entity, and each row is an
+   * instance of that entity. Absent if it returns none.
    */
   readonly columns?: string;
-  /** Carry the types of values and rows; never set. */
+  /** Carries the types of values and rows. Never set. */
   readonly types?: (values: V) => R;
 }
 
-/** A statement as one DataSource sends it. */
+/** A statement in the form that one DataSource sends. */
 export class PreparedSql implements SentStatement {
   readonly name: string;
-  /** All properties of a row, null. To overwrite a copy of it takes a third of the time of adding each property. */
+  /** All properties of a row, set to null. Overwriting a copy of it takes a third of the time of adding each property. */
   private readonly blank: ObjectLiteral;
 
   /**
    * @param parameters the names of the parameters, in the order in which the driver takes their values
-   * @param entity the class of its rows
+   * @param entity the class of the rows
    */
   constructor(
     readonly text: string,
@@ -68,7 +71,7 @@ export class PreparedSql implements SentStatement {
     return ordered;
   }
 
-  /** Makes a row of the values that the driver returned. */
+  /** Makes a row from the values that the driver returned. */
   read(values: readonly unknown[]): object {
     const { columns } = this;
     const row: ObjectLiteral = Object.assign(new this.entity(), this.blank);
@@ -77,7 +80,7 @@ export class PreparedSql implements SentStatement {
   }
 }
 
-/** Prepares the statements for one DataSource, each once, so that no request does any work on a text. */
+/** Prepares each statement once for a DataSource, so that a request does no work on its text. */
 export class SqlPreparer {
   private readonly prepared = new Map<object, PreparedSql>();
 
@@ -86,7 +89,10 @@ export class SqlPreparer {
     private readonly dialect: Dialect,
   ) {}
 
-  /** @throws TypeError for a text with a colon that does not start a parameter, or for columns that the entity lacks */
+  /**
+   * Returns the prepared statement. Prepares it at the first call.
+   * @throws TypeError if a colon in the text does not start a parameter, or the entity lacks one of the columns
+   */
   prepare<V extends object, R extends object>(sql: Sql<V, R>): PreparedSql {
     let prepared = this.prepared.get(sql);
     if (!prepared) this.prepared.set(sql, (prepared = this.translate(sql)));
@@ -107,13 +113,13 @@ export class SqlPreparer {
   }
 }
 
-/** A literal, a parameter or another use of a colon, or a word. */
+/** Matches a literal, a parameter, any other colon, or a word. */
 const PART = /'[^']*'|:(\w+)|:|\b[a-z]\w*/g;
 
 /**
- * Translates a text with `:named` parameters into one with `$1` or `?`, and puts in the names of tables and columns.
- * @param isNumbered whether parameters are written `$1`, and a name that occurs twice is sent once
- * @param identifiers the names to be replaced, each with its replacement
+ * Replaces `:named` parameters with `$1` or `?`, and the names of tables and columns with those in the database.
+ * @param isNumbered whether parameters are written as `$1`, so that a name that occurs twice is sent only once
+ * @param identifiers the names to replace, each with its replacement
  * @returns the text on one line, and the names of its parameters in the order in which their values are sent
  */
 export function translateSql(

@@ -8,12 +8,12 @@ export interface StoredColumn {
   readonly read: (value: unknown) => unknown;
 }
 
-/** A statement as it is sent. */
+/** A statement in the form that is sent. */
 export interface SentStatement {
   /** Identifies the text, for databases that prepare a statement once for each connection. */
   readonly name: string;
   readonly text: string;
-  /** The columns of its rows, in their order. */
+  /** The columns of its rows, in order. */
   readonly columns: readonly StoredColumn[];
 }
 

@@ -5,15 +5,15 @@ import type { Done, PooledConnection } from './pooled-connection.js';
 import type { Answer, SentStatement, StoredColumn } from './statement.js';
 
 /*
- * Everything that reaches behind the documented API of TypeORM, and into the drivers through it. `typeorm-internals.spec.ts`
- * pins each of these for every supported version of TypeORM.
+ * All code that relies on undocumented internals of TypeORM and, through it, of the drivers. `typeorm-internals.spec.ts`
+ * tests each of these uses with every supported version of TypeORM.
  */
 
 // ─── Names ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** The names of an entity's table and columns: a naming strategy, a prefix and a schema may change each of them. */
+/** The names of an entity's table and columns. A naming strategy, a prefix or a schema may change each of them. */
 export interface StoredNames {
-  /** Each name in the migrations, with the quoted name in this database. */
+  /** Each name in the migrations, with its quoted name in this database. */
   readonly identifiers: readonly (readonly [name: string, quoted: string])[];
   /** The columns by their names in the migrations. */
   readonly columns: ReadonlyMap<string, StoredColumn>;
@@ -21,7 +21,7 @@ export interface StoredNames {
 
 /**
  * Reads the names from the metadata of an initialized DataSource.
- * @throws EntityMetadataNotFoundError if the DataSource does not have the entity
+ * @throws EntityMetadataNotFoundError if the DataSource lacks the entity
  */
 export function storedNamesOf(dataSource: DataSource, entity: new () => object): StoredNames {
   const { givenTableName, tableName, tablePath, columns: ofEntity } = dataSource.getMetadata(entity);
@@ -40,13 +40,16 @@ export function storedNamesOf(dataSource: DataSource, entity: new () => object):
 const asItIs = (value: unknown) => value;
 const fromJson = (value: unknown): unknown => (typeof value === 'string' ? JSON.parse(value) : value);
 
-/** To ask the driver to convert each value takes half of the time of a list. */
+/**
+ * Returns the function that converts a driver's value. Asking TypeORM's driver for each value would take half of the time of
+ * a list.
+ */
 function readerOf(transformer: unknown, type: unknown): StoredColumn['read'] {
   if (transformer === instant) return instant.from;
   return type === 'simple-json' ? fromJson : asItIs;
 }
 
-/** The schema in which PostgreSQL's tables are, if the DataSource names one. */
+/** The schema of the tables on PostgreSQL, if the DataSource names one. */
 export function schemaOf({ driver }: DataSource): string | undefined {
   const { schema, searchSchema } = driver as { schema?: string; searchSchema?: string };
   return schema ?? searchSchema;
@@ -54,19 +57,25 @@ export function schemaOf({ driver }: DataSource): string | undefined {
 
 // ─── Transactions ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Tells TypeORM of a transaction that was begun or ended past it: it refuses to lock rows or to roll back without one. */
+/**
+ * Tells TypeORM that we have begun or ended a transaction without it. TypeORM refuses to lock rows or roll back outside of
+ * one.
+ */
 export function setTransactionActive(runner: QueryRunner, isActive: boolean): void {
   (runner as { isTransactionActive: boolean }).isTransactionActive = isActive;
 }
 
-/** Whether anybody has a transaction open on SQLite's one connection: there, every query runner is the same one. */
+/**
+ * Whether a transaction is open on SQLite's one connection, ours or the application's: on SQLite, all share one query
+ * runner.
+ */
 export function isEmbeddedTransactionActive(dataSource: DataSource): boolean {
   return dataSource.createQueryRunner().isTransactionActive;
 }
 
 /**
- * Frees SQLite's one query runner after a rollback that failed because SQLite had rolled back by itself, as it does when the
- * disk is full: TypeORM takes the transaction for active until a ROLLBACK succeeds.
+ * Frees SQLite's one query runner after a failed rollback. The rollback fails if SQLite has already rolled back by itself,
+ * for example because the disk is full. TypeORM considers the transaction active until a ROLLBACK succeeds.
  */
 export async function resetEmbeddedTransaction(runner: QueryRunner): Promise<void> {
   await runner.query('BEGIN').then(
@@ -77,7 +86,7 @@ export async function resetEmbeddedTransaction(runner: QueryRunner): Promise<voi
 
 // ─── Connections ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** How to get a connection to the primary from TypeORM's pool; undefined for a driver without a pool. */
+/** Returns a function that takes a connection to the primary from TypeORM's pool. Undefined for a driver without a pool. */
 export function poolOf(dataSource: DataSource): (() => Promise<PooledConnection>) | undefined {
   const { type } = dataSource.options;
   const driver: unknown = dataSource.driver;
@@ -93,17 +102,17 @@ export function poolOf(dataSource: DataSource): (() => Promise<PooledConnection>
 }
 
 /**
- * Closes the socket of a connection that `runner.connect()` gave, without waiting: an orderly goodbye would wait again for a
- * server that does not answer.
+ * Closes the socket of a connection from `runner.connect()` at once. An orderly shutdown would again wait for a server that
+ * does not answer.
  */
 export function destroyConnection(connection: unknown): void {
   const client = connection as { destroy?: () => void; end(): Promise<void> };
-  // pg's client has no `destroy`, and its `end` closes the socket at once while a statement is running.
+  // pg's client has no `destroy`, but its `end` closes the socket at once while a statement is running.
   if (client.destroy) client.destroy();
   else void client.end().catch(() => undefined);
 }
 
-/** The options for another DataSource with one connection to the primary of the same server. */
+/** Returns the options for another DataSource, with one connection to the primary of the same server. */
 export function singleConnectionOptions(
   { options }: DataSource,
   entities: readonly EntityTarget<object>[],
@@ -133,7 +142,7 @@ export function singleConnectionOptions(
 
 // ─── PostgreSQL ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What we use of a client of pg. */
+/** The parts of pg's client that we use. */
 interface PostgresClient {
   query(query: object, values: undefined, done: (fault: Error | null, answer: PostgresAnswer) => void): void;
   on(event: 'error', listener: () => void): void;
@@ -148,7 +157,7 @@ interface PostgresAnswer {
 
 type PostgresRelease = (fault?: Error) => void;
 
-/** The loss of a connection fails its statement; without a listener it would end the process too. */
+/** If a connection is lost, its statement fails. Without a listener, the loss would also end the process. */
 const ignoreLoss = () => undefined;
 
 class PostgresConnection implements PooledConnection {
@@ -176,9 +185,10 @@ class PostgresConnection implements PooledConnection {
 }
 
 /**
- * Sends a statement on the connection of a query runner to PostgreSQL, past `runner.query`, which knows no named statements.
- * @param isNamed whether the server prepares it under its name, or receives the text alone: without values that may be several
- * statements
+ * Sends a statement on a query runner's connection to PostgreSQL. It bypasses `runner.query`, which does not support named
+ * statements.
+ * @param isNamed whether the server prepares the statement under its name. Otherwise it receives only the text, which may
+ * hold several statements if there are no values
  */
 export async function queryPostgresOn(
   dataSource: DataSource,
@@ -214,7 +224,7 @@ function queryPostgres(
 
 // ─── MySQL and MariaDB ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** What we use of a connection of the drivers mysql2 and mysql. */
+/** The parts that we use of a connection of the drivers `mysql2` and `mysql`. */
 interface MysqlClient {
   query(query: object, values: unknown[], done: (fault: Error | null, answer: MysqlAnswer) => void): void;
   release(): void;
@@ -250,7 +260,7 @@ class MysqlConnection implements PooledConnection {
 
 function answerOfMysql(answer: MysqlAnswer, columns: readonly StoredColumn[]): Answer {
   if ('affectedRows' in answer) return { rows: [], affected: answer.affectedRows };
-  // The driver mysql ignores `rowsAsArray`.
+  // The driver `mysql` ignores `rowsAsArray`.
   const rows = Array.isArray(answer[0]) ? (answer as unknown[][]) : inOrder(answer as ObjectLiteral[], columns);
   return { rows, affected: 0 };
 }

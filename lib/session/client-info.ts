@@ -1,5 +1,5 @@
 /**
- * The known facts about a client. Show them to people, but base no decision on them: the client can send anything, except
+ * Describes the client of a request. Show it to people, but base no decision on it: the client can send anything, except
  * for its address.
  */
 export interface ClientInfo {
