@@ -6,7 +6,7 @@ export interface Dialect {
   readonly kind: DatabaseKind;
   /** An expression for the database's time at the moment when the statement runs, in milliseconds since 1970. */
   readonly now: string;
-  /** Returns the clause that makes an UPDATE or DELETE return these columns; empty if UPDATE cannot. */
+  /** Returns the clause that makes an UPDATE or DELETE return these columns; empty if an UPDATE cannot do so. */
   returning(columns: string): string;
   /**
    * Returns a condition that two texts are equal byte for byte, whatever the collation: "bob" equals neither "Bob" nor "bob

@@ -9,7 +9,7 @@ export interface EndedSession {
   readonly reason: EndReason;
   /**
    * The revocation entry that was written in the same transaction. Undefined if the session had merely expired. Its access
-   * tokens had expired too, so none has to be refused.
+   * tokens had expired too, so they need not be refused.
    */
   readonly revoked?: RevokedSession;
 }

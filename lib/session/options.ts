@@ -87,7 +87,7 @@ export interface SessionPolicyConfig {
   readonly touchInterval: number;
 }
 
-/** The option `cleanup`. With `false`, nothing runs on a timer: call `SessionCleanup.run()` yourself. */
+/** The option `cleanup`. With `false`, no timer runs: call `SessionCleanup.run()` yourself. */
 export interface CleanupOptions {
   /** How often each process tries to clean up. Only one process at a time cleans up. Default: `'10m'`. */
   interval?: Duration;

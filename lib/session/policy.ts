@@ -41,7 +41,7 @@ export function sessionPolicyToken(type: string): string {
 export const InjectSessionPolicy = (type: string): ParameterDecorator & PropertyDecorator =>
   Inject(sessionPolicyToken(type));
 
-/** The policy of one session type. It makes decisions and stores nothing. Times are in milliseconds since 1970. */
+/** The policy of one session type. It only makes decisions and does not store them. Times are in milliseconds since 1970. */
 export class SessionPolicyService {
   constructor(
     /** The type's name, spelled as in the options. */

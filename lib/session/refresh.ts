@@ -102,7 +102,7 @@ export class SessionRefresh {
     throw new UnavailableError(new Error(`a session changed during each of ${MAX_ATTEMPTS} attempts to refresh it`));
   }
 
-  /** Refreshes with the first token that would be granted. If none would be, each is tried and may end its session. */
+  /** Refreshes with the first token that would be granted. Otherwise tries each token, which may end its session. */
   private async refreshOneOf(refreshTokens: readonly string[], options: RefreshOptions): Promise<RefreshedSession> {
     if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
     for (const token of refreshTokens) {
@@ -147,7 +147,7 @@ export class SessionRefresh {
     client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
-    // The expiry of a permanent session is only in its row, and most of its refreshes write nothing.
+    // The expiry of a permanent session is only in its row, and most of its refreshes do not write.
     if (policy.config.permanent || token.expiresAt === null || token.expiresAt <= now) return undefined;
     const row = { expiresAt: new Date(token.expiresAt), absoluteExpiresAt: null };
     if (!policy.handsOut(row, now)) {
