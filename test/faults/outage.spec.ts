@@ -141,7 +141,10 @@ describe.each(selectedServers())('%s', (name) => {
     // While memory is fresh, requests that only show an access token of type LONG do not notice the fault.
     const byMemory = seen.filter(
       ({ operation, type, askedAt }) =>
-        operation === 'me' && type === 'LONG' && askedAt >= begun && askedAt < Math.min(freshUntil - limits.quick, mended),
+        operation === 'me' &&
+        type === 'LONG' &&
+        askedAt >= begun &&
+        askedAt < Math.min(freshUntil - limits.quick, mended),
     );
     expect(byMemory.length).toBeGreaterThan(0);
     expect(byMemory.filter(({ status, took }) => status !== 200 || took > limits.quick)).toEqual([]);
