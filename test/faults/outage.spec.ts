@@ -17,13 +17,15 @@ import {
   TYPES,
 } from './load.js';
 import { selectedServers, SMALL } from './matrix.js';
-import { broken, faultsOf, type Held, heldBy, lagOf, lockTables, until } from './outage.js';
+import { broken, type Fault, faultsOf, type Held, heldBy, lagOf, lockTables, until } from './outage.js';
 import { type OwnServer, type ServerName, startServer } from './servers.js';
 
 const LIMIT = 3;
-const [POLL, MAX_STALENESS] = SMALL ? [250, 3000] : [500, 5000];
+const [POLL, MAX_STALENESS] = SMALL ? [250, 4000] : [500, 9000];
 /** How long a fault lasts: longer than memory may be used, and if it hangs, longer than the library waits for a statement. */
 const LASTS = { error: MAX_STALENESS + 2000, hang: SMALL ? MAX_STALENESS + 2000 : 17_000 };
+/** How long a test waits for what it needs before a fault, in milliseconds. A busy machine takes its time. */
+const PATIENCE = 60_000;
 /** After how long the library and the sample application give up, in milliseconds. */
 const GIVEN_UP_AFTER = 15_000;
 /** Time to recover after a fault: statements that hang on a lost connection have to time out first. */
@@ -88,9 +90,6 @@ describe.each(selectedServers())('%s', (name) => {
     // One visit at a time leaves room for the long session, which is then never the oldest of three.
     const visitors = newClients().map((client, at) => new Client(() => apps, client.username, TYPES[(at + 1) % 2]));
     const running = [...clients.map(keepUsing), ...visitors.map(keepVisiting), ...clients.slice(0, 2).map(keepLooking)];
-    await until('not every client gets answers', RECOVERED_WITHIN, () =>
-      Promise.resolve(running.every(({ client }) => client.seen.length > 5)),
-    );
     return running;
   }
 
@@ -100,11 +99,11 @@ describe.each(selectedServers())('%s', (name) => {
    */
   async function freshMemory(): Promise<number> {
     let freshUntil = 0;
-    await until('the polls have not recovered', RECOVERED_WITHIN, async () => {
+    await until('the polls have not recovered', PATIENCE, async () => {
       const askedAt = performance.now();
       const lag = Math.max(...(await Promise.all(apps.map(lagOf))));
       freshUntil = askedAt - lag + MAX_STALENESS;
-      return lag < MAX_STALENESS / 4;
+      return lag < MAX_STALENESS / 3;
     });
     return freshUntil;
   }
@@ -120,6 +119,18 @@ describe.each(selectedServers())('%s', (name) => {
 
   test.each(faultsOf(name, SMALL))('$title', async (fault) => {
     const running = await load();
+    try {
+      await survives(fault, running);
+    } finally {
+      // A load that a failed test left behind would disturb those that follow.
+      await Promise.allSettled(running.map((one) => one.stop()));
+    }
+  });
+
+  async function survives(fault: Fault, running: readonly Running[]): Promise<void> {
+    await until('not every client gets answers', PATIENCE, () =>
+      Promise.resolve(running.every(({ client }) => client.seen.length > 3)),
+    );
     const before = await heldBy(server);
 
     const freshUntil = await freshMemory();
@@ -159,7 +170,7 @@ describe.each(selectedServers())('%s', (name) => {
     const after = await atRest();
     expect(after.connections).toBeLessThanOrEqual(Math.max(before.connections, ALL_CONNECTIONS));
     report(name, fault.title, seen, recovery, after);
-  });
+  }
 
   test('after all faults every connection of each pool works', async () => {
     for (const app of apps) {
@@ -168,8 +179,8 @@ describe.each(selectedServers())('%s', (name) => {
       // Each of these requests reads a row, so the lock fills the pool. A connection that was lost would be missing.
       const unlock = await lockTables(server, ['user_session']);
       const answers = Promise.all(clients.map((client) => client.me()));
-      await until('the pool has lost connections', RECOVERED_WITHIN, async () => {
-        return (await heldBy(server)).waiting === POOL;
+      await until('the pool has lost connections', 10_000, async () => {
+        return (await heldBy(server)).waiting >= POOL;
       }).finally(unlock);
       expect(await answers).toEqual(clients.map(() => true));
     }
@@ -191,7 +202,7 @@ function limitsOnThisMachine(seen: readonly Seen[], begun: number): Limits {
   const fromMemory = before.filter(({ operation, type }) => operation === 'me' && type === 'LONG');
   const slowest = (answers: readonly Seen[]) => Math.max(...answers.map(({ took }) => took));
   return {
-    quick: Math.min(MAX_STALENESS / 2, Math.max(1000, 2 * slowest(fromMemory))),
+    quick: Math.min(MAX_STALENESS / 3, Math.max(1000, 2 * slowest(fromMemory))),
     answer: GIVEN_UP_AFTER + Math.max(5000, 4 * slowest(before)),
   };
 }
