@@ -11,7 +11,7 @@ const nodeGlobals = Object.fromEntries(
 
 export default tseslint.config(
   { ignores: ['dist/', 'dist-*/', 'coverage/', 'node_modules/'] },
-  // A rule that is wrong is changed here, for all to see, and never switched off on the spot.
+  // If a rule is wrong, change it here, where everyone sees it. Inline comments cannot switch it off.
   { linterOptions: { noInlineConfig: true } },
   js.configs.recommended,
   { files: ['**/*.{js,mjs,cjs}'], languageOptions: { globals: nodeGlobals } },
@@ -35,7 +35,7 @@ export default tseslint.config(
   },
   { files: ['lib/**/*.ts'], rules: { 'no-console': 'error' } },
   {
-    // Answers of HTTP requests are JSON of any shape; each test says with its matcher what it expects of them.
+    // HTTP responses are JSON of any shape. Each test states with its matcher what it expects.
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     rules: {
       '@typescript-eslint/no-explicit-any': 'off',
@@ -54,17 +54,17 @@ export default tseslint.config(
         {
           selector:
             'MemberExpression[object.name=/^(describe|it|test)$/] > Identifier[name=/^(failing|only|skip|todo)$/]',
-          message: 'Every test runs, and none is left out.',
+          message: 'Do not skip tests: every test must run.',
         },
         {
           selector: 'CallExpression > Identifier.callee[name=/^(xdescribe|xit|xtest|fdescribe|fit)$/]',
-          message: 'Every test runs, and none is left out.',
+          message: 'Do not skip tests: every test must run.',
         },
       ],
     },
   },
   {
-    // Applications of their own, whose dependencies are installed elsewhere; there the compiler checks their types.
+    // Separate applications with dependencies installed elsewhere. The compiler checks their types there.
     files: ['test/package/fixtures/**/*.ts'],
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: { parserOptions: { projectService: false } },

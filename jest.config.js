@@ -14,10 +14,10 @@ const swc = (parser) => [
 
 export default {
   testEnvironment: 'node',
-  // Most of them wait for a database, or for time to pass.
+  // Most tests wait for a database or for time to pass, so use all cores.
   maxWorkers: '100%',
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
-  // The last three have commands of their own: `npm run test:races`, `test:faults`, `test:browser`.
+  // These suites have commands of their own: `npm run test:package`, `test:races`, `test:faults`, `test:browser`.
   testPathIgnorePatterns: ['package', 'races', 'faults', 'browser'].map((folder) => `<rootDir>/test/${folder}/`),
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
@@ -33,7 +33,7 @@ export default {
   },
   setupFiles: ['reflect-metadata'],
   setupFilesAfterEnv: ['<rootDir>/test/helpers/log-watch.setup.ts'],
-  testTimeout: 30_000,
+  testTimeout: 120_000,
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',
 };

@@ -1,6 +1,6 @@
 import base from './jest.config.js';
 
-/** The suites with commands of their own: several processes, servers that are stopped, a browser. One at a time. */
+/** Runs the suites with commands of their own, one at a time: they start processes, stop servers or use a browser. */
 export default {
   ...base,
   testPathIgnorePatterns: [],

@@ -2,15 +2,16 @@ import { createHash, createSecretKey, randomBytes, randomUUID } from 'node:crypt
 import { JwtService } from '@nestjs/jwt';
 import type { DataSource } from 'typeorm';
 import type { DatabaseName } from '../test/helpers/databases.js';
-import { SECRET, type SessionApp, type Step, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { type SessionApp, type Step, USER_ID } from './session-app.js';
 
-// What is done here is as little as will do, and as quick as we can make it: the same tables and the same tokens, with the
-// driver alone. No time limit, no retry, no event, no metric, no look at what has gone wrong.
+// The fastest code that we can write by hand for the same tables and tokens, with the driver alone. It has no time limit,
+// no retry, no events, no metrics and no error handling.
 
 const jwt = new JwtService({ secret: createSecretKey(SECRET, 'utf8') });
 const MONTH = 30 * 86_400_000;
 
-/** What the driver is called. */
+/** The name of the database driver. */
 export const handOn = (name: DatabaseName): string =>
   ({ postgres: 'pg', mariadb: 'mysql2', sqlite: 'better-sqlite3', sqljs: 'sql.js' })[name];
 
@@ -21,13 +22,13 @@ interface Row {
   expires_at: string | number;
 }
 
-/** A rotation by one statement; two on MariaDB, whose UPDATE answers no row. */
+/** Rotates with one statement; with two on MariaDB, whose UPDATE returns no row. */
 export async function refreshByHand({ sessions, dataSource }: SessionApp): Promise<Step> {
   const send = sender<Row>(dataSource);
   const set = `generation = generation + 1, parent_generation = generation - 1, confirmed_generation = generation - 1,
     refresh_jti = $3, parent_jti = $2, rotated_at = $4, last_update = $4`;
   const columns = 'user_id, type, generation, expires_at';
-  // MySQL alone reads the new values of what stands before.
+  // Only MySQL and MariaDB see the new values of columns that were assigned earlier in the same SET.
   const isMysql = dataSource.options.type === 'mariadb';
   const update = `UPDATE user_session SET ${isMysql ? set : set.replaceAll('generation - 1', 'generation')}
     WHERE id = $1 AND refresh_jti = $2 AND expires_at > $4`;
@@ -43,7 +44,7 @@ export async function refreshByHand({ sessions, dataSource }: SessionApp): Promi
   };
 }
 
-/** One insert. */
+/** Logs in with one INSERT. */
 export function loginByHand({ dataSource }: SessionApp, client: number): Promise<Step> {
   const send = sender(dataSource);
   return Promise.resolve(async () => {
@@ -54,8 +55,8 @@ export function loginByHand({ dataSource }: SessionApp, client: number): Promise
 }
 
 /**
- * Three round trips: the begin with the lock of the user; one statement which ends as many of the least recently used as
- * needed, writes their blacklist entries and inserts; the commit.
+ * Logs in at a limit with three round trips: BEGIN with the user's lock, one statement, and COMMIT. The statement evicts the
+ * least recently used sessions, writes their blacklist entries and inserts the new session.
  */
 export const loginAtLimitByHand =
   (limit: number, userOf: (client: number) => string) =>
@@ -86,7 +87,7 @@ export const loginAtLimitByHand =
     });
   };
 
-/** One SELECT of what is shown. */
+/** Lists a user's sessions with one SELECT of the columns that are shown. */
 export const listByHand =
   (expected: number) =>
   ({ dataSource }: SessionApp, client: number): Promise<Step> => {
@@ -95,7 +96,7 @@ export const listByHand =
       FROM user_session WHERE user_id = $1 AND type IN ('LONG') AND expires_at > $2 ORDER BY created_at, id`;
     return Promise.resolve(async () => {
       const rows = await send(text, [`${USER_ID}-${client}`, Date.now()]);
-      if (rows.length !== expected) throw new Error(`${rows.length} rows where ${expected} were expected`);
+      if (rows.length !== expected) throw new Error(`expected ${expected} rows, found ${rows.length}`);
       for (const row of rows) {
         for (const time of ['created_at', 'last_update', 'expires_at']) row[time] = new Date(Number(row[time]));
       }
@@ -125,7 +126,7 @@ function signBoth(sid: string, jti: string, { user_id: sub, type, generation: ge
   };
 }
 
-// ─── The drivers, over the same connections as the library's ────────────────────────────────────────────────────────────
+// ─── The drivers, on the library's connections ────────────────────────────────────────────────────────────
 
 type Send<R> = (text: string, values: unknown[]) => Promise<R[]>;
 
@@ -140,7 +141,7 @@ interface SqliteStatement {
   run(...values: unknown[]): unknown;
 }
 
-/** Sends texts with `$1`, `$2`, … as each driver is quickest. */
+/** Returns the fastest way of each driver to send statements with the parameters `$1`, `$2`, … */
 function sender<R>(dataSource: DataSource): Send<R> {
   const { type } = dataSource.options;
   if (type === 'postgres') return sendByPg(dataSource);
@@ -149,7 +150,7 @@ function sender<R>(dataSource: DataSource): Send<R> {
 
 const poolOf = (dataSource: DataSource) => (dataSource.driver as unknown as { master: PgPool }).master;
 
-/** Named statements, which PostgreSQL parses and plans once for each connection. */
+/** Uses named statements, which PostgreSQL parses and plans once per connection. */
 function sendByPg<R>(dataSource: DataSource): Send<R> {
   const pool = poolOf(dataSource);
   const names = new Map<string, string>();

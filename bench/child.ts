@@ -1,19 +1,21 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 
-/** Microseconds of processor time that a process has used. */
+/** CPU time that this process has used, in microseconds. */
 export const processorTime = (): number => {
   const { user, system } = process.cpuUsage();
   return user + system;
 };
 
-/** A process of its own, so that what is measured shares no thread with what measures. It is asked one thing at a time. */
+/** A child process, so that the measured code and the measuring code share no thread. It answers one question at a time. */
 export class Child<Question, Answer> {
   private constructor(private readonly process: ChildProcess) {}
 
   /**
-   * @param script beside this file, without its ending
-   * @param flags for Node, beside those that this process was started with
+   * Starts a child process.
+   * @param script the name of a script in this folder, without its extension
+   * @param args the arguments of the script
+   * @param flags additional flags for Node; the child also gets the flags of this process
    */
   static async start<Question, Answer>(
     script: string,
@@ -28,10 +30,13 @@ export class Child<Question, Answer> {
     return new Child(child);
   }
 
-  /** @throws where the child says that it failed, or ends */
+  /**
+   * Asks the child one question.
+   * @throws Error if the child reports a failure or exits
+   */
   async ask(question: Question): Promise<Answer> {
     const ended = new AbortController();
-    const onExit = (code: number | null) => ended.abort(new Error(`the process ended with ${code}`));
+    const onExit = (code: number | null) => ended.abort(new Error(`the child process exited with code ${code}`));
     this.process.once('exit', onExit);
     try {
       this.process.send(question as object);
@@ -54,7 +59,7 @@ export class Child<Question, Answer> {
 
 type Reply<Answer> = { answer: Answer } | { failure: string };
 
-/** The child's side: answers each question of its parent, and ends when the parent has gone. */
+/** The child's side: answers the parent's questions, and exits when the parent is gone. */
 export function answerParent<Question, Answer>(
   answer: (question: Question) => Promise<Answer>,
   close: () => Promise<void> = () => Promise.resolve(),
@@ -74,7 +79,7 @@ export function answerParent<Question, Answer>(
       },
     );
   };
-  // The parent may have gone before there was anybody to hear of it.
+  // The parent may have exited before this listener could be added.
   if (process.connected) process.on('disconnect', end);
   else end();
 }

@@ -2,10 +2,10 @@ import type { DataSourceOptions } from 'typeorm';
 import { answerParent } from './child.js';
 import { type CleanedUp, cleanUp, startGrowthApp } from './growth-app.js';
 
-/** What the parent asks of a process that cleans up. */
+/** The question that the parent asks the cleanup process. */
 export type CleanerQuestion = 'clean up';
 
-// Started by cleanup.ts as a process of its own.
+// cleanup.ts starts this script in a process of its own.
 const app = await startGrowthApp(JSON.parse(process.argv[2]) as DataSourceOptions);
 
 answerParent<CleanerQuestion, CleanedUp>(

@@ -9,14 +9,14 @@ import { type CleanedUp, cleanUp, FilledTokens, type GrowthApp, inOwnDatabase, s
 import { percentile, say, sayTarget, sayTitle, table, whole } from './report.js';
 
 const CLIENTS = 8;
-/** Between one refresh of a client and the next, in milliseconds. */
+/** Milliseconds between two refreshes of a client. */
 const PACE = 20;
-const MOST_SLOWER = 2;
+const MAX_SLOWDOWN = 2;
 
-/** Runs the cleanup until there is nothing left. */
+/** Runs the cleanup until no expired session is left. */
 type Clean = () => Promise<CleanedUp>;
 
-/** What refreshes take while another process cleans up, beside what they take otherwise. */
+/** Compares the latency of refreshes during a cleanup by another process with their usual latency. */
 export async function benchCleanup(name: DatabaseName, { expired, seconds }: GrowthOptions): Promise<void> {
   sayTitle(`Cleanup on ${name}`);
   await inOwnDatabase(name, async (database) => {
@@ -29,7 +29,7 @@ export async function benchCleanup(name: DatabaseName, { expired, seconds }: Gro
   });
 }
 
-/** SQLite has one connection, so there the cleanup is in this process. */
+/** Provides a process that cleans up. SQLite has only one connection, so there the cleanup runs in this process. */
 async function withCleaner(
   name: DatabaseName,
   database: DataSourceOptions,
@@ -39,7 +39,7 @@ async function withCleaner(
   if (name === 'sqlite') return work(() => cleanUp(app));
   const cleaner = await Child.start<CleanerQuestion, CleanedUp>('cleaner', [JSON.stringify(database)]);
   try {
-    // With nothing to do yet: it has started then, and is connected.
+    // Nothing has expired yet. This only makes sure that the process has started and is connected.
     await cleaner.ask('clean up');
     await work(() => cleaner.ask('clean up'));
   } finally {
@@ -56,11 +56,12 @@ async function measure(app: GrowthApp, clean: Clean, expired: number, seconds: n
   await load.during(() => sleep(Math.min(seconds, 3) * 1000));
   const { latencies: before } = await load.during(() => sleep(seconds * 1000));
   const { latencies: meanwhile, result } = await load.during(clean);
-  if (result.sessions !== expired) throw new Error(`${result.sessions} were cleaned up where ${expired} had expired`);
+  if (result.sessions !== expired)
+    throw new Error(`expected the cleanup of ${expired} sessions, found ${result.sessions}`);
   report(before, meanwhile, result);
 }
 
-/** Refreshes of sessions all over the table, at a fixed pace whatever they take. */
+/** Refreshes sessions all over the table at a fixed pace, no matter how long each refresh takes. */
 class RefreshLoad {
   private refreshed = 0;
 
@@ -70,7 +71,10 @@ class RefreshLoad {
     private readonly tokens: FilledTokens,
   ) {}
 
-  /** @returns what the refreshes took while `work` was done, in milliseconds, each counted from when it was due */
+  /**
+   * Refreshes until `work` is done.
+   * @returns the latencies in milliseconds, each measured from the time at which the refresh was due
+   */
   async during<T>(work: () => Promise<T>): Promise<{ latencies: number[]; result: T }> {
     const latencies: number[] = [];
     const end = new AbortController();
@@ -95,18 +99,19 @@ class RefreshLoad {
     const row = this.filled.session(this.nextNumber());
     const presented = this.tokens.refresh(row);
     const { session, refresh } = await this.app.sessions.refresh(presented);
-    if (session.id !== row.id || refresh === undefined || refresh === presented) throw new Error('it was not rotated');
+    if (session.id !== row.id || refresh === undefined || refresh === presented)
+      throw new Error('the refresh did not rotate the token');
   }
 
-  /** Odd ones have not expired. By steps that come to each of them once before they come to one again. */
+  /** Sessions with odd numbers are live. The steps visit each of them once before any of them again. */
   private nextNumber(): number {
     const live = this.filled.filling.rows / 2;
-    if (this.refreshed === live) throw new Error('there are no more sessions to refresh; give a greater --expired');
+    if (this.refreshed === live) throw new Error('no sessions are left to refresh: increase --expired');
     return 2 * ((this.refreshed++ * STEP) % live) + 1;
   }
 }
 
-/** A prime. */
+/** A prime, so that it has no common factor with the number of sessions. */
 const STEP = 611_953;
 
 function report(before: readonly number[], meanwhile: readonly number[], { sessions, seconds }: CleanedUp): void {
@@ -115,9 +120,9 @@ function report(before: readonly number[], meanwhile: readonly number[], { sessi
     whole(latencies.length),
     ...[50, 99].map((percent) => percentile(latencies, percent).toFixed(2)),
   ];
-  const head = ['refreshes, in ms', 'how many', 'median', 'p99'];
-  say(table(head, [line('without a cleanup', before), line('while it runs', meanwhile)]));
+  const head = ['refreshes, in ms', 'count', 'median', 'p99'];
+  say(table(head, [line('without a cleanup', before), line('during the cleanup', meanwhile)]));
   say(`${whole(sessions)} sessions in ${seconds.toFixed(1)} s: ${whole(sessions / seconds)} a second`);
   const ratio = percentile(meanwhile, 99) / percentile(before, 99);
-  sayTarget('the 99th percentile while it runs, of that without', MOST_SLOWER, ratio, 'at most');
+  sayTarget('99th percentile during the cleanup, relative to without', MAX_SLOWDOWN, ratio, 'at most');
 }

@@ -1,14 +1,17 @@
 import { type IssuedSession, SessionEntity, type SessionService } from 'nestjs-multisession';
 import type { DataSource } from 'typeorm';
 
-/** What a client does again and again; each kind has a session type of its own. */
+/** The operations that a client can repeat. Each uses a session type of its own. */
 export const OPERATIONS = ['refresh', 'login', 'login at a limit', 'login of one user at a limit', 'verify'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
-/** A user of the service, with one operation. */
+/** A client of the service that repeats one operation. */
 export interface Client {
   step(): Promise<void>;
-  /** @throws where what the steps have left behind is not what it should be */
+  /**
+   * Checks what the steps left in the database.
+   * @throws Error if it is wrong
+   */
   check?(): Promise<void>;
 }
 
@@ -21,9 +24,9 @@ export const POLICIES = {
   VERIFY: { ...POLICY, accessCheck: 'session' },
 } as const;
 
-/** Makes the clients of one process. */
+/** Creates the clients of one process. */
 export class Clients {
-  /** They stay from one measurement to the next. */
+  /** Clients are reused from one measurement to the next. */
   private readonly known = new Map<string, Promise<Client>>();
 
   constructor(
@@ -31,7 +34,10 @@ export class Clients {
     private readonly dataSource: DataSource,
   ) {}
 
-  /** @param number that no other process uses at the same time */
+  /**
+   * Returns a client, which is created if necessary.
+   * @param number a number that no other process uses at the same time
+   */
   of(operation: Operation, number: number): Promise<Client> {
     const name = `${operation} ${number}`;
     const client = this.known.get(name) ?? this.make(operation, number);
@@ -61,7 +67,7 @@ export class Clients {
       step: async () => {
         const answer = await this.sessions.refresh(refresh);
         if (answer.session.id !== session.id || answer.refresh === undefined || answer.refresh === refresh)
-          throw new Error('it was not rotated');
+          throw new Error('the refresh did not rotate the token');
         refresh = answer.refresh;
       },
     };
@@ -94,16 +100,16 @@ export class Clients {
     return {
       step: async () => {
         const current = await this.sessions.verify(access);
-        if (current.userId !== userId) throw new Error(`${current.userId} where ${userId} was expected`);
+        if (current.userId !== userId) throw new Error(`expected the user ${userId}, found ${current.userId}`);
       },
     };
   }
 }
 
 function assertUser({ session }: IssuedSession, userId: string): void {
-  if (session.userId !== userId) throw new Error(`${session.userId} where ${userId} was expected`);
+  if (session.userId !== userId) throw new Error(`expected the user ${userId}, found ${session.userId}`);
 }
 
 function assertCount(found: number, expected: number): void {
-  if (found !== expected) throw new Error(`${found} sessions where ${expected} were expected`);
+  if (found !== expected) throw new Error(`expected ${expected} sessions, found ${found}`);
 }

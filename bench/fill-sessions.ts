@@ -1,11 +1,14 @@
 import type { DataSource } from 'typeorm';
 
-/** A million rows at a time, so that no statement holds all of them. */
+/** Rows per statement. Bounds the size of each transaction. */
 const CHUNK = 1_000_000;
 
 /**
- * Fills the table of sessions with so many of so many users, where it holds less, on PostgreSQL: it is compared there. Elsewhere the rows of
- * the clients must do.
+ * Adds sessions of other users to the table. Does so only on PostgreSQL, because only there the results are compared with a
+ * target.
+ * @param dataSource the database
+ * @param rows the number of sessions to add
+ * @param users the number of users who share the sessions
  */
 export async function fillSessions(dataSource: DataSource, rows: number, users: number): Promise<void> {
   if (dataSource.options.type !== 'postgres') return;

@@ -1,15 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
-import { SessionAdministration, SessionCleanup, SessionService } from 'nestjs-multisession';
-import { DataSource, type DataSourceOptions } from 'typeorm';
-import { Database } from '../lib/database/database.js';
+import type { DataSourceOptions } from 'typeorm';
 import { OptionFaults } from '../lib/option-check.js';
-import { BlacklistEntity } from '../lib/revocation/blacklist.entity.js';
-import { Blacklist } from '../lib/revocation/blacklist.js';
-import { Clock } from '../lib/database/clock.js';
 import { AccessTokens } from '../lib/token/access-token.js';
 import { Keyring } from '../lib/token/keyring.js';
 import { RefreshTokens } from '../lib/token/refresh-token.js';
@@ -17,43 +10,20 @@ import { readTokenOptions } from '../lib/token/options.js';
 import { createDatabase, type DatabaseName } from '../test/helpers/databases.js';
 import type { FilledSession } from '../test/helpers/fill.js';
 import { StatementLog } from '../test/helpers/statement-log.js';
-import { multiSessionImports, SECRET } from './session-app.js';
+import { type BenchEngine, SECRET, startEngine } from './engine.js';
 
-/** The library on a database, without HTTP, whose every statement is logged. */
-export interface GrowthApp {
-  readonly sessions: SessionService;
-  readonly administration: SessionAdministration;
-  readonly cleanup: SessionCleanup;
-  readonly dataSource: DataSource;
-  readonly log: StatementLog;
-  close(): Promise<void>;
-}
+/** The library on a database, without Nest and HTTP. Every statement is logged. */
+export type GrowthApp = BenchEngine & { readonly log: StatementLog };
 
-/** SHORT has a limit, LONG has none; both ask the row at each request. No poll and no cleanup falls into what is measured. */
+/** Starts the library. SHORT has a limit, LONG has none, and both read the session's row on each request. */
 export async function startGrowthApp(database: DataSourceOptions): Promise<GrowthApp> {
   const log = new StatementLog();
   const policy = { refreshTokenLifetime: '31d', accessCheck: 'session' } as const;
-  const options = {
-    policies: { LONG: policy, SHORT: { ...policy, maxActiveSessions: 5 } },
-    revocation: { pollInterval: '1h', maxStaleness: '2h' },
-    cleanup: false,
-  } as const;
-
-  @Module({ imports: multiSessionImports({ ...database, logger: log }, {}, options) })
-  class AppModule {}
-
-  const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
-  return {
-    sessions: app.get(SessionService),
-    administration: app.get(SessionAdministration),
-    cleanup: app.get(SessionCleanup),
-    dataSource: app.get(DataSource),
-    log,
-    close: () => app.close(),
-  };
+  const policies = { LONG: policy, SHORT: { ...policy, maxActiveSessions: 5 } };
+  return { ...(await startEngine(database, log, { policies })), log };
 }
 
-/** What a run of the cleanup came to. */
+/** The result of a cleanup run. */
 export interface CleanedUp {
   readonly sessions: number;
   readonly seconds: number;
@@ -63,26 +33,6 @@ export async function cleanUp({ cleanup }: GrowthApp): Promise<CleanedUp> {
   const startedAt = performance.now();
   const { sessions } = await cleanup.run();
   return { sessions, seconds: (performance.now() - startedAt) / 1000 };
-}
-
-/** A blacklist of its own, since that of the application cannot be had. The first poll loads what there is. */
-export async function startBlacklist(
-  database: DataSourceOptions,
-  log: StatementLog,
-): Promise<{ poll(): Promise<void>; size(): number; close(): Promise<void> }> {
-  const options = { ...database, logger: log, entities: [BlacklistEntity] } as DataSourceOptions;
-  const dataSource = await new DataSource(options).initialize();
-  const config = { pollInterval: 1000, overlap: 30_000, maxStaleness: 10_000, maxEntries: 100_000 };
-  const blacklist = new Blacklist(new Database(dataSource), config, new Clock());
-  await blacklist.poll();
-  return {
-    poll: () => blacklist.poll(),
-    size: () => blacklist.size,
-    close: async () => {
-      await blacklist.stop();
-      await dataSource.destroy();
-    },
-  };
 }
 
 /** Makes the tokens of sessions that nobody has logged in to, as the application would. */
@@ -97,7 +47,7 @@ export class FilledTokens {
     this.accessTokens = new AccessTokens(keyring, config, Date.now);
   }
 
-  /** The name of the key, for the rows. */
+  /** The id of the signing key, which the rows contain. */
   get kid(): string {
     return this.refreshTokens.kid;
   }
@@ -122,7 +72,7 @@ export class FilledTokens {
   }
 }
 
-/** SQLite in a file, in the mode that an application would have it in. The database is dropped, whatever comes of `work`. */
+/** Runs `work` on a new database and drops it afterwards. SQLite uses a file in WAL mode, as an application would. */
 export async function inOwnDatabase<T>(
   name: DatabaseName,
   work: (database: DataSourceOptions) => Promise<T>,

@@ -1,24 +1,28 @@
 import type { SessionClaims, Session } from 'nestjs-multisession';
 import type { FilledSession, FilledSessions } from '../test/helpers/fill.js';
+import type { BenchEngine } from './engine.js';
 import type { FilledTokens, GrowthApp } from './growth-app.js';
 
-/** Asks whether what an operation has answered is right. @throws where it is not */
+/**
+ * Checks the result of an operation.
+ * @throws Error if it is wrong
+ */
 type Check = () => Promise<void> | void;
 
-/** One use of an operation, on sessions that were drawn for it. */
+/** One call of an operation, with randomly chosen sessions. */
 export interface Use {
-  /** What is timed. */
+  /** The part that is timed. */
   run(): Promise<Check>;
-  /** The user whose sessions are not what they were afterwards. */
+  /** The user whose sessions must be restored afterwards. */
   readonly changes?: number;
 }
 
-/** What the operations work with. */
+/** Everything that the operations work with. */
 export interface Subjects {
   readonly app: GrowthApp;
   readonly filled: FilledSessions;
   readonly tokens: FilledTokens;
-  readonly blacklist: { poll(): Promise<void>; size(): number };
+  readonly polling: BenchEngine;
 }
 
 const PAGE = 50;
@@ -27,7 +31,7 @@ const CLIENT = {
   ipAddress: '203.0.113.7',
 };
 
-/** Each operation by its name: draws whom it is done to, of the whole table. */
+/** Returns the operations by name. Each call of an operation chooses its session or user from the whole table. */
 export function operationsOn(subjects: Subjects): Map<string, () => Use> {
   return new Map([...begun(subjects), ...asked(subjects), ...ended(subjects), ...inBackground(subjects)]);
 }
@@ -126,7 +130,7 @@ function asked({ app: { sessions, administration }, filled, tokens }: Subjects):
       },
     ],
     [
-      'page of everybody’s',
+      'page of all sessions',
       () => {
         const number = PAGE + Math.floor(Math.random() * (filled.filling.rows - PAGE));
         const ids = Array.from({ length: PAGE }, (_, at) => filled.session(number - 1 - at).id);
@@ -185,7 +189,7 @@ function ended({ app: { sessions }, filled, tokens }: Subjects): Operations {
   const isGone =
     (id: string): Check =>
     async () =>
-      assert((await sessions.get(id)) === null, 'a session that has ended is still there');
+      assert((await sessions.get(id)) === null, 'an ended session still exists');
   return [
     [
       'logout',
@@ -225,7 +229,7 @@ function ended({ app: { sessions }, filled, tokens }: Subjects): Operations {
   ];
 }
 
-function inBackground({ app: { cleanup }, blacklist }: Subjects): Operations {
+function inBackground({ app: { cleanup }, polling }: Subjects): Operations {
   return [
     [
       'cleanup with nothing to do',
@@ -238,19 +242,19 @@ function inBackground({ app: { cleanup }, blacklist }: Subjects): Operations {
     ],
     [
       'poll of the blacklist',
-      () => ({ run: () => blacklist.poll().then(() => () => assert(blacklist.size() > 0, 'poll')) }),
+      () => ({ run: () => polling.poller.poll().then(() => () => assert(polling.revoked.size > 0, 'poll')) }),
     ],
   ];
 }
 
-// ─── Drawing ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ─── Choosing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const anyOf = <T>(choice: readonly T[]): T => choice[Math.floor(Math.random() * choice.length)];
 const anyRow = (filled: FilledSessions) => filled.session(Math.floor(Math.random() * filled.filling.rows));
 const anyUser = (filled: FilledSessions) => Math.floor(Math.random() * filled.users);
 const sessionsOf = (filled: FilledSessions, user: number) => filled.numbersOf(user).map((at) => filled.session(at));
 
-/** Five sessions of each type. */
+/** Chooses a user with five sessions of each type. */
 function userOfTen(filled: FilledSessions): number {
   for (;;) {
     const user = anyUser(filled);
@@ -266,15 +270,15 @@ function currentOf({ id, userId, type, generation, expiresAt }: FilledSession): 
 // ─── Checking ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function assert(isRight: boolean, what: string): void {
-  if (!isRight) throw new Error(`a wrong answer: ${what}`);
+  if (!isRight) throw new Error(`wrong result: ${what}`);
 }
 
 const isOf =
   ({ id, userId }: FilledSession, session: Session | null | undefined): Check =>
   () =>
-    assert(session?.id === id && session.userId === userId, 'another session');
+    assert(session?.id === id && session.userId === userId, 'another session was returned');
 
-/** These and no others, in whatever order. */
+/** Asserts that the sessions have exactly these ids, in any order. */
 function assertSame(sessions: readonly Session[], ids: readonly string[], what: string): void {
   const found = sessions.map(({ id }) => id).sort();
   assert(found.join() === [...ids].sort().join(), what);

@@ -2,17 +2,20 @@ import { parseArgs } from 'node:util';
 import { wholeNumber } from './options.js';
 
 export interface GrowthOptions {
-  /** How many sessions there are, one after the other. */
+  /** The table sizes to measure, in sessions. */
   readonly sizes: readonly number[];
-  /** How often each operation is timed, at each size. */
+  /** How often each operation is timed at each size. */
   readonly operations: number;
-  /** How many expired sessions are cleaned up, among as many that have not. */
+  /** Number of expired sessions to clean up. The table contains as many live ones. */
   readonly expired: number;
-  /** For how long refreshes are timed before the cleanup. */
+  /** Seconds for which refreshes are timed before the cleanup. */
   readonly seconds: number;
 }
 
-/** @throws for what is not known */
+/**
+ * Reads the command line.
+ * @throws Error for an unknown option or an invalid value
+ */
 export function readGrowthOptions(): GrowthOptions {
   const { values } = parseArgs({
     options: {

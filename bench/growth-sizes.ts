@@ -3,13 +3,14 @@ import type { DatabaseName } from '../test/helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../test/helpers/fill.js';
 import { accessesOf, isPlanned } from '../test/helpers/plans.js';
 import type { GrowthOptions } from './growth-options.js';
-import { FilledTokens, type GrowthApp, inOwnDatabase, startBlacklist, startGrowthApp } from './growth-app.js';
+import { startEngine } from './engine.js';
+import { FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp } from './growth-app.js';
 import { operationsOn, type Subjects, type Use } from './growth-operations.js';
 import { median, percentile, say, sayTarget, sayTitle, table, whole } from './report.js';
 
 type Operations = ReadonlyMap<string, () => Use>;
 
-/** How an operation comes to its rows: in words, and how many rows a statement of it looked at, at most. */
+/** How an operation finds its rows: a description, and the most rows that one of its statements read. */
 interface Plan {
   readonly access: string;
   readonly rows: number;
@@ -20,25 +21,25 @@ interface Bytes {
   readonly indexes: number;
 }
 
-/** What was seen at one size. */
+/** The measurements at one table size. */
 interface SizeResult {
   readonly size: number;
   readonly bytes: Bytes;
   readonly buffer?: string;
-  /** By the operation's name. */
+  /** Plans by operation name. */
   readonly plans: ReadonlyMap<string, Plan>;
-  /** Milliseconds, by the operation's name. */
+  /** Durations in milliseconds by operation name. */
   readonly times: ReadonlyMap<string, readonly number[]>;
 }
 
 const BLACKLIST_ENTRIES = 1000;
 const WARM_UP = 50;
-/** A smaller table may be read from one end to the other: it takes less than going by an index. */
-const LEAST_PLANNED = 10_000;
-/** What the median of no operation may grow by, from the smallest size to the largest. */
-const MOST_GROWTH = 2;
+/** Below this size, a full scan is allowed, because it can be faster than an index. */
+const MIN_PLANNED_ROWS = 10_000;
+/** Maximum growth of an operation's median from the smallest size to the largest. */
+const MAX_GROWTH = 2;
 
-/** What each operation takes among ever more sessions. */
+/** Measures each operation on tables of increasing size. */
 export async function benchSizes(name: DatabaseName, { sizes, operations }: GrowthOptions): Promise<void> {
   sayTitle(`Growth on ${name}`);
   const results: SizeResult[] = [];
@@ -55,14 +56,15 @@ async function measureSize(name: DatabaseName, size: number, count: number): Pro
       const tokens = new FilledTokens();
       const filled = await fill(app, size, tokens.kid);
       const [bytes, buffer] = [await bytesOf(app.dataSource), await bufferOf(app.dataSource)];
-      const blacklist = await startBlacklist(database, app.log);
+      // Its first poll loads the filled table.
+      const polling = await startEngine(database, app.log, { policies: { LONG: { refreshTokenLifetime: '31d' } } });
       try {
-        const subjects = { app, filled, tokens, blacklist };
+        const subjects = { app, filled, tokens, polling };
         const operations = operationsOn(subjects);
         const plans = await plansOf(operations, subjects);
         return { size, bytes, buffer, plans, times: await timesOf(operations, filled, count) };
       } finally {
-        await blacklist.close();
+        await polling.close();
       }
     } finally {
       await app.close();
@@ -80,7 +82,7 @@ async function fill({ dataSource }: GrowthApp, rows: number, kid: string): Promi
   return filled;
 }
 
-/** One of each in turn, one at a time: what disturbs, disturbs all of them. */
+/** Times the operations in turn, one at a time, so that a disturbance affects all of them alike. */
 async function timesOf(operations: Operations, filled: FilledSessions, count: number): Promise<SizeResult['times']> {
   const times = new Map([...operations.keys()].map((name) => [name, [] as number[]]));
   for (let round = -Math.min(WARM_UP, count); round < count; round++) {
@@ -106,7 +108,7 @@ async function plansOf(operations: Operations, { app, filled }: Subjects): Promi
     const accesses = [];
     for (const statement of statements.filter(isPlanned)) {
       const found = await accessesOf(app.dataSource, statement);
-      if (filled.filling.rows >= LEAST_PLANNED && !found.every(({ byIndex }) => byIndex))
+      if (filled.filling.rows >= MIN_PLANNED_ROWS && !found.every(({ byIndex }) => byIndex))
         throw new Error(`${name} reads a whole table: ${statement.query}: ${found.map(({ text }) => text).join()}`);
       accesses.push(...found);
     }
@@ -128,7 +130,7 @@ const BYTES: Partial<Record<string, string>> = {
                      FROM dbstat WHERE name IN (SELECT name FROM sqlite_master WHERE tbl_name = 'user_session')`,
 };
 
-/** How much the server holds in its memory. */
+/** Statements that read the size of the server's buffer. */
 const BUFFER: Partial<Record<string, string>> = {
   postgres: "SELECT current_setting('shared_buffers') AS buffer",
   mariadb: "SELECT concat(@@innodb_buffer_pool_size DIV 1048576, 'MB') AS buffer",
@@ -141,7 +143,7 @@ async function bufferOf(dataSource: DataSource): Promise<string | undefined> {
   return buffer;
 }
 
-/** Of all sessions together. On MariaDB the table is the index of its primary key. */
+/** Returns the size of the whole table. On MariaDB, the table is stored in the index of its primary key. */
 async function bytesOf(dataSource: DataSource): Promise<Bytes> {
   const [row] = await dataSource.query<[Record<keyof Bytes, unknown>]>(BYTES[dataSource.options.type] ?? '');
   return { table: Number(row.table), indexes: Number(row.indexes) };
@@ -162,10 +164,10 @@ function reportTimes(results: readonly SizeResult[]): void {
   ]);
   say(table(['operation, in ms', ...head, 'growth'], rows));
   const [most, ...others] = operations.sort((a, b) => growth(b) - growth(a));
-  const missed = others.filter((name) => growth(name) > MOST_GROWTH);
+  const missed = others.filter((name) => growth(name) > MAX_GROWTH);
   for (const name of [most, ...missed]) {
-    const what = `the median of «${name}», at ${whole(last.size)} sessions of that at ${whole(first.size)}`;
-    sayTarget(what, MOST_GROWTH, growth(name), 'at most');
+    const what = `median of "${name}" at ${whole(last.size)} sessions, relative to ${whole(first.size)}`;
+    sayTarget(what, MAX_GROWTH, growth(name), 'at most');
   }
 }
 
@@ -176,12 +178,12 @@ function reportBytes(results: readonly SizeResult[]): void {
     whole(size),
     ...[bytes.table + bytes.indexes, bytes.table, bytes.indexes].map((count) => whole(count / size)),
   ]);
-  say(table(['sessions', 'bytes of each', 'in the table', 'in its indexes'], rows));
+  say(table(['sessions', 'bytes per session', 'in the table', 'in its indexes'], rows));
   const [{ buffer }] = results;
-  if (buffer !== undefined) say(`The server holds ${buffer} of it in its own memory (its setting).`);
+  if (buffer !== undefined) say(`The server buffers up to ${buffer} in its own memory, as configured.`);
 }
 
-/** A line for each way of an operation to its rows: one, unless it changes with the size. */
+/** Prints one line per operation, or several if the plan changes with the table size. */
 function reportPlans(results: readonly SizeResult[]): void {
   const lines = new Map<string, string[]>();
   results.forEach(({ plans }, at) => {
@@ -192,6 +194,6 @@ function reportPlans(results: readonly SizeResult[]): void {
       lines.set(key, line);
     }
   });
-  const head = ['operation', 'goes by', ...results.map(({ size }) => `rows of ${whole(size)}`)];
+  const head = ['operation', 'access', ...results.map(({ size }) => `rows of ${whole(size)}`)];
   say(table(head, [...lines.values()]));
 }

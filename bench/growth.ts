@@ -4,7 +4,7 @@ import { readGrowthOptions } from './growth-options.js';
 import { benchSizes } from './growth-sizes.js';
 import { writeReport } from './report.js';
 
-/** What is in a file or on a server: memory alone does not grow so far. */
+/** Databases on disk or on a server. sql.js is left out, because its tables must fit into memory. */
 const MEASURED: readonly DatabaseName[] = ['sqlite', 'postgres', 'mariadb'];
 
 const options = readGrowthOptions();

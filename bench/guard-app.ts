@@ -27,9 +27,10 @@ import {
   listen,
   SESSIONS,
 } from './guard-route.js';
-import { multiSessionImports, SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { multiSessionImports, USER_ID } from './session-app.js';
 
-/** The ways to guard a route that are compared; from `signature` on they are this library's, one with a query by hand behind it. */
+/** The guards that are compared. Those from `signature` on belong to this library; one adds a hand-written query. */
 export const GUARDS = [
   'none',
   'passport-string',
@@ -54,7 +55,7 @@ export interface GuardApp extends Callers {
   readonly close: () => Promise<void>;
 }
 
-/** Our guard, or another one before a route of an application that has our module. */
+/** A route in an application with `MultiSessionModule`, behind our guard or another one. */
 export function ours(
   database: DataSourceOptions,
   policy: Partial<SessionPolicyOptions> = {},
@@ -67,7 +68,7 @@ export function ours(
   };
 }
 
-/** Sessions that have been refreshed once, as most are. */
+/** Creates sessions that have been refreshed once, like most sessions in practice. */
 async function createSessions(sessions: SessionService): Promise<Callers> {
   const credentials: Credentials[] = [];
   for (let count = 0; count <= SESSIONS; count++) {
@@ -83,7 +84,7 @@ function signedWith(algorithm: 'RS256' | 'ES256', privateKey: KeyObject): Partia
   return { jwt: { keys: [{ algorithm, privateKey }], accessTokenLifetime: '1d' } };
 }
 
-/** The signature as we check it, and then the row by a named statement of `pg`: as little as the check `session` can be. */
+/** Checks the signature with our guard and reads the row with a named statement of `pg`: the minimum for the check `session`. */
 @Injectable()
 class QueryByHandGuard extends JwtAuthGuard {
   @Inject(DataSource) private readonly dataSource!: DataSource;

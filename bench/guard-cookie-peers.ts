@@ -23,14 +23,15 @@ import {
   type GuardedRoute,
   SESSIONS,
 } from './guard-route.js';
-import { SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { USER_ID } from './session-app.js';
 
-/** Whether better-auth asks its database at each request, or believes a signed cookie that has a copy of the session in it. */
+/** Whether better-auth reads its database on each request or trusts a signed cookie with a copy of the session. */
 export type BetterAuthCheck = 'cookie cache' | 'database';
 
 /**
- * As https://better-auth.com/docs has it, over a pool of `pg`. The cache lasts for longer than the documents' five minutes, since
- * the load generator is no browser that takes its next cookie then.
+ * Sets up better-auth as documented at https://better-auth.com/docs, on a pool of `pg`. The cookie cache lasts longer than the
+ * documented five minutes, because the load generator would not store the next cookie.
  */
 function createBetterAuth(pool: Pool, check: BetterAuthCheck) {
   return betterAuth({
@@ -39,7 +40,7 @@ function createBetterAuth(pool: Pool, check: BetterAuthCheck) {
     baseURL: 'http://127.0.0.1',
     emailAndPassword: { enabled: true },
     session: { cookieCache: { enabled: check === 'cookie cache', maxAge: 60 * 60 } },
-    // One statement for the session and its user, where there would be two.
+    // Reads the session and its user with one statement instead of two.
     advanced: { database: { joins: true } },
     telemetry: { enabled: false },
   });
@@ -47,7 +48,7 @@ function createBetterAuth(pool: Pool, check: BetterAuthCheck) {
 
 type BetterAuth = ReturnType<typeof createBetterAuth>;
 
-/** `getSession` of better-auth before the route. */
+/** A route behind better-auth's `getSession`. */
 export async function betterAuthRoute(connectionString: string, check: BetterAuthCheck): Promise<GuardedRoute> {
   const pool = new Pool({ connectionString });
   const auth = createBetterAuth(pool, check);
@@ -114,8 +115,8 @@ class LoginController {
 }
 
 /**
- * As https://docs.nestjs.com/techniques/session has it, with the store that connect-pg-simple's documents show. By default it
- * reads the session's row at each request and then writes when it expires.
+ * A route behind express-session, as documented at https://docs.nestjs.com/techniques/session, with the store of
+ * connect-pg-simple. By default, it reads the session's row on each request and then writes a new expiry.
  */
 export function expressSessionRoute(connectionString: string): GuardedRoute {
   const pool = new Pool({ connectionString });

@@ -18,16 +18,17 @@ import {
   type GuardedRoute,
   SESSIONS,
 } from './guard-route.js';
-import { SECRET, USER_ID } from './session-app.js';
+import { SECRET } from './engine.js';
+import { USER_ID } from './session-app.js';
 
 export const PassportGuard = AuthGuard('jwt') as Type<CanActivate>;
 
-/** What Nest itself costs. */
+/** A route without a guard: the cost of Nest itself. */
 export function unguarded(): GuardedRoute {
   return { metadata: { controllers: [controllerWith()] }, callers: tokenHolders };
 }
 
-/** As https://docs.nestjs.com/recipes/passport has it, with the secret as text or as a key imported once. */
+/** passport-jwt as documented at https://docs.nestjs.com/recipes/passport, with the secret as a string or as a `KeyObject`. */
 export function passport(secretOrKey: unknown): GuardedRoute {
   @Injectable()
   class JwtStrategy extends PassportStrategy(Strategy) {
@@ -53,7 +54,7 @@ export function passport(secretOrKey: unknown): GuardedRoute {
   };
 }
 
-/** As https://docs.nestjs.com/security/authentication has it, with a key imported once. */
+/** The guard documented at https://docs.nestjs.com/security/authentication, with a `KeyObject`. */
 @Injectable()
 class HandMadeGuard implements CanActivate {
   constructor(@Inject(JwtService) private readonly jwt: JwtService) {}
@@ -82,7 +83,7 @@ export function handMade(): GuardedRoute {
   };
 }
 
-/** Tokens with the claims and the length of ours. */
+/** Issues tokens with the same claims and the same length as ours. */
 function tokenHolders(): Promise<Callers> {
   const jwt = new JwtService({ secret: SECRET });
   const tokens = Array.from({ length: SESSIONS }, (_, at) =>

@@ -16,31 +16,31 @@ import type { RequestHandler } from 'express';
 
 export type AdapterName = 'express' | 'fastify';
 
-/** The headers by which a request says who sends it. */
+/** Headers that authenticate a request. */
 export type Credentials = Readonly<Record<string, string>>;
 
-/** Who may ask for a guarded route. */
+/** The callers of a guarded route. */
 export interface Callers {
-  /** The user whom all the credentials speak for. */
+  /** The user whom all credentials belong to. */
   readonly userId: string;
-  /** What the guard must let pass, of one session each. */
+  /** Credentials that the guard must accept, one per session. */
   readonly credentials: readonly Credentials[];
-  /** Those of a session that has ended, where there are sessions. */
+  /** Credentials of an ended session; absent if the guard has no sessions. */
   readonly ended?: Credentials;
 }
 
 /** An application with one route, `GET /me`, behind one kind of guard. */
 export interface GuardedRoute {
   readonly metadata: ModuleMetadata;
-  /** What the whole application stands behind. */
+  /** Middleware in front of the whole application. */
   readonly middleware?: RequestHandler;
-  /** Logs users in. The application listens by then. */
+  /** Logs users in. Called when the application is listening. */
   callers(app: INestApplication): Promise<Callers>;
-  /** Lets go of what is no part of the application. */
+  /** Releases resources that do not belong to the application. */
   close?(): Promise<void>;
 }
 
-/** How many sessions take part in a measurement. */
+/** Number of sessions in a measurement. */
 export const SESSIONS = 20;
 
 export interface GuardedRequest {
@@ -48,7 +48,7 @@ export interface GuardedRequest {
   headers: { authorization?: string; cookie?: string };
 }
 
-/** Answers the user's id: `nobody` where no guard found one. */
+/** Creates a controller that answers the user's id, or `nobody` if no guard set one. */
 export function controllerWith(guard?: Type<CanActivate>): Type {
   @Controller()
   class MeController {
@@ -63,13 +63,13 @@ export function controllerWith(guard?: Type<CanActivate>): Type {
 
 export const bearer = (token: string): Credentials => ({ authorization: `Bearer ${token}` });
 
-/** The cookies of an answer, as a browser sends them back. */
+/** Returns the cookies of a response as a browser sends them back. */
 export function cookiesOf(headers: Headers): Credentials {
   const pairs = headers.getSetCookie().map((cookie) => cookie.split(';')[0]);
   return { cookie: pairs.join('; ') };
 }
 
-/** Starts the application, up to where it takes requests. */
+/** Starts the application and waits until it accepts requests. */
 export async function listen(
   { metadata, middleware }: GuardedRoute,
   adapter: AdapterName,
@@ -77,7 +77,7 @@ export async function listen(
   @Module(metadata)
   class AppModule {}
 
-  // Otherwise Nest would end the process, and say why to the logger that is not there.
+  // With `abortOnError`, Nest would exit the process and report the reason to the logger, which is off.
   const options = { logger: false, abortOnError: false } as const;
   const app =
     adapter === 'fastify'

@@ -10,7 +10,7 @@ import { median, percent, say, sayTarget, sayTitle, spread, table, whole } from 
 import { type LoadGenerator, type Measurement, measureRequests } from './requests.js';
 import { inRounds } from './rounds.js';
 
-/** A running server and what was measured of it, one entry a round. */
+/** A running server and its measurements, one per round. */
 interface Contestant {
   readonly guard: GuardName;
   readonly database: DatabaseName;
@@ -32,11 +32,11 @@ const LABELS: Record<GuardName, string> = {
   'blacklist-rs256': 'JwtAuthGuard, default check, RS256',
   'blacklist-es256': 'JwtAuthGuard, default check, ES256',
   session: "JwtAuthGuard, 'session'",
-  'session-by-hand': 'JwtAuthGuard, and the row with pg by hand',
+  'session-by-hand': "JwtAuthGuard, 'signature', and the row by hand with pg",
   strategy: "AuthGuard('jwt'), our strategy",
 };
 
-/** Those that cannot tell that a session has ended: by what they are, or until their cache does. */
+/** Guards that do not detect ended sessions, or only after their cache expires. */
 const BLIND_TO_ENDINGS = new Set<GuardName>(['signature', 'better-auth-cookie']);
 const NEED_POSTGRES = new Set<GuardName>([
   'better-auth-cookie',
@@ -45,10 +45,10 @@ const NEED_POSTGRES = new Set<GuardName>([
   'session-by-hand',
 ]);
 
-/** What the default check must reach of the unguarded route's rate. */
+/** Target of the default check, relative to the rate of the unguarded route. */
 const TARGETS: Record<AdapterName, number> = { express: 0.85, fastify: 0.8 };
 
-/** Requests a second behind each kind of guard, on Express and on Fastify. */
+/** Measures the requests per second behind each guard, on Express and on Fastify. */
 export async function benchGuards(options: BenchOptions): Promise<void> {
   const generator = await Child.start<Load, LoadResult>('load');
   try {
@@ -62,7 +62,7 @@ export async function benchGuards(options: BenchOptions): Promise<void> {
 
 async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, options: BenchOptions): Promise<void> {
   sayTitle(`A guarded route on ${adapter}`);
-  // There are so many of them that each gets half of the time.
+  // The guards are many, so each gets half of the time.
   const seconds = Math.ceil(options.seconds / 2);
   const contestants: Contestant[] = [];
   try {
@@ -82,7 +82,7 @@ async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, opti
   report(adapter, contestants);
 }
 
-/** express-session is a middleware of Express. */
+/** Returns the guards for an adapter. express-session works only on Express. */
 function guardsOn(adapter: AdapterName): readonly GuardName[] {
   return GUARDS.filter((guard) => guard !== 'express-session' || adapter === 'express');
 }
@@ -108,11 +108,11 @@ async function enter(guard: GuardName, adapter: AdapterName, database: DatabaseN
   };
 }
 
-/** A guard that lets everything pass would be fast. */
+/** Makes sure that the guard refuses what it must refuse: a guard that accepts everything would be fast. */
 async function assertRefusals(guard: GuardName, url: string, { credentials, ended }: Callers): Promise<void> {
   const expect = async (status: number, what: string, headers: Credentials) => {
     const answer = await fetch(url, { headers });
-    if (answer.status !== status) throw new Error(`${guard}, ${what}: ${answer.status} where ${status} was expected`);
+    if (answer.status !== status) throw new Error(`${guard}, ${what}: expected ${status}, got ${answer.status}`);
   };
   const refused = guard === 'none' ? 200 : 401;
   await expect(200, 'its own credentials', credentials[0]);
@@ -121,12 +121,12 @@ async function assertRefusals(guard: GuardName, url: string, { credentials, ende
   if (ended) await expect(BLIND_TO_ENDINGS.has(guard) ? 200 : 401, 'an ended session', ended);
 }
 
-/** The one's credentials with the signature of the other's: of a token, or of the first cookie. */
+/** Combines credentials with the signature of another token or cookie. */
 function forged(credentials: Credentials, other: Credentials): Credentials {
   const SIGNATURE = /\.[^.;]+(?=;|$)/;
   const [[name, value]] = Object.entries(credentials);
   const forgery = value.replace(SIGNATURE, SIGNATURE.exec(other[name])?.[0] ?? '');
-  if (forgery === value) throw new Error(`there is no signature in ${name}`);
+  if (forgery === value) throw new Error(`${name} contains no signature to replace`);
   return { [name]: forgery };
 }
 
@@ -146,21 +146,20 @@ function report(adapter: AdapterName, contestants: readonly Contestant[]): void 
       median(contestant.results.map(({ others }) => others)).toFixed(2),
     ];
   });
-  say(table(['guard', 'requests/s', 'spread', 'of no guard', 'server µs', 'server', 'load', 'others'], rows));
+  say(table(['guard', 'requests/s', 'spread', 'vs no guard', 'server µs', 'server', 'load', 'others'], rows));
 
   const find = (guard: GuardName, database?: DatabaseName) =>
     contestants.find((entry) => entry.guard === guard && (database === undefined || entry.database === database));
   const [ours, byHand, session] = [find('blacklist'), find('session-by-hand'), find('session', 'postgres')];
-  if (ours) sayTarget('the default check, of no guard', TARGETS[adapter], ratio(ours, unguarded));
-  if (byHand && session)
-    sayTarget("the check 'session' on PostgreSQL, of the same by hand", 0.9, ratio(session, byHand));
+  if (ours) sayTarget('default check, relative to no guard', TARGETS[adapter], ratio(ours, unguarded));
+  if (byHand && session) sayTarget("check 'session' on PostgreSQL, relative to by hand", 0.9, ratio(session, byHand));
 }
 
 function labelOf({ guard, database }: Contestant): string {
   return LABELS[guard] + (guard === 'session' ? `, ${database}` : '');
 }
 
-/** The median of the ratios within a round. */
+/** Returns the median of the ratios within each round. */
 function ratio({ results }: Contestant, other: Contestant): number {
   return median(results.map(({ result }, round) => result.rate / other.results[round].result.rate));
 }

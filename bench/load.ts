@@ -2,11 +2,11 @@ import autocannon from 'autocannon';
 import { answerParent, processorTime } from './child.js';
 import type { Credentials } from './guard-route.js';
 
-/** One measurement: what to ask for, and what must be answered. */
+/** One measurement: the requests to send and the response to expect. */
 export interface Load {
   url: string;
   seconds: number;
-  /** One request bears one of these, in turn. */
+  /** The requests use these credentials in turn. */
   credentials: readonly Credentials[];
   expectBody: string;
 }
@@ -14,13 +14,13 @@ export interface Load {
 export interface LoadResult {
   requests: number;
   seconds: number;
-  /** Answers that were not 200 with the expected body, and requests without any answer. */
+  /** Number of responses other than 200 with the expected body, plus requests without a response. */
   wrong: number;
-  /** Microseconds of processor time of the load generator. */
+  /** CPU time of the load generator in microseconds. */
   processorTime: number;
 }
 
-/** Enough to keep one core busy with either adapter; more of either changes the latencies and not the rates. */
+/** Enough to keep one core busy with either adapter. Higher values change the latencies but not the rates. */
 const CONNECTIONS = Number(process.env.CONNECTIONS ?? 32);
 const PIPELINING = Number(process.env.PIPELINING ?? 8);
 

@@ -1,15 +1,20 @@
 import { parseArgs } from 'node:util';
 
 export interface BenchOptions {
-  /** How long one measurement takes. */
+  /** Duration of one measurement in seconds. */
   seconds: number;
   /** How often each contestant is measured. */
   rounds: number;
-  /** How many seconds each benchmark may spend on waiting for other processes to be quiet. */
+  /** Seconds that each benchmark may wait for other processes to be quiet. */
   patience: number;
 }
 
-/** @param known the names of the benchmarks @returns which of them to run, and how @throws for what is not known */
+/**
+ * Reads the command line.
+ * @param known the names of all benchmarks
+ * @returns the benchmarks to run and their options
+ * @throws Error for an unknown name or option, or an invalid value
+ */
 export function readArguments(known: readonly string[]): { names: string[]; options: BenchOptions } {
   const { values } = parseArgs({
     options: {
@@ -21,7 +26,7 @@ export function readArguments(known: readonly string[]): { names: string[]; opti
   });
   const names = values.only.split(',');
   for (const name of names) {
-    if (!known.includes(name)) throw new Error(`--only ${name}: known are ${known.join(', ')}`);
+    if (!known.includes(name)) throw new Error(`--only ${name}: unknown benchmark; choose from ${known.join(', ')}`);
   }
   return {
     names,
@@ -33,10 +38,13 @@ export function readArguments(known: readonly string[]): { names: string[]; opti
   };
 }
 
-/** @throws where it is none, or less than `least` */
+/**
+ * Reads a whole number.
+ * @throws Error if `text` is not a whole number or is below `least`
+ */
 export function wholeNumber(name: string, text: string, least: number): number {
   const value = Number(text);
   if (!Number.isInteger(value) || value < least)
-    throw new Error(`--${name} ${text}: must be a whole number from ${least}`);
+    throw new Error(`--${name} ${text}: must be a whole number of at least ${least}`);
   return value;
 }

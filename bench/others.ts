@@ -1,32 +1,32 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What others may use of one core while something is measured. */
+/** CPU usage of other processes that a measurement tolerates, in cores. */
 const TOLERATED = 0.1;
 const LOOK = 250;
-/** Microseconds in the unit of `/proc`. */
+/** Microseconds per clock tick of `/proc`. */
 const TICK = 10_000;
-/** Their work is a part of what is measured. */
+/** Processes whose work is part of the measurement. */
 const DATABASE_SERVERS = new Set(['postgres', 'mariadbd', 'mysqld', 'redis-server']);
 
-/** A result, and what everybody else used of the machine meanwhile, in cores; NaN where the system does not tell. */
+/** A result, and the CPU usage of all other processes in the meantime, in cores. NaN if the system does not report it. */
 export interface Undisturbed<R> {
   readonly result: R;
   readonly others: number;
 }
 
 /**
- * Measures while the machine has nothing else to do, as long as it has patience: waits for a quiet moment, and throws away
- * what was measured while others were at work. When the patience is at its end, it takes what it gets.
+ * Measures while the machine is otherwise idle. Waits for a quiet moment, and discards measurements that other processes
+ * disturbed. When the time for that is used up, it keeps every measurement.
  */
 export class Patience {
   private left: number;
-  /** How many measurements were thrown away, since others took the processor. */
+  /** Number of measurements that were discarded because other processes used the CPU. */
   thrownAway = 0;
-  /** How many were kept all the same, since the patience was at its end. */
+  /** Number of disturbed measurements that were kept because the time was used up. */
   disturbed = 0;
 
-  /** @param seconds to be spent in all on waiting, and on measurements thrown away */
+  /** @param seconds total time for waiting and for discarded measurements */
   constructor(seconds: number) {
     this.left = seconds * 1000;
   }
@@ -55,7 +55,7 @@ export class Patience {
   }
 }
 
-/** Runs `work` and tells how many cores others used meanwhile. */
+/** Runs `work` and measures the CPU usage of other processes in the meantime. */
 async function watched<R>(work: () => Promise<R>): Promise<Undisturbed<R>> {
   const [all, own, startedAt] = [machineTime(), ownTime(), performance.now()];
   const result = await work();
@@ -63,13 +63,13 @@ async function watched<R>(work: () => Promise<R>): Promise<Undisturbed<R>> {
   return { result, others: others < 0 ? 0 : others };
 }
 
-/** Processor time that the machine has spent, in microseconds: all processes together, and what a host took away. */
+/** CPU time of all processes in microseconds, including time stolen by a hypervisor. */
 function machineTime(): number {
   const [, user, nice, system, , , interrupts, soft, stolen] = (read('/proc/stat')?.split('\n')[0] ?? '').split(/\s+/);
   return [user, nice, system, interrupts, soft, stolen].reduce((sum, ticks) => sum + Number(ticks), 0) * TICK;
 }
 
-/** Processor time of what is measured, in microseconds: this process, those it has started, and the database servers. */
+/** CPU time of what is measured in microseconds: this process, its descendants, and the database servers. */
 function ownTime(): number {
   const processes = allProcesses();
   const isOurs = (pid: number): boolean => pid === process.pid || (pid > 1 && isOurs(processes.get(pid)?.parent ?? 0));
@@ -78,7 +78,7 @@ function ownTime(): number {
   return processes.size > 0 ? ticks * TICK : NaN;
 }
 
-/** Processor time of the database servers on this machine, in microseconds. */
+/** CPU time of the database servers on this machine in microseconds. */
 export function databaseTime(): number {
   let ticks = 0;
   for (const { name, time } of allProcesses().values()) if (DATABASE_SERVERS.has(name)) ticks += time;
@@ -95,11 +95,11 @@ function allProcesses(): Map<number, { name: string; parent: number; time: numbe
   })();
   const found = new Map<number, { name: string; parent: number; time: number }>();
   for (const pid of pids) {
-    // It may have ended meanwhile. The name, in brackets, may have any character in it.
+    // The process may have exited in the meantime. Its name, in parentheses, may contain any character.
     const stat = /^\d+ \((.*)\) (.*)$/s.exec(read(`/proc/${pid}/stat`) ?? '');
     if (!stat) continue;
     const fields = stat[2].split(' ').map(Number);
-    // Its own, and that of its children that have ended.
+    // Includes the time of its exited children.
     const time = fields.slice(11, 15).reduce((sum, ticks) => sum + ticks, 0);
     found.set(Number(pid), { name: stat[1], parent: fields[1], time });
   }

@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { say, sayTitle, table, whole } from './report.js';
 
-/** Of packages as they lie in `node_modules`. */
+/** The size of installed packages. */
 interface Size {
   readonly packages: number;
   readonly files: number;
@@ -19,10 +19,10 @@ interface PackageJson {
 }
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-/** Peers that whoever wants sessions in a database has already. */
+/** Peers that an application with a database has anyway. */
 const GIVEN = ['@nestjs/common', '@nestjs/core', '@nestjs/typeorm', 'reflect-metadata', 'rxjs', 'typeorm'];
 
-/** What the library's package weighs, and what it brings with it, beside others. */
+/** Reports the size of the package and its dependencies, compared with other libraries. */
 export function reportSizes(): void {
   const { packed, own } = pack();
   const library = manifestOf(ROOT);
@@ -30,12 +30,12 @@ export function reportSizes(): void {
   const rows: [string, Size][] = [
     [library.name, own],
     [`${library.name} with its dependencies`, add(own, dependencies)],
-    ['the peers that it needs beside Nest and TypeORM', installed(neededPeers(library))],
+    ['its required peers besides Nest and TypeORM', installed(neededPeers(library))],
     ['passport-jwt and @nestjs/passport', installed(['passport-jwt', '@nestjs/passport', 'passport'])],
     ['better-auth', installed(['better-auth'])],
   ];
   sayTitle('Size');
-  say(`The packed tarball has ${kilobytes(packed)} kB.`);
+  say(`The packed tarball is ${kilobytes(packed)} kB.`);
   const cells = rows.map(([title, { packages, files, bytes }]) => [
     title,
     ...[packages, files].map(whole),
@@ -64,7 +64,7 @@ function neededPeers({ peerDependencies = {}, peerDependenciesMeta = {} }: Packa
   return Object.keys(peerDependencies).filter((name) => !GIVEN.includes(name) && !peerDependenciesMeta[name]?.optional);
 }
 
-/** These packages with all that they depend on, each once. */
+/** Returns the size of packages with all their dependencies, each counted once. */
 function installed(names: readonly string[]): Size {
   const folders = new Set<string>();
   const visit = (name: string, from: string) => {
@@ -77,7 +77,7 @@ function installed(names: readonly string[]): Size {
   return [...folders].map(sizeOf).reduce(add);
 }
 
-/** Where Node would find it: in the nearest `node_modules`, upwards. */
+/** Finds a package as Node does: in the nearest `node_modules` upwards. */
 function folderOf(name: string, from: string): string {
   const folder = join(from, 'node_modules', name);
   if (existsSync(join(folder, 'package.json'))) return folder;
@@ -89,7 +89,7 @@ function manifestOf(folder: string): PackageJson {
   return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as PackageJson;
 }
 
-/** Without the packages that lie in it. */
+/** Returns the size of a package without the packages nested in it. */
 function sizeOf(folder: string): Size {
   const sizes = readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())

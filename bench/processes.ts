@@ -14,16 +14,16 @@ type Worker = Child<WorkerQuestion, WorkerAnswer>;
 const CLIENTS = 16;
 const PROCESSES = [1, 2, 4];
 
-/** One operation on so many processes. */
+/** One operation on a number of processes. */
 interface Contestant {
   readonly operation: Operation;
   readonly count: number;
 }
 
 interface Measurement {
-  /** Operations a second, of all processes together. */
+  /** Operations per second of all processes together. */
   rate: number;
-  /** Microseconds of processor time for one operation: of all processes together, and of the database server. */
+  /** CPU time per operation in microseconds: of all client processes together, and of the database server. */
   clientCost: number;
   serverCost: number;
 }
@@ -32,19 +32,19 @@ const CONTESTANTS: readonly Contestant[] = OPERATIONS.flatMap((operation) =>
   PROCESSES.map((count) => ({ operation, count })),
 );
 
-/** Operations a second of one, two and four processes on one database: what does not scale is seen. */
+/** Measures one, two and four processes on one database, to show what does not scale. */
 export async function benchProcesses(options: BenchOptions): Promise<void> {
   const servers = selectedDatabases().filter((name) => name === 'postgres' || name === 'mariadb');
   for (const name of servers) await benchServer(name, options);
   if (servers.length === 0) {
     sayTitle('Several processes');
-    say('Nothing to measure: name a database server in TEST_DATABASES, which several processes can share.');
+    say('Skipped: several processes need a database server. Name postgres or mariadb in TEST_DATABASES.');
   }
 }
 
 async function benchServer(server: ServerName, options: BenchOptions): Promise<void> {
-  sayTitle(`Several processes on ${server}, ${CLIENTS} clients in all`);
-  // A second for all of them shows that they run; and there are many of them.
+  sayTitle(`Several processes on ${server}, ${CLIENTS} clients in total`);
+  // The contestants are many, so each gets half of the time. `--seconds 1` only checks that they run.
   const seconds = options.seconds > 1 ? options.seconds / 2 : 0.2;
   const database = await createDatabase(server);
   const workers: Worker[] = [];
@@ -64,7 +64,7 @@ async function startWorkers({ options }: TestDatabase, workers: Worker[]): Promi
     workers.push(worker);
     await worker.ask({ do: 'prepare', operation: 'verify', clients: [number], seconds: 0 });
   };
-  // The first makes the tables.
+  // The first worker creates the tables.
   await start(0);
   await Promise.all([1, 2, 3].map(start));
 }
@@ -115,6 +115,6 @@ function report(results: readonly Undisturbed<Measurement>[][]): void {
     ];
   });
   const cores = `of ${availableParallelism()} cores`;
-  const head = ['', 'processes', 'a second', 'spread', 'of one', 'client µs', 'server µs', cores, 'others'];
+  const head = ['', 'processes', 'per second', 'spread', 'vs one', 'client µs', 'server µs', cores, 'others'];
   say(table(head, rows));
 }

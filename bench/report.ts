@@ -7,7 +7,7 @@ export function median(values: readonly number[]): number {
   return percentile(values, 50);
 }
 
-/** Between two values where it falls between them. */
+/** Returns a percentile, interpolated between the two nearest values. */
 export function percentile(values: readonly number[], percent: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   const place = ((sorted.length - 1) * percent) / 100;
@@ -15,7 +15,7 @@ export function percentile(values: readonly number[], percent: number): number {
   return below + (sorted[Math.ceil(place)] - below) * (place % 1);
 }
 
-/** How far the values lie apart, as a part of their median: 0.1 for «from 95 to 105». */
+/** Returns the range of the values relative to their median: 0.1 for values from 95 to 105. */
 export function spread(values: readonly number[]): number {
   return (Math.max(...values) - Math.min(...values)) / median(values);
 }
@@ -23,7 +23,7 @@ export function spread(values: readonly number[]): number {
 export const whole = (value: number): string => Math.round(value).toLocaleString('en');
 export const percent = (value: number): string => `${Math.round(value * 100)} %`;
 
-/** A Markdown table, so that what is printed can stand in the docs; all columns but the first lean right. */
+/** Formats a Markdown table, so that the output can be copied to the docs. All columns except the first are right-aligned. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column].length)));
   const line = (cells: readonly string[]) =>
@@ -34,22 +34,22 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 
 const said: string[] = [];
 
-/** Prints a paragraph, which becomes a part of what `writeReport` writes. */
+/** Prints a paragraph and adds it to the report. */
 export function say(paragraph: string): void {
   said.push(paragraph);
   console.log(`\n${paragraph}`);
 }
 
-/** Begins a part of the report. */
+/** Starts a section of the report. */
 export const sayTitle = (title: string): void => say(`## ${title}`);
 
-/** Whether a target was reached: `at least 0.9, reached: 0.94`, or `… MISSED`. */
+/** Reports whether a target was reached: `at least 0.90, reached: 0.94`, or `… MISSED`. */
 export function sayTarget(what: string, target: number, reached: number, side: 'at least' | 'at most' = 'at least') {
   const met = side === 'at least' ? reached >= target : reached <= target;
   say(`${what}: ${side} ${target.toFixed(2)}, reached: ${reached.toFixed(2)}${met ? '' : ', MISSED'}`);
 }
 
-/** Writes all that was said to `bench/results/<name>.md`, with the machine and the versions it was measured on. */
+/** Writes the report to `bench/results/<name>.md`, with a description of the machine and the versions. */
 export function writeReport(name: string, options: object): void {
   const folder = new URL('../../bench/results/', import.meta.url);
   mkdirSync(folder, { recursive: true });
@@ -69,14 +69,14 @@ function machine(): string {
   return `${others.length + 1} × ${model}, ${type()} ${release()}; Node ${process.version}, ${[...versions, ...servers].join(', ')}`;
 }
 
-/** By the file and not by `require`, which some packages do not let at their package.json. */
+/** Reads the version from the file, because the `exports` of some packages hide package.json from `require`. */
 function versionOf(name: string): string {
   const folders = createRequire(import.meta.url).resolve.paths(name) ?? [];
   for (const folder of folders) {
     try {
       return (JSON.parse(readFileSync(`${folder}/${name}/package.json`, 'utf8')) as { version: string }).version;
     } catch {
-      // In a folder further up.
+      // Look in the next folder upwards.
     }
   }
   return '(not found)';

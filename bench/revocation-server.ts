@@ -6,34 +6,34 @@ import { ours } from './guard-app.js';
 import { type Callers, listen } from './guard-route.js';
 import { StatementCounter } from './session-app.js';
 
-/** What the parent asks: how the start went, what polls cost, who may ask for the route, and the processor time so far. */
+/** The questions of the parent: measurements of the start and of polls, credentials for the route, and the CPU time so far. */
 export type RevocationQuestion = 'start' | 'polls' | 'callers' | 'processor time';
 
 export interface StartAnswer {
-  /** Milliseconds from the creation of the application to where it takes requests. */
+  /** Milliseconds from the creation of the application until it accepts requests. */
   readonly startUp: number;
-  /** The longest that the event loop stood still from the first look at the blacklist on, in milliseconds. */
+  /** Longest block of the event loop since the first read of the blacklist, in milliseconds. */
   readonly stall: number;
-  /** Bytes in use after a collection. */
+  /** Heap in use after a garbage collection, in bytes. */
   readonly heap: number;
-  /** The most memory that the process has had, in bytes. */
-  readonly mostMemory: number;
+  /** Peak memory of the process in bytes. */
+  readonly peakMemory: number;
 }
 
 export interface PollAnswer {
-  /** Microseconds of processor time for one poll. */
+  /** CPU time per poll in microseconds. */
   readonly cost: number;
   readonly statements: number;
 }
 
 export type RevocationAnswer = StartAnswer & PollAnswer & Callers & { url: string; processorTime: number };
 
-/** The blacklist looks at all of its entries again at each sixtieth poll, a page a poll: two such turns are what goes on and on. */
+/** Range of polls to measure. The blacklist rereads all entries in turns of sixty polls, so this covers two full turns. */
 const MEASURED = { from: 61, to: 181 };
 
 /**
- * Counts the polls by their first statement, which asks for the database's time; and watches the event loop during the start,
- * but not while it is idle: a timer of a millisecond costs more than the polls.
+ * Counts polls by their first statement, which reads the database's time. Watches the event loop during the start, but not
+ * later: a one-millisecond timer costs more than the polls themselves.
  */
 class PollCounter extends StatementCounter {
   private readonly delay = monitorEventLoopDelay({ resolution: 1 });
@@ -49,21 +49,21 @@ class PollCounter extends StatementCounter {
     if (this.polls === this.waiting?.poll) this.waiting.begun();
   }
 
-  /** @returns the longest that the event loop stood still from the first look at the blacklist on, in milliseconds */
+  /** @returns the longest block of the event loop since the first read of the blacklist, in milliseconds */
   endOfStart(): number {
     this.hasStarted = true;
     this.delay.disable();
     return this.delay.max / 1e6;
   }
 
-  /** Resolves where this poll begins. */
+  /** Resolves when the poll of this number begins. */
   untilPoll(poll: number): Promise<void> {
-    if (this.polls >= poll) throw new Error(`poll ${poll} has been`);
+    if (this.polls >= poll) throw new Error(`poll ${poll} has already happened`);
     return new Promise((begun) => (this.waiting = { poll, begun }));
   }
 }
 
-// Started by revocation.ts as a process of its own, on a database that has its tables and its entries.
+// revocation.ts starts this script in a process of its own. The tables and entries already exist.
 const [database, pollInterval] = process.argv.slice(2);
 const counter = new PollCounter();
 const route = ours(
@@ -77,13 +77,13 @@ const startUp = performance.now() - startedAt;
 const stall = counter.endOfStart();
 
 function start(): StartAnswer {
-  if (!globalThis.gc) throw new Error('it needs --expose-gc');
+  if (!globalThis.gc) throw new Error('start this script with --expose-gc');
   for (let count = 0; count < 3; count++) globalThis.gc();
   return {
     startUp,
     stall,
     heap: process.memoryUsage().heapUsed,
-    mostMemory: process.resourceUsage().maxRSS * 1024,
+    peakMemory: process.resourceUsage().maxRSS * 1024,
   };
 }
 

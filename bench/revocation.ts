@@ -14,27 +14,27 @@ import { inRounds } from './rounds.js';
 type Server = Child<RevocationQuestion, RevocationAnswer>;
 type Rounds<R> = readonly Undisturbed<R>[];
 
-/** A database with so many ended sessions. */
+/** A database that contains ended sessions. */
 interface Filled {
   readonly entries: number;
   readonly database: TestDatabase;
 }
 
-/** The default. Idle polls are looked at more often than that, so that two hundred of them do not take minutes. */
+/** The default of the library. Idle polls are measured at a shorter interval, so that 180 of them do not take minutes. */
 const POLL_INTERVAL = '1s';
 const MEGABYTE = 1024 * 1024;
 
-/** What ended sessions cost a process that holds them in memory: its start, its memory, its guard, its polls. */
+/** Measures what ended sessions in memory cost a process: start, memory, guard and polls. */
 export async function benchRevocation(options: BenchOptions): Promise<void> {
   sayTitle('Ended sessions in memory, on PostgreSQL');
   if (!selectedDatabases().includes('postgres')) {
-    say('Left out: TEST_DATABASES does not name postgres.');
+    say('Skipped: TEST_DATABASES does not name postgres.');
     return;
   }
   const filled: Filled[] = [];
   try {
     for (const entries of sizes(options)) filled.push(await fill(entries));
-    // What patience there is, is for all three.
+    // The three parts share the time for waiting.
     const share = { ...options, patience: Math.floor(options.patience / 3) };
     reportStart(
       filled,
@@ -56,7 +56,7 @@ export async function benchRevocation(options: BenchOptions): Promise<void> {
   }
 }
 
-/** A million takes half a minute to write, which is too long to see that it runs. */
+/** Returns the numbers of entries to measure. `--seconds 1` only checks that everything runs, so it uses fewer. */
 function sizes({ seconds }: BenchOptions): readonly number[] {
   return seconds === 1 ? [0, 1000, 10_000] : [0, 1000, 100_000, 1_000_000];
 }
@@ -75,7 +75,7 @@ async function fill(entries: number): Promise<Filled> {
            FROM generate_series(1, $1::int) AS at) AS entries`,
     [entries],
   );
-  // What autovacuum would do soon, in the middle of a measurement.
+  // Otherwise autovacuum would run in the middle of a measurement.
   await dataSource.query('VACUUM ANALYZE session_blacklist');
   await dataSource.destroy();
   return { entries, database };
@@ -113,7 +113,7 @@ async function measureGuards(filled: readonly Filled[], options: BenchOptions): 
     }
     return await inRounds(measures, options);
   } finally {
-    // The load generator leaves requests behind.
+    // Let requests of the load generator finish first.
     await sleep(1000);
     await Promise.all([generator, ...servers].map((child) => child.stop()));
   }
@@ -122,7 +122,7 @@ async function measureGuards(filled: readonly Filled[], options: BenchOptions): 
 const medianOf = <R>(rounds: Rounds<R>, value: (result: R) => number): number =>
   median(rounds.map(({ result }) => value(result)));
 
-/** The median of the differences, or the ratios, within a round. */
+/** Returns the median of the differences or ratios within each round. */
 function medianBeside<R>(rounds: Rounds<R>, others: Rounds<R>, compare: (result: R, other: R) => number): number {
   return median(rounds.map(({ result }, round) => compare(result, others[round].result)));
 }
@@ -138,10 +138,10 @@ function reportStart(filled: readonly Filled[], starts: readonly Rounds<StartAns
       medianOf(rounds, ({ stall }) => stall).toFixed(1),
       (medianOf(rounds, ({ heap }) => heap) / MEGABYTE).toFixed(1),
       entries === 0 ? '' : whole(bytes),
-      whole(medianOf(rounds, ({ mostMemory }) => mostMemory) / MEGABYTE),
+      whole(medianOf(rounds, ({ peakMemory }) => peakMemory) / MEGABYTE),
     ];
   });
-  const head = ['entries', 'start ms', 'more than with 0', 'stall ms', 'heap MB', 'bytes an entry', 'most RSS MB'];
+  const head = ['entries', 'start ms', 'added ms', 'stall ms', 'heap MB', 'bytes per entry', 'peak RSS MB'];
   say(table(head, rows));
 }
 
@@ -154,7 +154,7 @@ function reportGuard(filled: readonly Filled[], rates: readonly Rounds<Measureme
     medianOf(rates[at], ({ cost }) => cost).toFixed(1),
     median(rates[at].map(({ others }) => others)).toFixed(2),
   ]);
-  say(table(['entries', 'requests/s', 'spread', 'of with 0', 'server µs', 'others'], rows));
+  say(table(['entries', 'requests/s', 'spread', 'vs 0', 'server µs', 'others'], rows));
 }
 
 function reportPolls(filled: readonly Filled[], polls: readonly Rounds<PollAnswer>[]): void {
@@ -167,5 +167,5 @@ function reportPolls(filled: readonly Filled[], polls: readonly Rounds<PollAnswe
       medianOf(polls[at], ({ statements }) => statements).toFixed(1),
     ];
   });
-  say(table(['entries', 'µs a poll', 'of a core, at one a second', 'statements a poll'], rows));
+  say(table(['entries', 'µs per poll', 'of a core, at one per second', 'statements per poll'], rows));
 }

@@ -3,10 +3,11 @@ import { Patience, type Undisturbed } from './others.js';
 import { say } from './report.js';
 
 /**
- * Measures each of them once a round, a round at a time, each round beginning with another: what disturbs, disturbs all of them. Before
- * several rounds there are some that do not count, long enough for the compiler to have seen all of it. Says how
- * many measurements were thrown away, and how many are kept though other processes were at work.
- * @returns for each of them a result a round, in the order in which they were given
+ * Measures each contestant once per round, and starts each round with another one, so that a disturbance affects all of them
+ * alike. Before several rounds, it runs warm-ups that do not count, so that the code is compiled. Reports how many measurements
+ * were discarded, and how many disturbed ones were kept.
+ * @param measures the measurement of each contestant
+ * @returns the results of each contestant, one per round, in the order of `measures`
  */
 export async function inRounds<R>(
   measures: readonly (() => Promise<R>)[],
@@ -22,7 +23,7 @@ export async function inRounds<R>(
     }
   }
   const { thrownAway, disturbed } = patience;
-  if (thrownAway > 0) say(`${thrownAway} measurements were thrown away: other processes took the processor.`);
-  if (disturbed > 0) say(`${disturbed} measurements were kept though other processes were at work.`);
+  if (thrownAway > 0) say(`${thrownAway} measurements were discarded because other processes used the CPU.`);
+  if (disturbed > 0) say(`${disturbed} measurements were kept although other processes used the CPU.`);
   return results;
 }

@@ -1,12 +1,12 @@
 import { readdirSync, readFileSync } from 'node:fs';
 
-/** Microseconds in the unit of `/proc`. */
+/** Microseconds per clock tick of `/proc`. */
 const TICK = 10_000;
 
 const PROCESS_NAMES = { postgres: 'postgres', mariadb: 'mariadbd' } as const;
 export type ServerName = keyof typeof PROCESS_NAMES;
 
-/** Microseconds of processor time that the database servers of this kind have used on this machine; NaN where it does not tell. */
+/** CPU time of all database servers of this kind on this machine, in microseconds. NaN if the system does not report it. */
 export function serverTime(server: ServerName): number {
   const times = processStats().flatMap((stat) => timeOf(stat, PROCESS_NAMES[server]));
   return times.length > 0 ? times.reduce((sum, time) => sum + time) * TICK : NaN;
@@ -20,7 +20,7 @@ function processStats(): string[] {
   }
 }
 
-/** None where it has ended meanwhile. */
+/** Returns nothing if the process has exited in the meantime. */
 function statOf(pid: string): string[] {
   try {
     return [readFileSync(`/proc/${pid}/stat`, 'utf8')];
@@ -29,7 +29,7 @@ function statOf(pid: string): string[] {
   }
 }
 
-/** Its own time and that of its children that have ended, in ticks; none where it has another name. */
+/** Returns the CPU time of a process and its exited children in ticks, or nothing if it has another name. */
 function timeOf(stat: string, processName: string): number[] {
   const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(stat) ?? [];
   if (name !== processName) return [];

@@ -1,21 +1,19 @@
 import 'reflect-metadata';
-import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import {
   MULTI_SESSION_ENTITIES,
   MultiSessionModule,
   type MultiSessionOptions,
   type SessionPolicyOptions,
-  SessionService,
   UserAuthenticator,
 } from 'nestjs-multisession';
-import { DataSource, type DataSourceOptions, type Logger } from 'typeorm';
+import type { DataSource, DataSourceOptions, Logger } from 'typeorm';
+import type { SessionService } from '../lib/session/service.js';
+import { SECRET, startEngine } from './engine.js';
 
 export const USER_ID = 'carlos';
-export const SECRET = 'a signing secret of more than thirty-two bytes';
 
-/** The sessions of the benchmarks are created without asking who the user is: a password's hash would be all there is to see. */
+/** Never called: the benchmarks use `create`, because hashing a password would take far longer than everything else. */
 class NoUsers extends UserAuthenticator {
   authenticate() {
     return Promise.resolve(null);
@@ -40,14 +38,14 @@ export function multiSessionImports(
   ];
 }
 
-/** What is repeated: each step is one refresh, one login, one list of one of the clients. */
+/** One repetition of an operation: one refresh, login or list of one client. */
 export type Step = () => Promise<void>;
 
 /** The service on a database, without HTTP. */
 export interface SessionApp {
   readonly sessions: SessionService;
   readonly dataSource: DataSource;
-  /** How many statements `work` sends, `BEGIN` and `COMMIT` among them. */
+  /** Counts the statements that `work` sends, including `BEGIN` and `COMMIT`. */
   countStatements(work: () => Promise<unknown>): Promise<number>;
   close(): Promise<void>;
 }
@@ -57,26 +55,21 @@ export async function startSessionApp(
   policy: Partial<SessionPolicyOptions>,
 ): Promise<SessionApp> {
   const counter = new StatementCounter();
-  // So rare a poll that none falls into a count.
-  const revocation = { pollInterval: '1h', maxStaleness: '2h' } as const;
-
-  @Module({ imports: multiSessionImports({ ...database, logger: counter }, policy, { revocation }) })
-  class AppModule {}
-
-  const app = await NestFactory.createApplicationContext(AppModule, { logger: false });
+  const policies = { LONG: { refreshTokenLifetime: '30d', ...policy } } as const;
+  const { sessions, dataSource, close } = await startEngine(database, counter, { policies });
   return {
-    sessions: app.get(SessionService),
-    dataSource: app.get(DataSource),
+    sessions,
+    dataSource,
     countStatements: async (work) => {
       const before = counter.statements;
       await work();
       return counter.statements - before;
     },
-    close: () => app.close(),
+    close,
   };
 }
 
-/** What TypeORM sends. */
+/** Counts the statements that TypeORM sends. */
 export class StatementCounter implements Logger {
   statements = 0;
   logQuery() {

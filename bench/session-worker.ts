@@ -7,31 +7,31 @@ import { answerParent, processorTime } from './child.js';
 import { type Client, Clients, type Operation, POLICIES } from './clients.js';
 import { multiSessionImports } from './session-app.js';
 
-/** `prepare` has each client take one step, so that its session and its connection are there; `check` looks at what `run` has left. */
+/** `prepare` lets each client take one step, which creates its session and connection. `check` verifies the result of `run`. */
 export interface WorkerQuestion {
   do: 'prepare' | 'run' | 'check';
   operation: Operation;
-  /** Their numbers, which no other process has at the same time. */
+  /** The numbers of the clients. No other process uses them at the same time. */
   clients: readonly number[];
-  /** How long `run` takes. */
+  /** Duration of `run`. */
   seconds: number;
 }
 
 export interface WorkerAnswer {
-  /** Steps taken. */
+  /** Number of steps. */
   done: number;
-  /** Steps taken in a second. */
+  /** Steps per second. */
   rate: number;
-  /** Microseconds of processor time that they have taken of this process. */
+  /** CPU time that this process used for them, in microseconds. */
   processorTime: number;
 }
 
-/** One for each client, however many of them are here: TypeORM's own bound would be ten for a process. */
+/** Pool size: one connection per client, even if all clients are in this process. */
 const CONNECTIONS = 16;
 
-// Started by processes.ts as one of several processes on one database.
+// processes.ts starts this script several times on one database.
 const database = JSON.parse(process.argv[2]) as DataSourceOptions;
-// So rare a poll that none falls into a measurement.
+// Polls are so rare that none disturbs a measurement.
 const revocation = { pollInterval: '1h', maxStaleness: '2h' } as const;
 const options = { ...database, poolSize: CONNECTIONS } as DataSourceOptions;
 

@@ -9,39 +9,39 @@ import { median, percent, say, sayTarget, sayTitle, spread, table, whole } from 
 import { inRounds } from './rounds.js';
 import { type SessionApp, startSessionApp, type Step, USER_ID } from './session-app.js';
 
-/** Makes the steps of one client. */
+/** Creates the step that one client repeats. */
 type ClientOf = (app: SessionApp, client: number) => Promise<Step>;
 
-/** What is measured, and what it is compared with. */
+/** A benchmark and what it is compared with. */
 interface Benchmark {
   readonly title: string;
   readonly policy: Partial<SessionPolicyOptions>;
   readonly ours: ClientOf;
-  /** The same with as little as will do, on the same tables, where it is compared. */
+  /** Minimal hand-written code for the same tables, by database. */
   readonly byHand?: Partial<Record<DatabaseName, ClientOf>>;
-  /** What of it must be reached on PostgreSQL. */
+  /** Target on PostgreSQL, relative to the hand-written code. */
   readonly target?: number;
-  /** Before anything is measured. */
+  /** Runs before the measurements. */
   readonly prepare?: (app: SessionApp) => Promise<void>;
-  /** Default: those that are selected. */
+  /** Default: all selected databases. */
   readonly databases?: readonly DatabaseName[];
 }
 
-/** A way to do it. */
+/** One implementation that is measured. */
 interface Contestant {
   readonly label: string;
-  /** One step for each client that is at it at the same time. */
+  /** The steps of the concurrent clients, one each. */
   readonly clients: readonly Step[];
-  /** How many statements one step sends; undefined for what goes past TypeORM's logger. */
+  /** Statements per step; undefined if they bypass TypeORM's logger. */
   readonly statements?: number;
-  /** The label of its yardstick. */
+  /** The label of the hand-written code that it is compared with. */
   readonly byHand?: string;
 }
 
 interface Measurement {
-  /** Steps done in a second. */
+  /** Steps per second. */
   readonly rate: number;
-  /** Microseconds of processor time for one step, of this process and of the database server. */
+  /** CPU time per step in microseconds, of this process and of the database server. */
   readonly cost: number;
   readonly databaseCost: number;
 }
@@ -50,7 +50,7 @@ const CLIENTS = 32;
 const LISTED = 50;
 const LIMIT = 5;
 
-/** Refreshes a second, each of them a rotation. */
+/** Measures refreshes that rotate. */
 export async function benchRefresh(options: BenchOptions): Promise<void> {
   const byHand = { sqlite: refreshByHand, postgres: refreshByHand, mariadb: refreshByHand };
   await bench(
@@ -59,7 +59,7 @@ export async function benchRefresh(options: BenchOptions): Promise<void> {
   );
 }
 
-/** Logins a second, without a limit and at a limit that each login ends a session for. */
+/** Measures logins, without a limit and at a limit, where each login evicts a session. */
 export async function benchLogin(options: BenchOptions): Promise<void> {
   const byHand = { sqlite: loginByHand, postgres: loginByHand, mariadb: loginByHand };
   await bench({ title: 'login, no limit', policy: {}, ours: loggingIn(ofTheirOwn), byHand }, options);
@@ -71,7 +71,7 @@ export async function benchLogin(options: BenchOptions): Promise<void> {
     const postgres = loginAtLimitByHand(LIMIT, userOf);
     await bench({ title, ...atLimit, ours: loggingIn(userOf, LIMIT), byHand: { postgres } }, options);
   }
-  // A second shows that it runs; there is no need of many rows for that.
+  // `--seconds 1` only checks that everything runs, so it needs few rows.
   const users = options.seconds > 1 ? 1_000_000 : 1000;
   const userOf = () => `user ${Math.floor(Math.random() * users)}`;
   await bench(
@@ -87,7 +87,7 @@ export async function benchLogin(options: BenchOptions): Promise<void> {
   );
 }
 
-/** Lists a second, of 50 sessions of one user among a table of many. */
+/** Measures lists of 50 sessions of one user in a large table. */
 export async function benchList(options: BenchOptions): Promise<void> {
   const others = options.seconds > 1 ? 1_000_000 : 1000;
   await bench(
@@ -96,7 +96,7 @@ export async function benchList(options: BenchOptions): Promise<void> {
       policy: {},
       ours: listing,
       byHand: { postgres: async (app, client) => (await listing(app, client), listByHand(LISTED)(app, client)) },
-      // 1.3 times as long.
+      // At most 1.3 times as long.
       target: 1 / 1.3,
       prepare: ({ dataSource }) => fillSessions(dataSource, others, others / 10),
     },
@@ -122,13 +122,13 @@ async function bench(benchmark: Benchmark, options: BenchOptions): Promise<void>
     const results = await inRounds(measures, options);
     const found = new Map(contestants.map(({ label }, at) => [label, results[at].map(({ result }) => result)]));
     if (contestants.length > 0) report(benchmark, contestants, found);
-    else say('It needs PostgreSQL: TEST_DATABASES=postgres');
+    else say('Skipped: this benchmark needs PostgreSQL. Set TEST_DATABASES=postgres.');
   } finally {
     for (const close of closing) await close();
   }
 }
 
-/** Ours, and by hand before it where there is one. */
+/** Creates the contestants: the hand-written code if it exists, and the library. */
 async function enter({ ours, byHand }: Benchmark, name: DatabaseName, app: SessionApp): Promise<Contestant[]> {
   const clientOfHand = byHand?.[name];
   const hand = clientOfHand && { label: `by hand, ${handOn(name)}`, clients: await clientsOf(clientOfHand, app) };
@@ -141,12 +141,12 @@ async function enter({ ours, byHand }: Benchmark, name: DatabaseName, app: Sessi
 async function clientsOf(clientOf: ClientOf, app: SessionApp): Promise<Step[]> {
   const clients: Step[] = [];
   for (let client = 0; client < CLIENTS; client++) clients.push(await clientOf(app, client));
-  // Since some of what a first step sends is sent once for the connection.
+  // The first step sends some statements only once per connection.
   for (const step of clients) await step();
   return clients;
 }
 
-/** With every client at it at the same time. */
+/** Runs all clients concurrently. */
 async function measure({ clients }: Contestant, seconds: number): Promise<Measurement> {
   const [cpuBefore, databaseBefore, startedAt] = [processorTime(), databaseTime(), performance.now()];
   const endAt = startedAt + seconds * 1000;
@@ -186,9 +186,9 @@ function report(
       statements === undefined ? '' : String(statements),
     ];
   });
-  say(table(['', 'a second', 'spread', 'of by hand', 'client µs', 'database µs', 'statements'], rows));
+  say(table(['', 'per second', 'spread', 'vs by hand', 'client µs', 'database µs', 'statements'], rows));
   const compared = contestants.find(({ label, byHand }) => byHand && label.endsWith('postgres'));
-  if (compared && target) sayTarget(`${title}, PostgreSQL, of by hand`, target, ratioOf(compared));
+  if (compared && target) sayTarget(`${title}, PostgreSQL, relative to by hand`, target, ratioOf(compared));
 }
 
 // ─── This library ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +200,8 @@ const refreshing: ClientOf = async ({ sessions }) => {
   let { refresh } = await sessions.create(USER_ID, { type: 'LONG' });
   return async () => {
     const answer = await sessions.refresh(refresh, { type: 'LONG' });
-    if (answer.refresh === undefined || answer.refresh === refresh) throw new Error('it was not rotated');
+    if (answer.refresh === undefined || answer.refresh === refresh)
+      throw new Error('the refresh did not rotate the token');
     refresh = answer.refresh;
   };
 };
@@ -211,7 +212,7 @@ const loggingIn =
     const step = async () => {
       const userId = userOf(client);
       const { session, access, refresh } = await sessions.create(userId, { type: 'LONG', info: 'a benchmark' });
-      if (session.userId !== userId || !access || !refresh) throw new Error('it was no login');
+      if (session.userId !== userId || !access || !refresh) throw new Error('the login returned a wrong session');
     };
     for (let count = 0; count < before; count++) await step();
     return step;
@@ -224,6 +225,6 @@ const listing: ClientOf = async ({ sessions }, client) => {
     await sessions.create(userId, { type: 'LONG', info: 'a benchmark' });
   return async () => {
     const [{ sessions: listed }] = await sessions.list(userId);
-    if (listed.length !== LISTED) throw new Error(`${listed.length} sessions where ${LISTED} were expected`);
+    if (listed.length !== LISTED) throw new Error(`expected ${LISTED} sessions, found ${listed.length}`);
   };
 };

@@ -7,23 +7,23 @@ import type { DataSourceOptions } from 'typeorm';
 import { answerParent, processorTime } from './child.js';
 
 export type AdapterName = 'express' | 'fastify';
-/** From each to the next something is added. */
+/** The variants of the application. Each adds something to the previous one. */
 export type Variant = 'empty' | 'typeorm' | 'peers' | 'library';
 
-/** What a start took. */
+/** Measurements of a start. */
 export interface Started {
-  /** When the application listened, in milliseconds since 1970. */
+  /** Time at which the application began to listen, in milliseconds since 1970. */
   listeningAt: number;
-  /** Until then, in microseconds. */
+  /** CPU time until then, in microseconds. */
   processorTime: number;
-  /** After a collection of the garbage, in bytes. */
+  /** Memory after a garbage collection, in bytes. */
   rss: number;
   heap: number;
 }
 
 type Imports = NonNullable<ModuleMetadata['imports']>;
 
-// Each is imported when it is asked for: what another variant needs must not be loaded.
+// Dynamic imports, so that a variant does not load the packages of another one.
 const IMPORTS: Record<Variant, (database: DataSourceOptions) => Promise<Imports>> = {
   empty: () => Promise.resolve([]),
   typeorm: async (database) => {
@@ -71,7 +71,7 @@ async function start(variant: Variant, adapter: AdapterName, database: DataSourc
   return app;
 }
 
-/** What the process has used until now, the garbage not counted. */
+/** Measures CPU time and memory so far. Collects garbage first. */
 function measure(): Started {
   const listeningAt = performance.timeOrigin + performance.now();
   const used = processorTime();
@@ -82,10 +82,10 @@ function measure(): Started {
   return { listeningAt, processorTime: used, rss, heap: heapUsed };
 }
 
-/** An application that does nothing would be quick to start. */
+/** Makes sure that the application works: one that does nothing would start quickly. */
 async function assertWorks(app: INestApplication, variant: Variant): Promise<void> {
   const { status } = await fetch(await app.getUrl());
-  if (status !== 404) throw new Error(`${status} where 404 was expected`);
+  if (status !== 404) throw new Error(`expected 404, got ${status}`);
   if (variant === 'empty') return;
   const { DataSource } = await import('typeorm');
   await app.get(DataSource).query('SELECT 1');
@@ -94,10 +94,10 @@ async function assertWorks(app: INestApplication, variant: Variant): Promise<voi
   const sessions = app.get(SessionService);
   const { access, session } = await sessions.create('carlos', { type: 'LONG' });
   const current = await sessions.verify(access);
-  if (current.sessionId !== session.id) throw new Error('the session was not verified');
+  if (current.sessionId !== session.id) throw new Error('the access token belongs to another session');
 }
 
-// Started by startup.ts as a process of its own, to be measured once.
+// startup.ts starts this script in a process of its own for each measurement.
 const [variant, adapter, database] = process.argv.slice(2) as [Variant, AdapterName, string];
 const app = await start(variant, adapter, JSON.parse(database) as DataSourceOptions);
 const started = measure();

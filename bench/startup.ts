@@ -11,15 +11,15 @@ import { inRounds } from './rounds.js';
 import { startSessionApp } from './session-app.js';
 import type { AdapterName, Started, Variant } from './startup-app.js';
 
-/** An application that is started again and again. */
+/** An application that is started repeatedly. */
 interface Contestant {
   readonly variant: Variant;
   readonly adapter: AdapterName;
-  /** None where the application has none. */
+  /** Undefined if the application uses no database. */
   readonly database?: TestDatabase;
 }
 
-/** What a start took: milliseconds and bytes. */
+/** Measurements of a start, in milliseconds and bytes. */
 interface Measurement {
   listening: number;
   processor: number;
@@ -36,7 +36,7 @@ const LABELS: Record<Variant, string> = {
   library: 'with this library',
 };
 
-/** What the library adds to the start of an application, to its memory and to its `node_modules`. */
+/** Measures what the library adds to an application's start, memory and `node_modules`. */
 export async function benchStartup(options: BenchOptions): Promise<void> {
   const databases: TestDatabase[] = [];
   try {
@@ -52,7 +52,7 @@ export async function benchStartup(options: BenchOptions): Promise<void> {
   reportSizes();
 }
 
-/** That of the tests is in memory, where no other process finds the tables. */
+/** Creates SQLite in a file. The tests use SQLite in memory, which other processes cannot share. */
 function sqliteFile(): TestDatabase {
   const folder = mkdtempSync(join(tmpdir(), 'multi-session-bench-'));
   return {
@@ -62,7 +62,7 @@ function sqliteFile(): TestDatabase {
   };
 }
 
-/** Once and for all, as migrations do: what TypeORM's `synchronize` takes is no part of a start. */
+/** Creates the tables once, as migrations do, so that the time for TypeORM's `synchronize` is not measured. */
 async function makeTables({ options }: TestDatabase): Promise<void> {
   const app = await startSessionApp(options, {});
   await app.close();
@@ -80,10 +80,10 @@ async function benchAdapter(
     ),
   ];
   sayTitle(`Start-up on ${adapter}`);
-  // The files are read from the disk once.
+  // Warms up the file system cache.
   await start(contestants[contestants.length - 1]);
   const measures = contestants.map((contestant) => () => start(contestant));
-  // A second shows that it runs; one start does so too.
+  // `--seconds 1` only checks that everything runs, and then one start is enough.
   const results = await inRounds(measures, { rounds: seconds > 1 ? rounds * 2 : rounds, patience });
   report(contestants, results);
 }
@@ -133,7 +133,7 @@ function reportAdded(contestants: readonly Contestant[], results: readonly Resul
   say(table(['', 'listening ms', 'processor ms', 'RSS MB', 'heap MB'], rows));
 }
 
-/** The medians of the differences within a round. */
+/** Returns the medians of the differences within each round. */
 function added(before: Results, after: Results): string[] {
   const of = (value: (result: Measurement) => number) =>
     median(after.map(({ result }, round) => value(result) - value(before[round].result)));

@@ -22,7 +22,8 @@ export { AdminSessionsController } from './admin/admin-sessions.controller.js';
 export { type AdminSession, type AdminSessionPage, EndAllDto } from './admin/admin-sessions.dto.js';
 export { DailyCounts, type DayStatistics, type SessionStatistics } from './admin/statistics/daily-counts.js';
 export { SessionDailyCountEntity } from './admin/statistics/session-daily-count.entity.js';
-export { MULTI_SESSION_ENTITIES, MultiSessionModule } from './nest/multi-session.module.js';
+export { MULTI_SESSION_ENTITIES } from './nest/entities.js';
+export { MultiSessionModule } from './nest/multi-session.module.js';
 export type {
   AdminOptions,
   AuthenticatorProvider,
@@ -112,7 +113,8 @@ export {
   SHORT_AND_LONG,
 } from './session/options.js';
 export type { RefreshedSession, RefreshOptions } from './session/refresh.js';
-export { type CreateSessionOptions, type IssuedSession, type SessionList, SessionService } from './session/service.js';
+export type { CreateSessionOptions, IssuedSession } from './session/login.js';
+export { type SessionList, SessionService } from './session/service.js';
 export type { Session } from './session/session.js';
 export type { SessionClaims } from './token/access-token.js';
 export {

@@ -28,103 +28,103 @@ import {
 import type { UserAuthenticator } from '../session/authenticator.js';
 import { type JwtOptions, readTokenOptions, type TokenConfig } from '../token/options.js';
 
-/** The values: what `forRoot` takes beside the static part, and what the factory of `forRootAsync` returns. */
+/** The option values: `forRoot` takes them together with the static options, and the factory of `forRootAsync` returns them. */
 export interface MultiSessionOptions extends HttpOptions {
-  /** Keys, names of claims, and the lifetime of access tokens. */
+  /** Signing keys, claim names, and the lifetime of access tokens. */
   jwt: JwtOptions;
-  /** A policy for each session type, by its name. */
+  /** A policy for each session type, by the type's name. */
   policies: Record<string, SessionPolicyOptions>;
   /**
-   * How many sessions a user may have over all types. A login when they are reached does what `whenFull` of its type says, with
-   * the sessions of every type. Default: any number.
+   * How many active sessions a user may have over all types. When the limit is reached, `whenFull` of the new session's type
+   * decides. Sessions of that type are evicted first. Default: no limit.
    */
   maxActiveSessionsPerUser?: number;
   /**
-   * For how long the devices that a user logs in from are remembered, so that `login.new-device` tells of others; `false` for not
-   * at all. Default: `false`, since it costs a statement behind each login.
+   * How long a user's devices are remembered, so that a login from another one emits `login.new-device`. `false` turns it off.
+   * Default: `false`, since it costs a statement after each login.
    */
   rememberDevices?: Duration | false;
   /**
-   * Whether logins and endings are counted by the day, for the figures of administrators. To be set in every application that
-   * shares the tables. Default: true where the option `admin` is set, else false.
+   * Whether logins and endings are counted per day, for the administrators' statistics. Set it in every application that shares
+   * the tables. Default: true if the option `admin` is set, else false.
    */
   dailyCounts?: boolean;
-  /** What a user's id is read back as. Default: `'string'`. */
+  /** The type of your user ids. Default: `'string'`. */
   userIdType?: 'string' | 'number';
   /** How processes learn that a session has ended. */
   revocation?: RevocationOptions;
-  /** How expired rows are deleted. Default: every ten minutes. `false`: the application calls `SessionCleanup.run()`. */
+  /** How expired rows are deleted. Default: every ten minutes. With `false`, call `SessionCleanup.run()` yourself. */
   cleanup?: CleanupOptions | false;
 }
 
-/** How the application's authenticator is provided. It is resolved at the first login, so it may inject `SessionService`. */
+/** How the authenticator is provided. It is resolved at the first login, so it may inject `SessionService`. */
 export type AuthenticatorProvider =
   | { useClass: Type<UserAuthenticator> }
   | { useExisting: Type<UserAuthenticator> | string | symbol }
   | { useFactory: (...dependencies: never[]) => UserAuthenticator | Promise<UserAuthenticator>; inject?: unknown[] };
 
-/** Who may see and end everybody's sessions. */
+/** Who may list and end the sessions of all users. */
 export interface AdminOptions {
   /**
-   * What lets administrators pass, and nobody else: one or several, one after the other, as `[JwtAuthGuard, AdministratorGuard]`.
-   * They are made by Nest, from what `imports` has.
+   * The guards that let only administrators pass, asked in order: `[JwtAuthGuard, AdministratorGuard]`. Nest instantiates them;
+   * their dependencies must be in `imports`.
    */
   guard: Type<CanActivate> | readonly Type<CanActivate>[];
-  /** A class of the application's that extends `AdminSessionsController`. Default: `AdminSessionsController`. */
+  /** Your subclass of `AdminSessionsController`. Default: `AdminSessionsController`. */
   controller?: Type<AdminSessionsController>;
 }
 
-/** The names that Nest must know before anything runs. */
+/** The options that Nest must know before it calls a factory. */
 export interface MultiSessionStaticOptions {
-  /** Who the users are. Without it there is no login, and `SessionService.create` makes sessions. */
+  /** Your users. Without it there is no `login/`, and you create sessions with `SessionService.create`. */
   authenticator?: AuthenticatorProvider;
-  /** `forRootAsync` alone: the names of the session types, the same as the factory's `policies`. */
+  /** Only for `forRootAsync`: the names of the session types, the same as the keys of the factory's `policies`. */
   sessionTypes?: readonly string[];
-  /** The prefix of the routes. Default: `'api/session'`; none where `controller` is a class of the application. */
+  /** The prefix of the routes. Default: `'api/session'`; none if `controller` is your own class. */
   path?: string;
-  /** A subclass of `SessionsController` under its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
+  /** Your subclass of `SessionsController` with its own `@Controller()`, or `false` for no routes. Default: `SessionsController`. */
   controller?: Type<SessionsController> | false;
   /**
-   * `GET sessions` and the routes beside it, and `verify/`: a class of the application's that extends `SessionManagementController`,
-   * or `false` for none. Default: `SessionManagementController` where `controller` is not set, else none.
+   * The controller of `GET sessions`, the routes next to it, and `verify/`: your subclass of `SessionManagementController`, or
+   * `false` for none. Default: `SessionManagementController` if `controller` is not set, else none.
    */
   management?: Type<SessionManagementController> | false;
-  /** The routes of drf-jwt-devices: true, or a class of the application's that extends `DevicesController`. Default: false. */
+  /** The routes of drf-jwt-devices: true, or your subclass of `DevicesController`. Default: false. */
   devices?: boolean | Type<DevicesController>;
   /**
-   * Guards that each login and `reauthenticate/` must pass beyond the secret key, before a password is looked at: a captcha, a
-   * second factor. They are made by Nest, from what `imports` has. Default: none.
+   * Guards that `login/` and `reauthenticate/` must pass before the password is checked, such as a captcha. Nest instantiates
+   * them; their dependencies must be in `imports`. Default: none.
    */
   loginGuards?: readonly Type<CanActivate>[];
-  /** The routes of administrators. Default: none. */
+  /** The routes for administrators. Default: none. */
   admin?: AdminOptions;
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
   /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */
   passportStrategy?: string | false;
-  /** Default: true, since guards in feature modules find what they need only so. */
+  /** Whether the module is global, so that guards in feature modules find their dependencies. Default: true. */
   isGlobal?: boolean;
-  /** Modules whose providers the authenticator needs. */
+  /** Modules whose providers the authenticator and the guards above need. */
   imports?: ModuleMetadata['imports'];
 }
 
-/** What `MultiSessionModule.forRoot` takes. */
+/** The options of `MultiSessionModule.forRoot`. */
 export type MultiSessionModuleOptions = MultiSessionOptions & Omit<MultiSessionStaticOptions, 'sessionTypes'>;
 
-/** What `MultiSessionModule.forRootAsync` takes: `useFactory`, `useClass` or `useExisting` for the values, the rest beside it. */
+/** The options of `MultiSessionModule.forRootAsync`: `useFactory`, `useClass` or `useExisting` for the values, static options beside it. */
 export type MultiSessionModuleAsyncOptions = ConfigurableModuleAsyncOptions<MultiSessionOptions> &
   MultiSessionStaticOptions;
 
-/** So many managed keys are kept at most. */
+/** Maximum number of managed keys. */
 const MAX_MANAGED_KEYS = 1000;
 
-/** All options, checked and completed, each room's own apart. */
+/** All options, checked and completed, grouped by the part of the library that reads them. */
 export interface MultiSessionConfig {
   readonly tokens: TokenConfig;
   readonly http: HttpConfig;
   readonly policies: ReadonlyMap<string, SessionPolicyConfig>;
   readonly maxActiveSessionsPerUser: number;
-  /** Milliseconds; 0 for not at all. */
+  /** Milliseconds; 0 turns it off. */
   readonly rememberDevices: number;
   readonly dailyCounts: boolean;
   readonly revocation: RevocationConfig;
@@ -133,9 +133,9 @@ export interface MultiSessionConfig {
 
 /**
  * Checks the options once, at start.
- * @param sessionTypes the names that were given statically; they must be those of `policies`
- * @param path where the routes are. Default: at the root
- * @param routes which routes there are beside the usual ones: `devices` need a permanent session type, `admin` wants daily counts
+ * @param sessionTypes the statically given names, which must be the keys of `policies`
+ * @param path the prefix of the routes. Default: the root
+ * @param routes the optional routes: `devices` needs a permanent session type, `admin` turns daily counts on
  * @throws MultiSessionConfigurationError that names every fault
  */
 export function readOptions(
@@ -179,11 +179,11 @@ export function readOptions(
   checkTypesAgree(sessionTypes, [...config.policies.keys()], faults);
   checkSecretsDiffer(config, faults);
   if (config.http.permanentTokenHeader.toLowerCase() === config.http.accessTokenHeader)
-    faults.add('permanentTokenHeader', 'must not be jwt.header.name, in which access tokens travel');
+    faults.add('permanentTokenHeader', 'must differ from jwt.header.name, the header of access tokens');
   if (routes.devices && ![...config.policies.values()].some(({ permanent }) => permanent))
     faults.add(
       'devices',
-      'needs a permanent session type; give one, for example policies: { DEVICE: PERMANENT_DEVICE }',
+      'needs a permanent session type; add one, for example policies: { DEVICE: PERMANENT_DEVICE }',
     );
   checkKeysAreFew(config, faults);
   if (faults.list.length > 0)
@@ -191,25 +191,30 @@ export function readOptions(
   return config;
 }
 
-/** Each key is kept as long as a token of it can be live, and read with every poll. */
+/** A managed key is kept as long as one of its tokens can be live, and every poll reads all keys. */
 function checkKeysAreFew({ tokens, policies }: MultiSessionConfig, faults: OptionFaults): void {
   const longest = Math.max(...[...policies.values()].map((policy) => policy.refreshTokenLifetime));
   const keys = tokens.managed?.rotateEvery ? longest / tokens.managed.rotateEvery : 0;
   if (keys > MAX_MANAGED_KEYS)
     faults.add(
       'jwt.managed.rotateEvery',
-      `would keep ${Math.round(keys)} keys, since a refresh token can live so long`,
+      `is so short that ${Math.round(keys)} keys would be kept for the longest refresh token; at most ${MAX_MANAGED_KEYS} are allowed, so make it longer`,
     );
 }
 
 function checkTypesAgree(declared: readonly string[], configured: readonly string[], faults: OptionFaults): void {
   const missing = declared.filter((type) => !configured.includes(type));
   const undeclared = configured.filter((type) => !declared.includes(type));
-  if (missing.length > 0) faults.add('sessionTypes', `names ${missing.join(', ')}, which policies does not`);
-  if (undeclared.length > 0) faults.add('sessionTypes', `does not name ${undeclared.join(', ')}, which policies does`);
+  if (missing.length > 0)
+    faults.add('sessionTypes', `names ${missing.join(', ')}, which policies does not; use the same names in both`);
+  if (undeclared.length > 0)
+    faults.add(
+      'sessionTypes',
+      `does not name ${undeclared.join(', ')}, which policies does; use the same names in both`,
+    );
 }
 
-/** Who knows the secret key may log in; who knows the signing secret may be anybody. */
+/** Front ends may know the secret key. Whoever knows the signing secret can forge tokens of any user. */
 function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: OptionFaults): void {
   const secrets = tokens.keys.flatMap((key) => (key.verifyingKey.type === 'secret' ? [key.verifyingKey.export()] : []));
   secrets.push(...(tokens.managed?.encryptionKeys ?? []).map((key) => Buffer.from(key)));
@@ -218,7 +223,7 @@ function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: Option
     if (secrets.some((secret) => secret.length === bytes.length && timingSafeEqual(secret, bytes))) {
       faults.add(
         'secretKey',
-        'must not be the signing secret, nor the encryption key: whoever knows it could sign tokens; give another',
+        'must differ from the signing secret and the encryption key: whoever knows it could sign tokens; choose another',
       );
     }
   }

@@ -1,7 +1,7 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
 import type { RefreshedSession } from '../session/refresh.js';
-import type { IssuedSession } from '../session/service.js';
+import type { IssuedSession } from '../session/login.js';
 import { Keyring } from '../token/keyring.js';
 import { assertNotForged, TRANSPORT_HEADER } from './csrf.guard.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';

@@ -3,7 +3,7 @@ import { HttpAdapterHost } from '@nestjs/core';
 import { stringifySetCookie } from 'cookie';
 import { Clock } from '../database/clock.js';
 import type { RefreshedSession } from '../session/refresh.js';
-import type { IssuedSession } from '../session/service.js';
+import type { IssuedSession } from '../session/login.js';
 import type { CookieShape } from './cookie.options.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';

@@ -12,7 +12,7 @@ import {
 import { promisify } from 'node:util';
 import type { JwtAlgorithm, JwtKey } from '../token/options.js';
 
-/** A key with its name. */
+/** A signing key that the library has created, with its key id. */
 export type ManagedKey = JwtKey & { readonly kid: string; readonly signingKey: KeyObject };
 
 const CIPHER = 'aes-256-gcm';
@@ -20,11 +20,11 @@ const IV_BYTES = 12;
 const TAG_BYTES = 16;
 const CURVES: Partial<Record<JwtAlgorithm, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 
-/** Makes a key for this algorithm, with a random name. */
+/** Creates a key for this algorithm, with a random key id. */
 export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> {
   const kid = randomBytes(12).toString('base64url');
   if (algorithm.startsWith('HS')) {
-    // As long as the hash (RFC 7518 section 3.2).
+    // RFC 7518 section 3.2: at least as long as the hash.
     return toManagedKey(kid, algorithm, createSecretKey(randomBytes(Number(algorithm.slice(2)) / 8)));
   }
   const namedCurve = CURVES[algorithm];
@@ -34,18 +34,21 @@ export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> 
   return toManagedKey(kid, algorithm, privateKey);
 }
 
-/** Encrypts keys for the table, and decrypts them, under secrets of the options. */
+/** Encrypts keys for the table and decrypts them, with the encryption keys of the options. */
 export class KeySealer {
   private readonly secrets: readonly Buffer[];
 
-  /** @param encryptionKeys the first encrypts, all decrypt */
+  /** @param encryptionKeys The first one encrypts; each of them is tried to decrypt. */
   constructor(encryptionKeys: readonly string[]) {
     this.secrets = encryptionKeys.map((key) =>
       Buffer.from(hkdfSync('sha256', key, '', 'nestjs-multisession signing keys', 32)),
     );
   }
 
-  /** The key's text for the table. Another name or algorithm put beside it there would not open it. */
+  /**
+   * Encrypts a key. Its kid and algorithm are authenticated too: the result does not decrypt under another kid or algorithm.
+   * @returns base64url, without padding
+   */
   seal({ kid, algorithm, signingKey }: ManagedKey): string {
     const iv = randomBytes(IV_BYTES);
     const cipher = createCipheriv(CIPHER, this.secrets[0], iv).setAAD(boundTo(kid, algorithm));
@@ -53,19 +56,23 @@ export class KeySealer {
     return sealed.toString('base64url');
   }
 
-  /** @returns undefined where none of the secrets opens it */
-  open(kid: string, algorithm: JwtAlgorithm, text: string): ManagedKey | undefined {
-    const sealed = Buffer.from(text, 'base64url');
-    if (sealed.length <= IV_BYTES + TAG_BYTES) return undefined;
+  /**
+   * Decrypts a key.
+   * @param sealed what `seal` has returned
+   * @returns undefined if none of the encryption keys decrypts it, or if it was tampered with
+   */
+  open(kid: string, algorithm: JwtAlgorithm, sealed: string): ManagedKey | undefined {
+    const bytes = Buffer.from(sealed, 'base64url');
+    if (bytes.length <= IV_BYTES + TAG_BYTES) return undefined;
     for (const secret of this.secrets) {
       try {
-        const decipher = createDecipheriv(CIPHER, secret, sealed.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
+        const decipher = createDecipheriv(CIPHER, secret, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
           .setAAD(boundTo(kid, algorithm))
-          .setAuthTag(sealed.subarray(-TAG_BYTES));
-        const bytes = Buffer.concat([decipher.update(sealed.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
-        return toManagedKey(kid, algorithm, importKey(algorithm, bytes));
+          .setAuthTag(bytes.subarray(-TAG_BYTES));
+        const key = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
+        return toManagedKey(kid, algorithm, importKey(algorithm, key));
       } catch {
-        // Not under this secret, or tampered with: the tag tells no more, and nor do we.
+        // Encrypted with another key, or tampered with: the tag does not say which.
       }
     }
     return undefined;

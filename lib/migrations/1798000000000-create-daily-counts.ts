@@ -5,7 +5,10 @@ const DAILY_COUNTS = { name: 'session_daily_count', entity: 'SessionDailyCountEn
 const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
 const BY_TYPE = ['type', 'id'];
 
-/** The table of daily counts, which stays empty unless `dailyCounts` is set, and the index by which administrators list a type. */
+/**
+ * Creates the table of daily counts, and the index with which administrators list the sessions of one type. The table stays
+ * empty unless `dailyCounts` is set.
+ */
 export class CreateDailyCounts1798000000000 implements MigrationInterface {
   readonly name = 'CreateDailyCounts1798000000000';
 

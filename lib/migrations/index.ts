@@ -10,7 +10,7 @@ export {
   CreateSigningKeys1795000000000,
 };
 
-/** All migrations of this library, for the `migrations` of a DataSource. */
+/** All migrations of this library, for the option `migrations` of your DataSource. */
 export const multiSessionMigrations = [
   CreateSessions1790000000000,
   CreateSigningKeys1795000000000,

@@ -1,12 +1,15 @@
 import { type QueryRunner, Table, type TableColumnOptions, TableIndex } from 'typeorm';
 
-/** A table, with the entity that is stored in it: a naming strategy is given both. */
+/** A table and the name of its entity. Naming strategies get both. */
 export interface StoredTable {
   readonly name: string;
   readonly entity: string;
 }
 
-/** Makes a table as `synchronize` makes it, so that it finds nothing to change. @param indices the columns of each */
+/**
+ * Creates a table exactly as `synchronize` does, so that `synchronize` finds nothing to change.
+ * @param indices the columns of each index
+ */
 export async function createTable(
   runner: QueryRunner,
   given: StoredTable,
@@ -24,7 +27,7 @@ export async function createTable(
   await runner.createTable(table);
 }
 
-/** An index with the name that `synchronize` gives it, so that it finds nothing to change. */
+/** Returns an index with the name that `synchronize` gives it, so that `synchronize` finds nothing to change. */
 export function indexOf(
   runner: QueryRunner,
   table: StoredTable,
@@ -34,7 +37,7 @@ export function indexOf(
   return { name: runner.connection.namingStrategy.indexName(pathOf(runner, table), columnNames), columnNames };
 }
 
-/** As the DataSource's naming strategy has it, with its `entityPrefix`, and its schema where it has one. */
+/** Returns a table's path by the DataSource's naming strategy, with its `entityPrefix` and schema if they are set. */
 export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTable): string {
   const { driver, namingStrategy, options } = connection;
   const table = namingStrategy.tableName(entity, name);
@@ -42,13 +45,16 @@ export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTabl
   return driver.buildTableName(prefixed, driver.schema);
 }
 
-/** As the DataSource's naming strategy has it. The entities say a column's name only where it is not the property's. */
+/** Returns a column's name by the DataSource's naming strategy. Like the entities, it omits a name equal to the property's. */
 function columnNameOf({ connection }: QueryRunner, name: string): string {
   const property = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
 }
 
-/** MySQL and MariaDB would take «bob» for «Bob»; each has its own name for a comparison of bytes, trailing spaces included. */
+/**
+ * Returns a collation that compares bytes, including trailing spaces. By default, MySQL and MariaDB treat "bob" and "Bob" as
+ * equal. Each of them has its own name for the collation.
+ */
 export async function binaryCollation(runner: QueryRunner): Promise<Partial<TableColumnOptions>> {
   const { type } = runner.connection.options;
   if (!['mysql', 'mariadb', 'aurora-mysql'].includes(type)) return {};
@@ -56,7 +62,7 @@ export async function binaryCollation(runner: QueryRunner): Promise<Partial<Tabl
   return { charset: 'utf8mb4', collation: version.includes('MariaDB') ? 'utf8mb4_nopad_bin' : 'utf8mb4_0900_bin' };
 }
 
-/** A column of text, in `collation`. */
+/** Returns a text column with a collation. */
 export function textColumn(
   collation: Partial<TableColumnOptions>,
   name: string,
@@ -66,7 +72,7 @@ export function textColumn(
   return { name, type: 'varchar', length: String(length), ...collation, ...more };
 }
 
-/** A column of milliseconds since 1970. */
+/** Returns a column for an instant, in milliseconds since 1970. */
 export function timeColumn(name: string, more: Partial<TableColumnOptions> = {}): TableColumnOptions {
   return { name, type: 'bigint', ...more };
 }

@@ -3,7 +3,7 @@ import { createClient } from 'redis';
 import { MultiSessionConfigurationError } from '../errors.js';
 import type { RevocationPush } from '../revocation/push.js';
 
-/** The part of a client of the package `redis` that is used here. */
+/** The part of a client of the package `redis` that we use. */
 export interface RedisConnection {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -15,26 +15,30 @@ export interface RedisConnection {
   destroy(): void;
 }
 
-/** Where `redisPush` finds Redis: `url`, or `client`. */
+/** How `redisPush` connects to Redis: give either `url` or `client`. */
 export interface RedisPushOptions {
-  /** As `createClient` of the package `redis` takes it: `'redis://user:password@host:6379'`, or `rediss:` for TLS. */
+  /** For example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
   url?: string;
-  /** A client of the package `redis`, which is duplicated: for what a URL cannot say. It need not be connected. */
+  /**
+   * A client of the package `redis`, for settings that a URL cannot hold. The push makes duplicates of it, so it need not be
+   * connected.
+   */
   client?: unknown;
-  /** The channel: another for each application on one Redis. Default: `'nestjs-multisession:revoked'`. */
+  /** Give each application that shares a Redis its own channel. Default: `'nestjs-multisession:revoked'`. */
   channel?: string;
 }
 
 const DEFAULT_CHANNEL = 'nestjs-multisession:revoked';
-const MAX_PAUSE = 5000;
+/** Both in milliseconds. */
+const MAX_RECONNECT_PAUSE = 5000;
 const PING_INTERVAL = 10_000;
-/** What may wait for a Redis that does not answer, before the rest is let go. */
-const QUEUE = { disableOfflineQueue: true, commandsQueueMaxLength: 1000, pingInterval: PING_INTERVAL };
+/** The queue is bounded, so that a Redis that does not answer cannot fill the memory. */
+const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 1000, pingInterval: PING_INTERVAL };
 
 /**
- * A push by Redis, on any database, for the option `revocation.push`. A Redis that is away costs nothing but the delay: the
- * polls do the work, and it is connected to again. One for each module.
- * @throws MultiSessionConfigurationError where the options do not say where Redis is
+ * Creates a push that uses Redis, for the option `revocation.push` on any database. It reconnects by itself. While Redis is
+ * unavailable, processes learn of ended sessions by polling. Create one push for each module.
+ * @throws MultiSessionConfigurationError if the options have no valid URL and no client, or both
  */
 export function redisPush(options: RedisPushOptions): RevocationPush {
   return new RedisPush(connectionOf(options), options.channel ?? DEFAULT_CHANNEL);
@@ -44,16 +48,17 @@ class RedisPush implements RevocationPush {
   private readonly logger = new Logger('MultiSession');
   private readonly subscriber: RedisConnection;
   private readonly publisher: RedisConnection;
-  private warned = false;
+  private hasWarned = false;
 
   constructor(
     connection: RedisConnection,
     private readonly channel: string,
   ) {
-    [this.subscriber, this.publisher] = [connection.duplicate(QUEUE), connection.duplicate(QUEUE)];
-    for (const one of [this.subscriber, this.publisher]) {
-      one.on('error', (error: Error) => this.warnOnce(error));
-      one.on('ready', () => (this.warned = false));
+    this.subscriber = connection.duplicate(CONNECTION_OPTIONS);
+    this.publisher = connection.duplicate(CONNECTION_OPTIONS);
+    for (const each of [this.subscriber, this.publisher]) {
+      each.on('error', (error: Error) => this.warnOnce(error));
+      each.on('ready', () => (this.hasWarned = false));
     }
   }
 
@@ -66,32 +71,39 @@ class RedisPush implements RevocationPush {
   }
 
   async publish(message: string): Promise<void> {
-    // While it is away, nothing is kept for it: the polls will have told by then.
+    // While Redis is unavailable we queue nothing: by the time it is back, the polls have delivered the entry.
     if (this.publisher.isReady) await this.publisher.publish(this.channel, message);
   }
 
   stop(): Promise<void> {
-    for (const one of [this.subscriber, this.publisher]) {
-      if (one.isOpen) one.destroy();
+    for (const each of [this.subscriber, this.publisher]) {
+      if (each.isOpen) each.destroy();
     }
     return Promise.resolve();
   }
 
-  private warnOnce(error: Error): void {
-    if (!this.warned) this.logger.warn(`ended sessions are told by the polls alone: Redis failed: ${error.message}`);
-    this.warned = true;
+  private warnOnce({ message }: Error): void {
+    if (!this.hasWarned) {
+      this.logger.warn(`Redis failed; until it is back, processes learn of ended sessions by polling: ${message}`);
+    }
+    this.hasWarned = true;
   }
 }
 
 function connectionOf({ url, client }: RedisPushOptions): RedisConnection {
   if (client !== undefined && url === undefined) return client as RedisConnection;
-  // The parser's own error would quote it, and it may hold a password.
-  if (client === undefined && URL.canParse(url ?? '') && /^rediss?:/.test(url ?? '')) {
+  if (client === undefined && isRedisUrl(url)) {
     const reconnectStrategy = (retries: number) =>
-      Math.min(100 * 2 ** Math.min(retries, 10), MAX_PAUSE) * (0.5 + Math.random());
+      Math.min(100 * 2 ** Math.min(retries, 10), MAX_RECONNECT_PAUSE) * (0.5 + Math.random());
     return createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection;
   }
+  // Without the value: a URL may contain a password.
   throw new MultiSessionConfigurationError([
-    'redisPush: takes a url that begins with redis:// or rediss://, or a client',
+    'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis; give exactly one',
   ]);
+}
+
+function isRedisUrl(url: string | undefined): boolean {
+  // Checked here, since the error of `new URL` quotes the value.
+  return url !== undefined && URL.canParse(url) && /^rediss?:/.test(url);
 }

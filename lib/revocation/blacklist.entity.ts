@@ -2,22 +2,25 @@ import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { instant } from '../database/instant.js';
 
 /**
- * What must no longer be let in. An entry of the kind `session` is an ended session whose access tokens may still be
- * unexpired: every process holds these in memory. One of the kind `token` is a refresh token superseded under
- * `blacklistAfterRotation`, for other services and auditors to read; it is never loaded and changes no verdict.
+ * An entry of the blacklist. There are two kinds:
+ *
+ * - `session`: a session has ended, but its access tokens may still be unexpired. Every process holds these entries in memory and
+ *   refuses the tokens.
+ * - `token`: a refresh token was superseded under `blacklistAfterRotation`. This kind is for other services and auditors to
+ *   read; the library never loads it, and it has no effect on what is accepted.
  */
 @Entity({ name: 'session_blacklist' })
 @Index(['kind', 'createdAt'])
 @Index(['expiresAt'])
 export class BlacklistEntity {
-  /** The session's id, or the token's `jti`. */
+  /** The id of the session, or the `jti` of the token. */
   @PrimaryColumn({ type: 'varchar', length: 36 })
   id!: string;
 
   @Column({ type: 'varchar', length: 8 })
   kind!: 'session' | 'token';
 
-  /** The session, for both kinds. */
+  /** The id of the session, for both kinds. */
   @Column({ name: 'session_id', type: 'varchar', length: 36 })
   sessionId!: string;
 
@@ -28,11 +31,11 @@ export class BlacklistEntity {
   @Column({ type: 'varchar', length: 32 })
   reason!: string;
 
-  /** By the database's clock, when the entry was written. */
+  /** When the entry was written, by the database's clock. */
   @Column({ name: 'created_at', type: 'bigint', transformer: instant })
   createdAt!: Date;
 
-  /** When the last token that the entry refuses has expired by itself: from then on the entry may go. */
+  /** When the last token that the entry refuses has expired. The entry may be deleted from then on. */
   @Column({ name: 'expires_at', type: 'bigint', transformer: instant })
   expiresAt!: Date;
 }

@@ -1,3 +1,4 @@
+import { DEFAULT_OVERLAP, MIN_OVERLAP } from '../engine/timing.js';
 import {
   checkObject,
   type Duration,
@@ -9,24 +10,36 @@ import {
 } from '../option-check.js';
 import type { RevocationPush } from './push.js';
 
-/** The `revocation` part of the options: how processes learn that a session has ended. */
+/** The option `revocation`: how processes learn that a session has ended. */
 export interface RevocationOptions {
-  /** How often each process asks for new entries: the longest that a session ended elsewhere is still let in. Default: `'1s'`. */
+  /**
+   * How often each process asks the database for newly ended sessions. A session that another process has ended is accepted
+   * for at most this long. Default: `'1s'`.
+   */
   pollInterval?: Duration;
-  /** How far back each poll looks again, since commits can be seen out of order. Default: `'30s'`. */
+  /**
+   * How far each poll looks back beyond the last one, since commits become visible out of order. At least `'1s'`.
+   * Default: `'30s'`.
+   */
   overlap?: Duration;
-  /** Without a poll for so long, a request reads its session's row instead, or gets 503. Default: `'10s'`. */
+  /**
+   * If no poll has succeeded for this long, requests read the row of their session instead. If that fails too, they get 503. At
+   * least `pollInterval`. Default: `'10s'`.
+   */
   maxStaleness?: Duration;
   /**
-   * Tells the other processes at once, where they would wait for their next poll: `'postgres'` for LISTEN and NOTIFY of the
-   * database, or a push such as `redisPush`. Default: none.
+   * Informs the other processes at once, before their next poll: `'postgres'` for LISTEN and NOTIFY, or a push such as
+   * `redisPush`. Default: none.
    */
   push?: 'postgres' | RevocationPush;
-  /** How many ended sessions are held in memory. While there are more, a request reads its session's row. Default: 1 000 000. */
+  /**
+   * Maximum number of ended sessions in memory. While there are more, each request reads the row of its session.
+   * Default: 1,000,000.
+   */
   maxEntries?: number;
 }
 
-/** `RevocationOptions`, checked and completed, its times in milliseconds. */
+/** `RevocationOptions`, checked and complete. All times are in milliseconds. */
 export interface RevocationConfig {
   readonly pollInterval: number;
   readonly overlap: number;
@@ -35,24 +48,33 @@ export interface RevocationConfig {
   readonly maxEntries: number;
 }
 
+/** Checks the option `revocation` and adds the faults it finds to `faults`. */
 export function readRevocationOptions(given: unknown, faults: OptionFaults): RevocationConfig {
   const config = checkObject<RevocationConfig>(given ?? {}, 'revocation', faults, {
     pollInterval: withDefault(1000, duration()),
-    overlap: withDefault(30_000, duration()),
+    overlap: withDefault(DEFAULT_OVERLAP, duration()),
     maxStaleness: withDefault(10_000, duration()),
     push: optional(push),
     maxEntries: withDefault(1_000_000, positiveInteger),
   });
   if (config.maxStaleness < config.pollInterval) {
-    faults.add('revocation.maxStaleness', 'is below pollInterval, so every request would read its row; make it larger');
+    faults.add(
+      'revocation.maxStaleness',
+      `is below pollInterval (${config.maxStaleness} < ${config.pollInterval} ms), so every request would read its row; make it larger`,
+    );
   }
-  if (config.overlap < 1000) faults.add('revocation.overlap', "must be at least '1s'");
+  if (config.overlap < MIN_OVERLAP) faults.add('revocation.overlap', `must be at least '1s'; got ${config.overlap} ms`);
   return config;
 }
 
 function push(value: unknown, name: string, faults: OptionFaults): RevocationConfig['push'] {
-  const given = value as Partial<Record<string, unknown>> | null;
-  const isPush = ['start', 'publish', 'stop'].every((method) => typeof given?.[method] === 'function');
-  if (value !== 'postgres' && !isPush) faults.add(name, "must be 'postgres', or have start, publish and stop");
+  const methods = value as Partial<Record<string, unknown>> | null;
+  const isPush = ['start', 'publish', 'stop'].every((method) => typeof methods?.[method] === 'function');
+  if (value !== 'postgres' && !isPush) {
+    faults.add(
+      name,
+      "must be 'postgres' or an object with the methods start, publish and stop, such as redisPush({ url })",
+    );
+  }
   return value as RevocationConfig['push'];
 }

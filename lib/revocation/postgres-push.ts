@@ -7,42 +7,47 @@ import type { Database } from '../database/database.js';
 import { OwnConnection } from '../database/own-connection.js';
 import { MultiSessionConfigurationError } from '../errors.js';
 
-/** The part of the driver's client that is used here. */
+/** The part of a client of the package `pg` that we use. */
 interface Client extends EventEmitter {
   query(query: { text: string; query_timeout: number }): Promise<unknown>;
 }
 
+/** All in milliseconds. */
 const ANSWER_TIMEOUT = 10_000;
-const HEARTBEAT = 10_000;
-const [SHORTEST_PAUSE, LONGEST_PAUSE] = [100, 10_000];
+const HEARTBEAT_INTERVAL = 10_000;
+const MIN_PAUSE = 100;
+const MAX_PAUSE = 10_000;
 
 /**
- * NOTIFY within the transaction that writes, LISTEN on a connection of its own, which is opened again whenever it is lost.
- * A proxy that pools by transaction carries the one and not the other.
+ * The push `'postgres'`: NOTIFY in the transaction that writes the entries, LISTEN on a connection of its own. That connection
+ * is opened again whenever it is lost. A proxy that pools by transaction passes NOTIFY on, but not LISTEN.
  */
 export class PostgresPush {
   private readonly logger = new Logger('MultiSession');
   private readonly connection: OwnConnection;
   private readonly stopping = new AbortController();
   private listening?: Promise<void>;
-  private warned = false;
+  private hasWarned = false;
 
-  /** @throws MultiSessionConfigurationError where the database is another */
+  /** @throws MultiSessionConfigurationError if the database is not PostgreSQL */
   constructor(private readonly database: Database) {
-    if (database.dataSource.options.type !== 'postgres') {
+    const { type } = database.dataSource.options;
+    if (type !== 'postgres') {
       throw new MultiSessionConfigurationError([
-        "revocation.push: is 'postgres', and the database is not PostgreSQL; leave it out, or give another push",
+        `revocation.push: 'postgres' needs PostgreSQL, but the database is ${type}; leave the option out, or use another push such as redisPush`,
       ]);
     }
     this.connection = new OwnConnection(database, [], ANSWER_TIMEOUT);
   }
 
+  /** Listens until `stop`, and connects in the background. */
   start(receive: (message: string) => void): void {
     this.listening = this.keepListening(receive);
   }
 
-  async publish(manager: EntityManager, message: string): Promise<void> {
-    await manager.query('SELECT pg_notify($1, $2)', [this.channel, message]);
+  /** Sends a message when this transaction commits. */
+  async publish(transaction: EntityManager, message: string): Promise<void> {
+    await transaction.query('SELECT pg_notify($1, $2)', [this.channel, message]);
   }
 
   async stop(): Promise<void> {
@@ -52,14 +57,15 @@ export class PostgresPush {
 
   private async keepListening(receive: (message: string) => void): Promise<void> {
     const { signal } = this.stopping;
-    let pause = SHORTEST_PAUSE;
+    let pause = MIN_PAUSE;
     while (!signal.aborted) {
       const startedAt = performance.now();
       await this.listenUntilLost(receive).catch((error: unknown) => this.warnOnce(error));
       await this.connection.close();
-      pause = performance.now() - startedAt > LONGEST_PAUSE ? SHORTEST_PAUSE : Math.min(pause * 2, LONGEST_PAUSE);
-      // Not all processes at once, when the database comes back.
-      await passed(pause * (0.5 + Math.random()), signal);
+      const lasted = performance.now() - startedAt;
+      pause = lasted > MAX_PAUSE ? MIN_PAUSE : Math.min(pause * 2, MAX_PAUSE);
+      // At random, so that not all processes connect at once when the database is back.
+      await waitUnlessAborted(pause * (0.5 + Math.random()), signal);
     }
   }
 
@@ -70,10 +76,10 @@ export class PostgresPush {
     client.on('end', () => lost.abort());
     client.on('notification', ({ payload }: { payload?: string }) => receive(payload ?? ''));
     await this.ask(client, `LISTEN ${this.channel}`);
-    this.warned = false;
+    this.hasWarned = false;
     const over = AbortSignal.any([lost.signal, this.stopping.signal]);
-    // A connection that a firewall has dropped in silence would wait for ever.
-    while (await passed(HEARTBEAT, over)) await this.ask(client, 'SELECT 1');
+    // A firewall may drop an idle connection without telling us: only an unanswered query shows it.
+    while (await waitUnlessAborted(HEARTBEAT_INTERVAL, over)) await this.ask(client, 'SELECT 1');
     if (lost.signal.aborted) throw new Error('the connection was lost');
   }
 
@@ -82,12 +88,15 @@ export class PostgresPush {
   }
 
   private warnOnce(error: unknown): void {
-    if (this.warned || this.stopping.signal.aborted) return;
-    this.warned = true;
-    this.logger.warn(`ended sessions are told by the polls alone: LISTEN failed: ${(error as Error).message}`);
+    if (this.hasWarned || this.stopping.signal.aborted) return;
+    this.hasWarned = true;
+    const { message } = error as Error;
+    this.logger.warn(
+      `LISTEN failed and is tried again; until then this process learns of ended sessions by polling: ${message}`,
+    );
   }
 
-  /** Another for each application in the database: a channel is the database's own, so what differs is where the tables are. */
+  /** PostgreSQL's channels belong to the database. Applications with tables of their own in it must not hear each other. */
   private get channel(): string {
     const { dataSource } = this.database;
     const { schema, searchSchema } = dataSource.driver as { schema?: string; searchSchema?: string };
@@ -96,7 +105,11 @@ export class PostgresPush {
   }
 }
 
-/** Waits, and keeps no process alive for it. @returns false where the signal came before */
-async function passed(span: number, signal: AbortSignal): Promise<boolean> {
-  return sleep(span, true, { signal, ref: false }).catch(() => false);
+/**
+ * Waits without keeping the process alive.
+ * @param duration in milliseconds
+ * @returns false if the signal was aborted first
+ */
+async function waitUnlessAborted(duration: number, signal: AbortSignal): Promise<boolean> {
+  return sleep(duration, true, { signal, ref: false }).catch(() => false);
 }

@@ -1,30 +1,35 @@
 import type { RevokedSession } from './revoked-session.js';
 
-/** What PostgreSQL carries in one notification, less a margin. */
+/** PostgreSQL limits a notification to 8000 bytes. We keep some distance. */
 const MAX_BYTES = 7900;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-/** Longer than any access token should live: what is said to be needed for longer is not ours. */
+/** No access token lives so long, so an entry with a later expiry is not ours. Milliseconds. */
 const MAX_ENTRY_LIFE = 400 * 86_400_000;
 
-/** The entries as texts, as many in each as fit. */
+/** Writes the entries into as few messages as their maximum size allows. */
 export function toMessages(entries: readonly RevokedSession[]): string[] {
   const messages: string[] = [];
   let parts: string[] = [];
-  let bytes = 2;
+  let bytes = '[]'.length;
+  const finishMessage = () => {
+    if (parts.length > 0) messages.push(`[${parts.join(',')}]`);
+    [parts, bytes] = [[], '[]'.length];
+  };
   for (const { sessionId, userId, reason, expiresAt } of entries) {
     const part = JSON.stringify({ sessionId, userId, reason, expiresAt });
-    const size = Buffer.byteLength(part) + 1;
-    if (bytes + size > MAX_BYTES) {
-      messages.push(`[${parts.join()}]`);
-      [parts, bytes] = [[], 2];
-    }
+    const size = Buffer.byteLength(part) + ','.length;
+    if (bytes + size > MAX_BYTES) finishMessage();
     parts.push(part);
     bytes += size;
   }
-  return parts.length === 0 ? messages : [...messages, `[${parts.join()}]`];
+  finishMessage();
+  return messages;
 }
 
-/** The entries in a text that anybody may have sent: whatever is none is left out. @param now in milliseconds */
+/**
+ * Reads the entries of a message. Anyone with access to the channel may have sent it, so invalid entries are skipped.
+ * @param now in milliseconds since 1970; entries that have expired by then are invalid
+ */
 export function fromMessage(message: string, now: number): RevokedSession[] {
   if (message.length > MAX_BYTES) return [];
   try {
@@ -49,6 +54,6 @@ function isRevokedSession(value: unknown, now: number): value is RevokedSession 
   );
 }
 
-function isText(value: unknown, longest: number): value is string {
-  return typeof value === 'string' && value.length <= longest;
+function isText(value: unknown, maxLength: number): value is string {
+  return typeof value === 'string' && value.length <= maxLength;
 }

@@ -1,15 +1,17 @@
 /**
- * Carries texts from each process to all others, so that they need not wait for their next poll. It only hastens: a text
- * that is lost costs one poll interval, and one that is forged can log a user out and nothing else.
+ * Carries messages from each process to all others, so that they learn of ended sessions before their next poll. A lost message
+ * costs one poll interval. A forged one can log a user out and do nothing else.
+ *
+ * Implement it for a message broker of your own and pass it as the option `revocation.push`.
  */
 export interface RevocationPush {
   /**
-   * Hands over what other processes publish; what this one publishes may come back too. Nobody waits for it, so it connects,
-   * and connects again, behind the requests.
+   * Connects, and reconnects when the connection is lost. The application's start does not wait for it.
+   * @param receive call this with each message that a process has published; messages of this process may be among them
    */
   start(receive: (message: string) => void): Promise<void>;
-  /** Hands one text, of less than 8000 bytes, to the others. Called after the commit; no request waits for it. */
+  /** Sends a message of less than 8000 bytes to the other processes. Called after the commit; no request waits for it. */
   publish(message: string): Promise<void>;
-  /** Closes its connections; nothing is published afterwards. */
+  /** Closes the connections. `publish` is not called afterwards. */
   stop(): Promise<void>;
 }

@@ -1,68 +1,85 @@
 import { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Database } from '../database/database.js';
+import type { RevocationConfig } from './options.js';
 import { PostgresPush } from './postgres-push.js';
 import { fromMessage, toMessages } from './push-message.js';
-import type { RevocationConfig } from './options.js';
+import type { NewEntry } from './revocation-table.js';
 import type { RevokedSession } from './revoked-session.js';
+import type { RevokedSessions } from './revoked-sessions.js';
 
-/** Tells the other processes of ended sessions, and hears of theirs, by the push that the options name. */
+/**
+ * Sends ended sessions to the other processes and receives theirs, by the push that the options name. Without one it does
+ * nothing. Polling is the mechanism of record; a push only makes it faster, so no request waits for one.
+ */
 export class PushedRevocations {
   private readonly logger = new Logger('MultiSession');
   private readonly push: Exclude<RevocationConfig['push'], 'postgres'>;
-  private readonly inTransaction?: PostgresPush;
-  private failing = false;
+  private readonly postgres?: PostgresPush;
+  private isFailing = false;
   private stopped = false;
 
-  /** @throws MultiSessionConfigurationError for a push that the database does not have */
+  /**
+   * @param revoked the memory that receives what other processes push
+   * @param now the database's time, in milliseconds since 1970
+   * @throws MultiSessionConfigurationError if the database does not support the push
+   */
   constructor(
     database: Database,
-    { push }: RevocationConfig,
+    { push }: Pick<RevocationConfig, 'push'>,
+    private readonly revoked: RevokedSessions,
     private readonly now: () => number,
   ) {
-    if (push === 'postgres') this.inTransaction = new PostgresPush(database);
+    if (push === 'postgres') this.postgres = new PostgresPush(database);
     else this.push = push;
   }
 
-  /** Nobody waits for it: without a push, the polls do the work. */
-  start(onRevoked: (revoked: RevokedSession) => void): void {
-    const receive = (message: string) => fromMessage(message, this.now()).forEach(onRevoked);
-    this.inTransaction?.start(receive);
-    this.watch(async () => this.push?.start(receive));
+  /** Connects in the background. */
+  start(): void {
+    const receive = (message: string) => {
+      for (const entry of fromMessage(message, this.now())) this.revoked.add(entry);
+    };
+    this.postgres?.start(receive);
+    void this.logFailure(async () => this.push?.start(receive));
   }
 
-  /** Whether there is anything to publish within a transaction. */
-  get isWithinTransactions(): boolean {
-    return this.inTransaction !== undefined;
+  /** Whether the push is sent within the transaction that ends a session, by `publishIn`. */
+  get isTransactional(): boolean {
+    return this.postgres !== undefined;
   }
 
-  /** Within the transaction that writes the entries: told at its commit, and never if it is rolled back. */
-  async publishWithin(manager: EntityManager, entries: readonly RevokedSession[]): Promise<void> {
-    if (!this.inTransaction) return;
-    for (const message of toMessages(entries)) await this.inTransaction.publish(manager, message);
+  /** Sends within the transaction that writes the entries: the others receive it at the commit, and never after a rollback. */
+  async publishIn(transaction: EntityManager, entries: readonly NewEntry[]): Promise<void> {
+    if (!this.postgres) return;
+    const revoked = entries.map((entry) => ({ ...entry, expiresAt: entry.expiresAt.getTime() }));
+    for (const message of toMessages(revoked)) await this.postgres.publish(transaction, message);
   }
 
-  /** After the commit. */
+  /** Sends after the commit, in the background. A transactional push has sent already, so it does nothing here. */
   publish(entries: readonly RevokedSession[]): void {
     const { push } = this;
-    if (push) for (const message of toMessages(entries)) this.watch(async () => push.publish(message));
+    if (!push) return;
+    for (const message of toMessages(entries)) void this.logFailure(async () => push.publish(message));
   }
 
+  /** Closes the connections of the push. */
   async stop(): Promise<void> {
     this.stopped = true;
-    await this.inTransaction?.stop();
+    await this.postgres?.stop();
     await this.push?.stop().catch(() => undefined);
   }
 
-  /** A push that fails is told of once, until it works again. */
-  private watch(work: () => Promise<void>): void {
-    work().then(
-      () => (this.failing = false),
-      (error: unknown) => {
-        if (!this.failing && !this.stopped)
-          this.logger.warn(`ended sessions could not be pushed: ${(error as Error).message}`);
-        this.failing = true;
-      },
-    );
+  /** Logs the first failure only, until the push works again. */
+  private async logFailure(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.isFailing = false;
+    } catch (error) {
+      if (!this.isFailing && !this.stopped) {
+        const { message } = error as Error;
+        this.logger.warn(`the push of ended sessions failed, so other processes learn of them by polling: ${message}`);
+      }
+      this.isFailing = true;
+    }
   }
 }

@@ -1,8 +1,9 @@
-/** An ended session, as the blacklist tells of it. */
+/** An ended session whose access tokens are refused. */
 export interface RevokedSession {
   readonly sessionId: string;
   readonly userId: string;
+  /** Why the session ended, for example `'logout'`. */
   readonly reason: string;
-  /** Milliseconds: until then the entry is needed. */
+  /** When the last access token of the session has expired, in milliseconds since 1970. Until then the entry is needed. */
   readonly expiresAt: number;
 }

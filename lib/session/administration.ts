@@ -1,47 +1,57 @@
-import type { UserId } from '../token/options.js';
+import type { Clock } from '../database/clock.js';
+import type { TokenConfig, UserId } from '../token/options.js';
+import type { SessionEndings } from './endings.js';
 import { type Session, toSession } from './session.js';
 import { firstSessionIdOf } from './id.js';
-import type { SessionParts } from './session-parts.js';
+import type { SessionPolicies } from './policies.js';
+import type { SessionStore } from './store.js';
 
-/** Which sessions `SessionAdministration.list` shows, and how many. */
+/** The filter and page of `SessionAdministration.list`. */
 export interface AdministeredSessions {
-  /** Default: anybody's. */
+  /** Default: all users. */
   readonly userId?: UserId;
-  /** A session type, whatever its case. Default: any. */
+  /** A session type, in any case. Default: all types. */
   readonly type?: string;
-  /** Begun then or later. Default: whenever. */
+  /** Only sessions created then or later. Default: all. */
   readonly since?: Date;
-  /** The page behind this session: `next` of the one before. Default: the first page. */
+  /** Where the page starts: `next` of the previous page. Default: the first page. */
   readonly after?: string;
-  /** Default: 50. */
+  /** Page size. Default: 50. */
   readonly limit?: number;
 }
 
 /** A page of `SessionAdministration.list`. */
 export interface SessionPage {
-  /** The latest begun first. */
+  /** The latest created first. */
   readonly sessions: readonly Session[];
-  /** Where the next page begins; null where this is the last. */
+  /** Where the next page starts; null if this is the last. */
   readonly next: string | null;
 }
 
-/** So many are ended in one transaction, which must be seen by the other processes' polls in time. */
-const BATCH = 200;
+/** Sessions per transaction. Small, so that the transaction commits well within `maxEntryDelay`. */
+const BATCH_SIZE = 200;
 
 /**
- * Everybody's sessions, for those who run the application. It asks nobody whether they may: that is for a guard to say. One
- * session and one user's are ended by `SessionService`, with the reason `'admin'`.
+ * The sessions of all users, for administrators. It checks no permission: put a guard in front of it. To end one session or
+ * one user's sessions, call `SessionService` with the reason `'admin'`.
  */
 export class SessionAdministration {
-  constructor(private readonly parts: Pick<SessionParts, 'policies' | 'store' | 'endings' | 'clock' | 'tokens'>) {}
+  constructor(
+    private readonly policies: SessionPolicies,
+    private readonly store: SessionStore,
+    private readonly endings: SessionEndings,
+    private readonly clock: Clock,
+    private readonly config: TokenConfig,
+  ) {}
 
   /**
-   * Active sessions, the latest begun first, a page at a time. A page costs the same wherever it is: each goes on from the last
-   * session of the one before, by an index.
-   * @throws InvalidSessionTypeError, UnavailableError
+   * Lists active sessions page by page, the latest created first. Every page costs the same: it continues from the last
+   * session of the previous page through an index.
+   * @throws InvalidSessionTypeError if there is no such session type
+   * @throws UnavailableError if the database cannot be reached
    */
   async list({ userId, type, since, after, limit = 50 }: AdministeredSessions = {}): Promise<SessionPage> {
-    const { policies, store, tokens } = this.parts;
+    const { policies, store, config } = this;
     const filter = {
       ...(userId !== undefined && { userId: String(userId) }),
       ...(type !== undefined && { type: policies.named(type).type }),
@@ -50,24 +60,24 @@ export class SessionAdministration {
     };
     const rows = await store.page(filter, limit);
     return {
-      sessions: rows.map((row) => toSession(row, tokens)),
+      sessions: rows.map((row) => toSession(row, config)),
       next: rows.length === limit ? rows[rows.length - 1].id : null,
     };
   }
 
   /**
-   * Ends every session that has begun by now, in batches: what is ended stays so if it is stopped half-way, and it can be called
-   * again. Logins that are under way may survive.
-   * @returns how many were ended by this call
-   * @throws UnavailableError
+   * Ends every session that was created before now, in batches. If it is interrupted, the sessions that it has ended stay
+   * ended, and you can call it again. A login that is in progress may survive.
+   * @returns how many sessions this call ended
+   * @throws UnavailableError if the database cannot be reached
    */
   async endAll(): Promise<number> {
-    const { store, endings, clock } = this.parts;
+    const { store, endings, clock } = this;
     const until = firstSessionIdOf(clock.now() + 1);
     let ended = 0;
     for (let last: string | undefined = ''; last !== undefined;) {
-      const batch = await store.endBetween(last, until, 'admin', BATCH);
-      ended += endings.announce(batch.ended);
+      const batch = await store.endBetween(last, until, 'admin', BATCH_SIZE);
+      ended += endings.publish(batch.ended);
       last = batch.last;
     }
     return ended;

@@ -5,22 +5,22 @@ import type { SessionPolicies } from './policies.js';
 import type { SessionEndings } from './endings.js';
 import type { EndedSession, SessionStore } from './store.js';
 
-/** What one run of the cleanup took away. */
+/** How many rows one run of the cleanup deleted. */
 export interface CleanupResult {
   readonly sessions: number;
   readonly blacklistEntries: number;
   readonly knownDevices: number;
 }
 
-/** After a batch there is none for so many times as long as it took. */
-const REST = 3;
-/** A type that an older process does not know yet must not cost the sessions that a newer one has just made. */
+/** Rest after each batch, for a multiple of its duration. */
+const REST_FACTOR = 3;
+/** During a deployment, an older process does not know a new type yet. It must not end sessions that a newer one just created. */
 const REMOVED_TYPE_UNUSED_FOR = 86_400_000;
 const REMOVED_TYPES_EVERY = 3_600_000;
 
 /**
- * Deletes what has expired: timed, in batches of one short transaction each, so that no table is locked, and one process at
- * a time. A process that is killed leaves whole batches behind it and nothing half-done.
+ * Deletes expired rows on a timer, one process at a time. Each batch is one short transaction, so that no table is locked for
+ * long and a killed process leaves only whole batches behind.
  */
 export class SessionCleanup {
   private readonly logger = new Logger('MultiSession');
@@ -40,7 +40,7 @@ export class SessionCleanup {
 
   start(): void {
     if (this.config.interval === 0) return;
-    // Processes that were started together would all ask at once.
+    // Jitter: processes that were started together should not all run at once.
     const delay = this.config.interval * (0.75 + Math.random() / 2);
     this.timer = setTimeout(() => void this.runTimed(), Math.min(delay, 2 ** 31 - 1)).unref();
   }
@@ -52,9 +52,9 @@ export class SessionCleanup {
   }
 
   /**
-   * Cleans up now, as far as no other process is at it. A run that is under way in this process is waited for.
-   * @param options.removedTypes also ends sessions whose type has gone from the options, where they were not used for so
-   * many milliseconds; timed runs do so once an hour, for those unused for a day
+   * Cleans up now, unless another process is cleaning up. If a run is in progress in this process, waits for it instead.
+   * @param options.removedTypes also ends sessions whose type was removed from the options, if they have not been used for
+   * `unusedFor` milliseconds. Timed runs do so once an hour, for sessions unused for a day
    */
   run(options: { removedTypes?: { unusedFor: number } } = {}): Promise<CleanupResult> {
     this.running ??= this.runOnce(options.removedTypes?.unusedFor).finally(() => (this.running = undefined));
@@ -67,14 +67,14 @@ export class SessionCleanup {
     try {
       await this.run(due ? { removedTypes: { unusedFor: REMOVED_TYPE_UNUSED_FOR } } : {});
     } catch (error) {
-      this.logger.warn(`the cleanup failed and will be tried again: ${(error as Error).message}`);
+      this.logger.warn(`the cleanup failed and will be retried at the next interval: ${(error as Error).message}`);
     }
     if (!this.stopped) this.start();
   }
 
   /**
-   * Step by step, each until there is nothing left. A process that finds another one at it stops altogether, and the other goes
-   * on: were it to try its next step, the two could send each other away and leave the rest to the next interval.
+   * Runs each step until it finds no more rows. If another process holds the cleanup lock, this one stops altogether: if it
+   * tried its next step, the two could keep sending each other away.
    */
   private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
     const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0 };
@@ -85,27 +85,27 @@ export class SessionCleanup {
         if (done === undefined) return result;
         if (done === 0) break;
         result[counted] += done;
-        // Most of the time is everybody else's. SQLite answers within the process, which would come to nothing else before the end.
-        await sleep(REST * (performance.now() - startedAt));
+        // Leave most of the time to requests. SQLite runs within the process, which would otherwise do nothing else until the end.
+        await sleep(REST_FACTOR * (performance.now() - startedAt));
       }
     }
     return result;
   }
 
-  /** What each step counts, and one batch of it: undefined where another process is at it. */
+  /** What each step counts, and a function that runs one batch: it returns undefined if another process is cleaning up. */
   private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
     const { store, policies } = this;
     const { batchSize } = this.config;
-    const announced = (ended: EndedSession[] | undefined) => ended && this.endings.announce(ended);
+    const published = (ended: EndedSession[] | undefined) => ended && this.endings.publish(ended);
     const unusedSince = this.now() - (removedTypesUnusedFor ?? 0);
     return [
-      ['sessions', async () => announced(await store.endExpired(batchSize))],
+      ['sessions', async () => published(await store.endExpired(batchSize))],
       [
         'sessions',
         async () =>
           removedTypesUnusedFor === undefined
             ? 0
-            : announced(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
+            : published(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
       ],
       ['blacklistEntries', () => store.deleteExpiredEntries(batchSize)],
       ['knownDevices', () => this.knownDevices.deleteOld(batchSize)],

@@ -10,41 +10,42 @@ import type { ReuseKind } from './policy.js';
 export type EndReason =
   'logout' | 'destroyed' | 'evicted' | 'mismatch' | 'reuse' | 'expired' | 'user-inactive' | 'reauthenticated' | 'admin';
 
-/** A refresh with a token that is not the current one, and both parties to it. */
+/** A refresh with a token that is not the current one, and both parties involved. */
 export interface SupersededTokenEvent {
-  /** As it was before this refresh. Its address and agent are the other party's: of whoever was handed the current token. */
+  /** The session before this refresh. Its address and user agent belong to the other party, who got the current token. */
   readonly session: Session;
-  /** The generation of the token that was presented, and the session's. */
+  /** The generation of the presented token. */
   readonly presentedGeneration: number;
+  /** The generation of the session's current token. */
   readonly currentGeneration: number;
-  /** How long ago the current token was handed out, in milliseconds. */
+  /** Milliseconds since the current token was handed out. */
   readonly age: number;
-  /** Who presents the token, and from where. */
+  /** Who presented the token, and from which address. */
   readonly client: ClientInfo;
 }
 
-/** The events and what each carries. */
+/** The events and the payload of each. */
 export interface SessionEventMap {
-  /** A login, or `SessionService.create`. */
+  /** A session was created, by a login or `SessionService.create`. */
   'session.created': { readonly session: Session };
-  /** A refresh; `rotated` where a new refresh token was handed out. */
+  /** A session was refreshed. `rotated` is true if a new refresh token was handed out. */
   'session.refreshed': { readonly session: Session; readonly rotated: boolean };
-  /** Once for each session, on the process that ended it. */
+  /** A session ended. Emitted once, on the process that ended it. */
   'session.ended': { readonly session: Session; readonly reason: EndReason };
-  /** On every process, when it learns of an ending that refuses access tokens: for closing sockets. */
+  /** This process learned that a session's access tokens are refused from now on. Emitted on every process; close sockets here. */
   'session.revoked': RevokedSession;
-  /** A token was used again after its successor was: stolen, or its owner's after the thief. The session has been ended. */
+  /** An old refresh token was used after its successor: one of the two parties is a thief. The session has been ended. */
   'refresh.reused': SupersededTokenEvent & { readonly reuse: ReuseKind };
-  /** The superseded token within the grace: a retry, requests at once, or a careful thief. */
+  /** The superseded token was used within the grace: a retry, concurrent requests, or a careful thief. */
   'refresh.replayed': SupersededTokenEvent;
-  /** The superseded token after the grace, its successor never used: a lost answer, or a careful thief. */
+  /** The superseded token was used after the grace, and its successor never: a lost answer, or a careful thief. */
   'refresh.recovered': SupersededTokenEvent;
-  /** A login from a device that its user has not used, or not for as long as `rememberDevices`; never without that option. */
+  /** A login from a device that the user has not used within `rememberDevices`. Only emitted if that option is set. */
   'login.new-device': {
     readonly session: Session;
-    /** What it says of itself. The address is the session's. */
+    /** What the device says about itself. Its address is the session's. */
     readonly device: UserAgentDescription & { readonly name: string | null };
-    /** Whether the user has no other: at the first login of all there is nothing to warn of. */
+    /** Whether the user has no other known device. At a user's very first login there is nothing to warn about. */
     readonly isFirst: boolean;
   };
   /** A login was refused. */
@@ -61,12 +62,18 @@ export type SessionEventName = keyof SessionEventMap;
 
 type Listener<N extends SessionEventName> = (event: SessionEventMap[N]) => unknown;
 
-/** What happens to sessions, told after its commit. Inject it and listen; a listener that throws breaks no request. */
+/**
+ * What happens to sessions, emitted after the commit. Inject it and call `on`. A listener that throws is logged and breaks no
+ * request.
+ */
 export class SessionEvents {
   private readonly logger = new Logger('MultiSession');
   private readonly listeners = new Map<SessionEventName, Set<Listener<never>>>();
 
-  /** Calls `listener` for every such event of this process. @returns a function that takes it away again */
+  /**
+   * Calls `listener` for every such event of this process.
+   * @returns a function that removes the listener
+   */
   on<N extends SessionEventName>(name: N, listener: Listener<N>): () => void {
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners.add(listener));
@@ -88,7 +95,7 @@ export class SessionEvents {
     try {
       await listener(event);
     } catch (error) {
-      this.logger.error(`a listener of ${name} failed`, error instanceof Error ? error.stack : undefined);
+      this.logger.error(`a listener of the event ${name} threw`, error instanceof Error ? error.stack : undefined);
     }
   }
 }

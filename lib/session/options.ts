@@ -12,12 +12,12 @@ import {
   withDefault,
 } from '../option-check.js';
 
-/** What a request to a guarded route is checked against, beyond the token's signature. */
+/** What a guarded request is checked against, besides the token's signature and expiry. */
 export type AccessCheck = 'signature' | 'blacklist' | 'session';
 
 /**
- * The policy of one session type. Time spans: a number is seconds, a string such as `'30d'` has its unit. The names in capitals
- * are those of simplejwt_multisessions.
+ * The policy of one session type. Time spans are a number of seconds or a string with a unit, such as `'30d'`. Names in capitals
+ * are the corresponding settings of simplejwt_multisessions.
  */
 export interface SessionPolicyOptions {
   /** How long a session lives. Required. `REFRESH_TOKEN_LIFETIME`; `JWT_PERMANENT_TOKEN_EXPIRATION_DELTA`. */
@@ -26,36 +26,39 @@ export interface SessionPolicyOptions {
   accessTokenLifetime?: Duration;
   /** Whether each refresh hands out a new refresh token. Default: true. `ROTATE_REFRESH_TOKENS`. */
   rotateRefreshTokens?: boolean;
-  /** Whether a superseded token's `jti` is written to the blacklist table, for others to read. Default: false. `BLACKLIST_AFTER_ROTATION`. */
+  /**
+   * Whether the `jti` of a superseded refresh token is written to the blacklist table, for other services to read. Default: false.
+   * `BLACKLIST_AFTER_ROTATION`.
+   */
   blacklistAfterRotation?: boolean;
   /** Whether a refresh sets the session's `lastUpdate`. Default: true. `UPDATE_LAST_LOGIN`. */
   updateLastLogin?: boolean;
   /**
-   * Whether a refresh gives the session its whole lifetime again: never, each time, or once less than so much of it is left.
+   * Whether a refresh restores the session's full lifetime: never, at each refresh, or if less than the given span remains.
    * Default: false. `EXTEND_SESSION`, `EXTEND_SESSION_EVERY_TIME`, `EXTEND_SESSION_ONCE_AFTER_EACH`.
    */
   extendSession?: false | 'every-refresh' | { whenRemainingBelow: Duration };
-  /** How many sessions of this type a user may have. Default: any number. `MAX_NUMBER_ACTIVE_SESSIONS`. */
+  /** How many active sessions of this type a user may have. Default: no limit. `MAX_NUMBER_ACTIVE_SESSIONS`. */
   maxActiveSessions?: number;
-  /** What a login does when they are reached. Default: `'destroy-oldest'`. `DESTROY_OLDEST_ACTIVE_SESSION`. */
+  /** What a login does if a limit is reached. Default: `'destroy-oldest'`. `DESTROY_OLDEST_ACTIVE_SESSION`. */
   whenFull?: 'destroy-oldest' | 'refuse';
-  /** What extension never goes past, counted from the login. Default: no bound. */
+  /** The longest that a session can live through extensions, counted from the login. Default: no bound. */
   absoluteLifetime?: Duration;
   /**
-   * For how long after a rotation the superseded token still gets the same successor. Default: `'10s'`. With 0, two
-   * refreshes at once with one token cost the session.
+   * How long after a rotation the superseded token still gets the same successor. Default: `'10s'`. With 0, two concurrent
+   * refreshes with one token end the session.
    */
   reuseGrace?: Duration;
-  /** Default: `'blacklist'`. */
+  /** What each guarded request is checked against. Default: `'blacklist'`. */
   accessCheck?: AccessCheck;
   /**
-   * Whether the refresh token stays the same and states no end: the session lives `refreshTokenLifetime` from its last refresh,
-   * and its row decides. Neither rotation nor `extendSession` goes with it. Default: false. drf-jwt-devices.
+   * Whether the refresh token stays the same and states no expiry. The session then lives `refreshTokenLifetime` from its last
+   * refresh, and its row decides. Cannot be combined with rotation or `extendSession`. Default: false. drf-jwt-devices.
    */
   permanent?: boolean;
   /**
-   * Of a permanent session: how often a refresh is written down at most, so that most write nothing. A session may end by so
-   * much earlier than its lifetime after the last refresh; at most half of it. Default: `'30m'`.
+   * For permanent sessions: a refresh writes to the database at most once in this span. A session may expire earlier by up to
+   * this span. At most half of `refreshTokenLifetime`. Default: `'30m'`.
    * `JWT_PERMANENT_TOKEN_EXPIRATION_ACCURACY`.
    */
   touchInterval?: Duration;
@@ -68,7 +71,7 @@ export interface SessionPolicyConfig {
   readonly rotateRefreshTokens: boolean;
   readonly blacklistAfterRotation: boolean;
   readonly updateLastLogin: boolean;
-  /** A session is extended when less than so much of it is left; 0 for never. */
+  /** A refresh extends the session if less than this remains; 0 for never. */
   readonly extendBelow: number;
   readonly maxActiveSessions: number;
   readonly whenFull: 'destroy-oldest' | 'refuse';
@@ -76,13 +79,13 @@ export interface SessionPolicyConfig {
   readonly reuseGrace: number;
   readonly accessCheck: AccessCheck;
   readonly permanent: boolean;
-  /** Of a permanent session. */
+  /** For permanent sessions. */
   readonly touchInterval: number;
 }
 
-/** The `cleanup` part of the options; `false` leaves it to the application, which calls `SessionCleanup.run()`. */
+/** The option `cleanup`. With `false`, nothing runs on a timer: call `SessionCleanup.run()` yourself. */
 export interface CleanupOptions {
-  /** How often each process looks; one at a time does the work. Default: `'10m'`. */
+  /** How often each process tries to clean up. Only one at a time does. Default: `'10m'`. */
   interval?: Duration;
   /** How many rows one statement deletes. Default: 100. */
   batchSize?: number;
@@ -96,7 +99,7 @@ export interface CleanupConfig {
 
 const DEFAULT_TOUCH_INTERVAL = 1_800_000;
 
-/** The session types of simplejwt_multisessions' README, with its values. */
+/** The two session types of simplejwt_multisessions' README, with its values. */
 export const SHORT_AND_LONG = {
   SHORT: {
     refreshTokenLifetime: '1d',
@@ -118,14 +121,17 @@ export const SHORT_AND_LONG = {
   },
 } as const satisfies Record<string, SessionPolicyOptions>;
 
-/** A session type as drf-jwt-devices has it, with its defaults: `policies: { DEVICE: PERMANENT_DEVICE }`. */
+/** A session type with the defaults of drf-jwt-devices: `policies: { DEVICE: PERMANENT_DEVICE }`. */
 export const PERMANENT_DEVICE = {
   permanent: true,
   refreshTokenLifetime: '7d',
   touchInterval: '30m',
 } as const satisfies SessionPolicyOptions;
 
-/** @returns the policies by the name of their type */
+/**
+ * Reads the option `policies`.
+ * @returns the policies by the name of their type
+ */
 export function readPolicies(
   given: unknown,
   accessTokenLifetime: number,
@@ -150,11 +156,14 @@ function checkTypeNames(types: readonly string[], faults: OptionFaults): void {
   for (const type of types) {
     const folded = type.trim().toUpperCase();
     const twin = seen.get(folded);
-    if (folded === 'ALL') faults.add(`policies.${type}`, 'ALL stands for every type and cannot be one');
+    if (folded === 'ALL') faults.add(`policies.${type}`, 'is reserved: ALL stands for every type; choose another name');
     if (twin !== undefined)
-      faults.add(`policies.${type}`, `differs from ${twin} only in case; types are matched whatever their case`);
+      faults.add(
+        `policies.${type}`,
+        `differs from ${twin} only in case, and types are matched in any case; choose another name`,
+      );
     if (!/^[A-Za-z0-9_-]{1,64}$/.test(type))
-      faults.add(`policies.${type}`, 'a type is 1 to 64 letters, digits, - and _');
+      faults.add(`policies.${type}`, 'is not a valid type name; use 1 to 64 letters, digits, - and _');
     seen.set(folded, type);
   }
 }
@@ -185,20 +194,23 @@ function readPolicy(
   const { refreshTokenLifetime: lifetime, absoluteLifetime } = policy;
   if (faults.list.length === before) {
     if (typeof extendSession === 'number' && extendSession > lifetime) {
-      faults.add(`${name}.extendSession.whenRemainingBelow`, 'is above refreshTokenLifetime');
+      faults.add(`${name}.extendSession.whenRemainingBelow`, 'is longer than refreshTokenLifetime; make it shorter');
     }
     if (absoluteLifetime !== undefined && absoluteLifetime < lifetime) {
-      faults.add(`${name}.absoluteLifetime`, 'is below refreshTokenLifetime');
+      faults.add(`${name}.absoluteLifetime`, 'is shorter than refreshTokenLifetime; make it longer');
     }
     if (absoluteLifetime !== undefined && extendSession === false && !isPermanent) {
-      faults.add(`${name}.absoluteLifetime`, 'has no use without extendSession or permanent');
+      faults.add(
+        `${name}.absoluteLifetime`,
+        'has no effect without extendSession or permanent; set one of them or remove it',
+      );
     }
-    if (policy.reuseGrace >= lifetime) faults.add(`${name}.reuseGrace`, 'must be below refreshTokenLifetime');
+    if (policy.reuseGrace >= lifetime) faults.add(`${name}.reuseGrace`, 'must be shorter than refreshTokenLifetime');
   }
   const { touchInterval = DEFAULT_TOUCH_INTERVAL } = policy;
   if (isPermanent) checkPermanent({ ...policy, extendSession, touchInterval }, name, faults);
   else if (policy.touchInterval !== undefined)
-    faults.add(`${name}.touchInterval`, 'has no use without permanent: true');
+    faults.add(`${name}.touchInterval`, 'has no effect without permanent: true; remove it');
   return {
     ...policy,
     touchInterval,
@@ -214,13 +226,14 @@ function checkPermanent(
   name: string,
   faults: OptionFaults,
 ): void {
-  const never = (option: string) => faults.add(`${name}.${option}`, 'does not go with permanent: true');
+  const never = (option: string) =>
+    faults.add(`${name}.${option}`, 'cannot be combined with permanent: true; remove it');
   if (policy.rotateRefreshTokens) never('rotateRefreshTokens');
   if (policy.blacklistAfterRotation) never('blacklistAfterRotation');
   if (policy.extendSession !== false) never('extendSession');
   if (policy.updateLastLogin === false) never('updateLastLogin');
   if (policy.touchInterval > policy.refreshTokenLifetime / 2)
-    faults.add(`${name}.touchInterval`, 'is above half of refreshTokenLifetime');
+    faults.add(`${name}.touchInterval`, 'is more than half of refreshTokenLifetime; make it shorter');
 }
 
 function readExtension(value: unknown, name: string, faults: OptionFaults): false | 'every-refresh' | number {

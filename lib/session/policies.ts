@@ -3,17 +3,17 @@ import type { SessionPolicyConfig } from './options.js';
 import type { SessionEntity } from './session.entity.js';
 import { leastRecentlyUsed, SessionPolicyService } from './policy.js';
 
-/** What stands for every type, at list and destroyAllOther. */
+/** The name that stands for every session type in lists and endings. */
 export const ALL_TYPES = 'ALL';
 
-/** The policies of all session types. Types are found whatever their case, spaces trimmed. */
+/** The policies of all session types. Names given by a client are matched in any case, surrounding spaces trimmed. */
 export class SessionPolicies {
-  /** The types' names, in the order of the options. */
+  /** The names of the types, in the order of the options. */
   readonly types: readonly string[];
   private readonly byName: ReadonlyMap<string, SessionPolicyService>;
   private readonly byFoldedName: ReadonlyMap<string, SessionPolicyService>;
 
-  /** @param maxActiveSessionsPerUser over all types. Default: any number */
+  /** @param maxActiveSessionsPerUser over all types. Default: no limit */
   constructor(
     configs: ReadonlyMap<string, SessionPolicyConfig>,
     readonly maxActiveSessionsPerUser = Infinity,
@@ -23,19 +23,25 @@ export class SessionPolicies {
     this.byFoldedName = new Map([...this.byName].map(([type, policy]) => [type.toUpperCase(), policy]));
   }
 
-  /** The policy of a type by its exact name, as it stands in a token or a row; undefined where the type has gone. */
+  /** Returns the policy of a type by its exact name in a token or a row; undefined if the type was removed. */
   get(type: string): SessionPolicyService | undefined {
     return this.byName.get(type);
   }
 
-  /** @throws InvalidSessionTypeError */
+  /**
+   * Returns the policy of a type that a client has named.
+   * @throws InvalidSessionTypeError if there is no such type
+   */
   named(type: string): SessionPolicyService {
     const policy = this.byFoldedName.get(type.trim().toUpperCase());
     if (policy) return policy;
     throw new InvalidSessionTypeError(this.types);
   }
 
-  /** The policies of one type, or of every type where `ALL` is said. @throws InvalidSessionTypeError */
+  /**
+   * Returns the policy of one type, or all policies for `ALL`.
+   * @throws InvalidSessionTypeError if there is no such type
+   */
   namedOrAll(type: string): SessionPolicyService[] {
     if (type.trim().toUpperCase() === ALL_TYPES) return [...this.byName.values()];
     const policy = this.byFoldedName.get(type.trim().toUpperCase());
@@ -43,15 +49,16 @@ export class SessionPolicies {
     throw new InvalidSessionTypeError([...this.types, ALL_TYPES]);
   }
 
-  /** Of which types a user's sessions are counted at a login to this one; undefined where nothing limits it. */
+  /** Returns the types whose sessions count towards the limits of a login to this type; undefined if no limit applies. */
   countedTypes({ type, config }: SessionPolicyService): readonly string[] | undefined {
     if (Number.isFinite(this.maxActiveSessionsPerUser)) return this.types;
     return Number.isFinite(config.maxActiveSessions) ? [type] : undefined;
   }
 
   /**
-   * The sessions that must go so that one more of this type fits: of its own type first, then of any, the least recently
-   * updated first. @param active all that `countedTypes` names
+   * Chooses the sessions to evict so that one more session of this type fits: sessions of the same type first, then of any
+   * type, the least recently used first.
+   * @param active the user's active sessions of all `countedTypes`
    */
   evicted<S extends Pick<SessionEntity, 'id' | 'type' | 'lastUpdate' | 'createdAt'>>(
     policy: SessionPolicyService,
@@ -62,18 +69,21 @@ export class SessionPolicies {
     return [...ofType, ...leastRecentlyUsed(others, others.length + 1 - this.maxActiveSessionsPerUser)];
   }
 
-  /** How many more sessions of this type a user may have. @param active all that `countedTypes` names */
+  /**
+   * Returns how many more sessions of this type the user may have.
+   * @param active the user's active sessions of all `countedTypes`
+   */
   available(policy: SessionPolicyService, active: readonly Pick<SessionEntity, 'type'>[]): number {
     const ofType = active.filter((row) => row.type === policy.type).length;
     return Math.min(policy.available(ofType), Math.max(0, this.maxActiveSessionsPerUser - active.length));
   }
 
-  /** The longest that an access token of any type lives, in milliseconds. */
+  /** The longest lifetime of an access token over all types, in milliseconds. */
   get longestAccessTokenLifetime(): number {
     return Math.max(...[...this.byName.values()].map((policy) => policy.config.accessTokenLifetime));
   }
 
-  /** The longest that a refresh token of any type lives, in milliseconds. */
+  /** The longest lifetime of a refresh token over all types, in milliseconds. */
   get longestRefreshTokenLifetime(): number {
     return Math.max(...[...this.byName.values()].map((policy) => policy.config.refreshTokenLifetime));
   }

@@ -3,7 +3,7 @@ import type { RefreshTokenClaims } from '../token/refresh-token.js';
 import type { SessionEntity } from './session.entity.js';
 import type { SessionPolicyConfig } from './options.js';
 
-/** The part of a session's row that rotation is about. */
+/** The columns of a session's row that rotation reads. */
 export type RotationState = Pick<
   SessionEntity,
   | 'generation'
@@ -16,10 +16,13 @@ export type RotationState = Pick<
   | 'absoluteExpiresAt'
 >;
 
-/** How a reused token is told apart: older than the parent; the parent or a dead successor; newer than the row. */
+/**
+ * The kinds of reuse. `stale`: older than the parent of the current token. `fork`: the parent itself, or a successor that was
+ * replaced by a recovery. `ahead`: newer than the row.
+ */
 export type ReuseKind = 'stale' | 'fork' | 'ahead';
 
-/** What is to be done with a refresh token. `SessionPolicyService.judge` says which. */
+/** The verdict on a refresh token, as given by `SessionPolicyService.judge`. */
 export type Verdict =
   | { kind: 'expired' }
   | { kind: 'keep' }
@@ -29,7 +32,7 @@ export type Verdict =
   | { kind: 'recover' }
   | { kind: 'reuse'; reuse: ReuseKind };
 
-/** The token by which `@InjectSessionPolicy(type)` finds the policy of a type. */
+/** The injection token of a type's `SessionPolicyService`. */
 export function sessionPolicyToken(type: string): string {
   return `MULTI_SESSION_POLICY_${type.trim().toUpperCase()}`;
 }
@@ -38,22 +41,21 @@ export function sessionPolicyToken(type: string): string {
 export const InjectSessionPolicy = (type: string): ParameterDecorator & PropertyDecorator =>
   Inject(sessionPolicyToken(type));
 
-/** Decides for one session type, and never stores. Times are in milliseconds. */
+/** The decisions of one session type. It only decides and stores nothing. Times are in milliseconds since 1970. */
 export class SessionPolicyService {
   constructor(
-    /** The type's name, as it was configured. */
+    /** The type's name, spelled as in the options. */
     readonly type: string,
     readonly config: SessionPolicyConfig,
   ) {}
 
   /**
-   * The one rule of rotation: a presented token meets the row.
+   * The one rule of rotation: compares a presented refresh token with the session's row.
    *
-   * P1: an honest client that stores an answer before it uses it, and never puts an older generation over a newer, is never
-   * logged out. P2: once a thief and the honest client both go on refreshing outside the grace, the session ends by the
-   * third move (RFC 9700 section 4.14.2).
-   *
-   * @param confirmedGeneration the highest generation seen in use, in the row or noted and not yet written
+   * P1: an honest client is never logged out if it stores an answer before it uses it and never replaces a newer generation
+   * by an older one. P2: if a thief and the honest client both go on refreshing outside the grace, the session ends by the
+   * third refresh (RFC 9700 section 4.14.2).
+   * @param confirmedGeneration the highest generation seen in use, from the row or from memory if not yet written
    */
   judge(
     row: RotationState,
@@ -66,38 +68,39 @@ export class SessionPolicyService {
 
     if (token.jti === row.refreshJti) {
       if (!this.handsOut(row, now)) return { kind: 'keep' };
-      // Two tabs that refresh one after the other within the grace: without this, the second would kill the first's token.
+      // Two tabs may refresh one after the other within the grace. A second rotation would invalidate the first tab's token.
       return { kind: inGrace ? 'renew' : 'rotate' };
     }
     if (token.jti === row.parentJti) {
-      // A retry, or requests at once: all of them get the one successor, to the letter.
+      // A retry or a concurrent request: each of them gets the same successor, byte for byte.
       if (inGrace) return { kind: 'replay' };
-      // Nobody has used the successor, so it was lost on its way: it dies, and its holder, if any, is found out at its use.
+      // The successor was never used, so its answer was probably lost. It becomes invalid; if a thief holds it, using it is reuse.
       if (confirmedGeneration < row.generation) return { kind: 'recover' };
     }
     return { kind: 'reuse', reuse: reuseKindOf(row, token) };
   }
 
   /**
-   * Whether an access token is older than its type's lifetime is now: blacklist entries are kept no longer than that, so one from
-   * before the lifetime was shortened could outlive its entry. @param issuedAt seconds since 1970
+   * Tells whether an access token is older than its type's current lifetime. Revocation entries are kept for that lifetime,
+   * so a token from before the lifetime was shortened could outlive its entry.
+   * @param issuedAt seconds since 1970
    */
   outlived(issuedAt: number, now: number, clockTolerance: number): boolean {
     return now >= issuedAt * 1000 + this.config.accessTokenLifetime + clockTolerance;
   }
 
-  /** When a session that begins now ends: whole seconds, so that the token's `exp` is it. */
+  /** The expiry of a session that is created now. Whole seconds, so that it equals the token's `exp`. */
   firstExpiry(now: number): number {
     return wholeSecond(now + this.config.refreshTokenLifetime);
   }
 
-  /** What extension never goes past, for a session that begins now; null for no bound. */
+  /** The absolute expiry of a session that is created now, which no extension exceeds; null for no bound. */
   absoluteExpiry(now: number): number | null {
     const { absoluteLifetime } = this.config;
     return absoluteLifetime === undefined ? null : wholeSecond(now + absoluteLifetime);
   }
 
-  /** Whether a refresh now extends the session: less of it is left than the policy says, and it may still be moved. */
+  /** Tells whether a refresh now extends the session: its remaining life is below the policy's limit, and the bound allows it. */
   extensionDue(
     { expiresAt, absoluteExpiresAt }: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>,
     now: number,
@@ -106,7 +109,7 @@ export class SessionPolicyService {
     return remaining < this.config.extendBelow && expiresAt.getTime() < (absoluteExpiresAt?.getTime() ?? Infinity);
   }
 
-  /** When the session ends after a refresh now: later than before where an extension is due, never earlier. */
+  /** The session's expiry after a refresh now: later than before if an extension is due, never earlier. */
   nextExpiry(row: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>, now: number): number {
     const expiresAt = row.expiresAt.getTime();
     if (!this.extensionDue(row, now)) return expiresAt;
@@ -114,8 +117,8 @@ export class SessionPolicyService {
   }
 
   /**
-   * What a refresh with a permanent session's token writes: its new end, once in a `touchInterval`. @returns undefined where it
-   * writes nothing
+   * The new expiry that a refresh of a permanent session writes, at most once per `touchInterval`.
+   * @returns undefined if the refresh writes nothing
    */
   slidingExpiry(
     row: Pick<SessionEntity, 'lastUpdate' | 'expiresAt' | 'absoluteExpiresAt'>,
@@ -126,24 +129,24 @@ export class SessionPolicyService {
     return Math.max(row.expiresAt.getTime(), Math.min(this.firstExpiry(now), bound));
   }
 
-  /** Whether a refresh now hands out a new refresh token: the policy rotates, or an extension is due. */
+  /** Tells whether a refresh now hands out a new refresh token: the policy rotates, or an extension is due. */
   handsOut(row: Pick<RotationState, 'expiresAt' | 'absoluteExpiresAt'>, now: number): boolean {
     return this.config.rotateRefreshTokens || this.extensionDue(row, now);
   }
 
-  /** How many more sessions a user with `active` ones may have; Infinity where there is no limit, never negative. */
+  /** How many more sessions a user with `active` sessions may have. Infinity if there is no limit, never negative. */
   available(active: number): number {
     return Math.max(0, this.config.maxActiveSessions - active);
   }
 
-  /** The sessions that must go so that one more fits: the least recently updated first, then the earliest created. */
+  /** Chooses the sessions to evict so that one more fits: the least recently updated first, then the earliest created. */
   evicted<S extends LastUse>(active: readonly S[]): S[] {
     const excess = active.length + 1 - this.config.maxActiveSessions;
     return leastRecentlyUsed(active, excess);
   }
 }
 
-/** So many sessions: the least recently updated first, then the earliest created. */
+/** Returns the `count` least recently updated sessions; of equals, the earliest created first. */
 export function leastRecentlyUsed<S extends LastUse>(sessions: readonly S[], count: number): S[] {
   return count <= 0 ? [] : [...sessions].sort(byLastUse).slice(0, count);
 }

@@ -1,91 +1,106 @@
 import { HttpStatus } from '@nestjs/common';
+import type { Clock } from '../database/clock.js';
 import { SessionNotFoundError, TokenNotValidError, UnavailableError } from '../errors.js';
+import type { SetAttributes, Telemetry } from '../telemetry/telemetry.js';
 import { type RefreshTokenClaims, RefreshTokens } from '../token/refresh-token.js';
+import type { TokenConfig } from '../token/options.js';
+import type { AuthenticatedUser, UserAuthenticator } from './authenticator.js';
+import type { ApplicationClaims } from './claims.js';
 import { type ClientInfo, fitClientInfo, latestClient } from './client-info.js';
+import type { SessionEndings } from './endings.js';
+import type { SessionEvents, SupersededTokenEvent } from './events.js';
+import type { SessionPolicies } from './policies.js';
+import type { SessionPolicyService, Verdict } from './policy.js';
+import type { SeenGenerations } from './seen-generations.js';
 import { type Session, toSession } from './session.js';
 import { handedOutAt, type SessionEntity } from './session.entity.js';
-import type { SupersededTokenEvent } from './events.js';
-import type { SessionParts } from './session-parts.js';
-import type { NextGeneration } from './store.js';
-import type { SessionPolicyService, Verdict } from './policy.js';
-import type { ApplicationClaims } from './claims.js';
+import type { NextGeneration, SessionStore } from './store.js';
 import type { SessionTokens } from './tokens.js';
-import type { AuthenticatedUser } from './authenticator.js';
 
-/** What a refresh hands out: `refresh` only where there is one to be stored by the client. */
+/** What a refresh hands out. `refresh` is present only if the client has to store a new one. */
 export interface RefreshedSession {
   readonly session: Session;
   readonly access: string;
   readonly refresh?: string;
 }
 
-/** What a refresh is asked with, beside the token. */
+/** What a refresh may demand of the token, and who asks. */
 export interface RefreshOptions {
-  /** The type that the session must have; with another, the session is destroyed. */
+  /** The type that the session must have. A token of another type ends its session. */
   type?: string;
-  /** Whether only the token of a permanent session is taken; any other is refused, and nothing happens to it. */
+  /** If true, only the token of a permanent session is accepted; any other is refused and keeps its session. */
   permanent?: boolean;
-  /** Who asks: a new generation writes it to the session. */
+  /** Who asks. A new generation writes it to the session. */
   client?: ClientInfo;
 }
 
-const TRIES = 5;
+/** How often a refresh reads the row again because another request has just changed it. */
+const MAX_ATTEMPTS = 5;
 
-/** What happens on refresh. */
+/**
+ * What happens on refresh.
+ *
+ * 1. The token's signature is verified, its type and its user are checked.
+ * 2. `refreshUnread`: one statement rotates by compare-and-swap on what the token itself states. Most refreshes end here.
+ * 3. If that misses, the row is read, `SessionPolicyService.judge` gives the verdict, and `carryOut` does what it says.
+ */
 export class SessionRefresh {
+  /** @param users looks up the application's users; null if it has none */
   constructor(
-    private readonly parts: SessionParts,
+    private readonly store: SessionStore,
+    private readonly policies: SessionPolicies,
+    private readonly endings: SessionEndings,
+    private readonly refreshTokens: RefreshTokens,
     private readonly tokens: SessionTokens,
     private readonly claims: ApplicationClaims,
+    private readonly users: () => UserAuthenticator | null,
+    private readonly seen: SeenGenerations,
+    private readonly events: SessionEvents,
+    private readonly telemetry: Telemetry,
+    private readonly clock: Clock,
+    private readonly config: TokenConfig,
   ) {}
 
-  /**
-   * As `SessionService.refresh` has it. When all goes well it is one statement, which rotates by compare-and-swap on what the token
-   * itself states. Only where that misses is the row read, and `SessionPolicyService.judge` says what the token is.
-   */
+  /** See `SessionService.refresh`. */
   async refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     if (typeof refreshToken !== 'string') return this.refreshOneOf(refreshToken, options);
-    return this.parts.telemetry.measure('refresh', (say) =>
-      this.refreshOne(refreshToken, options, (verdict) => say({ 'multisession.refresh.verdict': verdict })),
-    );
+    return this.telemetry.measure('refresh', (setAttributes) => this.refreshOne(refreshToken, options, setAttributes));
   }
 
   private async refreshOne(
     refreshToken: string,
     options: RefreshOptions,
-    judged: (verdict: Verdict['kind']) => void,
+    setAttributes: SetAttributes,
   ): Promise<RefreshedSession> {
-    const { policies, refreshTokens, store, clock, confirmed } = this.parts;
-    const expected = options.type === undefined ? undefined : policies.named(options.type);
-    const token = refreshTokens.verify(refreshToken);
+    const expected = options.type === undefined ? undefined : this.policies.named(options.type);
+    const token = this.refreshTokens.verify(refreshToken);
     if (!token) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
-    const policy = policies.get(token.type);
+    const policy = this.policies.get(token.type);
     if (!policy || (options.permanent && !policy.config.permanent)) throw new TokenNotValidError('refresh');
     if (expected && expected !== policy) return this.refuseOtherType(token);
     const user = await this.activeUser(token);
 
-    let now = clock.now();
+    let now = this.clock.now();
     const unread = await this.refreshUnread(policy, token, now, options.client);
     if (unread) {
-      judged(unread.rotated ? 'rotate' : 'keep');
-      return this.refreshed(unread, policy, now, user);
+      setAttributes({ 'multisession.refresh.verdict': unread.rotated ? 'rotate' : 'keep' });
+      return this.answer(unread, policy, now, user);
     }
 
-    // A miss of a compare-and-swap means that another request has just changed the row: read it again and judge again.
-    for (let attempt = 0; attempt < TRIES; attempt++) {
-      now = clock.now();
-      const row = await store.find(token.sessionId);
+    // A compare-and-swap that misses means that another request has just changed the row: read it and judge again.
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      now = this.clock.now();
+      const row = await this.store.find(token.sessionId);
       if (!row || contradicts(token, row)) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
-      const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
-      const verdict = policy.judge(row, token, now, seen);
-      judged(verdict.kind);
-      const outcome = await this.carryOut(verdict, policy, row, token, now, options.client);
-      if (outcome) return this.refreshed(outcome, policy, now, user);
+      const verdict = this.judge(policy, row, token, now);
+      setAttributes({ 'multisession.refresh.verdict': verdict.kind });
+      const granted = await this.carryOut(verdict, policy, row, token, now, options.client);
+      if (granted) return this.answer(granted, policy, now, user);
     }
-    throw new UnavailableError(new Error('a session changed at each of several attempts to refresh it'));
+    throw new UnavailableError(new Error(`a session changed during each of ${MAX_ATTEMPTS} attempts to refresh it`));
   }
 
-  /** Only where none of them would be granted is each refused as it deserves, and may end its session. */
+  /** Refreshes with the first token that would be granted. Only if there is none, each is refused and may end its session. */
   private async refreshOneOf(refreshTokens: readonly string[], options: RefreshOptions): Promise<RefreshedSession> {
     if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
     for (const token of refreshTokens) {
@@ -103,40 +118,44 @@ export class SessionRefresh {
     throw refusal ?? new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
   }
 
-  /** What `refresh` would come to, with nothing changed. */
+  /** Tells whether `refresh` would grant this token. Changes nothing. */
   private async wouldGrant(refreshToken: string, type: string | undefined): Promise<boolean> {
-    const { policies, refreshTokens, store, clock, confirmed } = this.parts;
-    const expected = type === undefined ? undefined : policies.named(type);
-    const token = refreshTokens.verify(refreshToken);
-    const policy = token && policies.get(token.type);
+    const expected = type === undefined ? undefined : this.policies.named(type);
+    const token = this.refreshTokens.verify(refreshToken);
+    const policy = token && this.policies.get(token.type);
     if (!policy || (expected && expected !== policy) || !(await this.findActive(token))) return false;
-    const row = await store.find(token.sessionId);
+    const row = await this.store.find(token.sessionId);
     if (!row || contradicts(token, row)) return false;
-    const seen = Math.max(row.confirmedGeneration, confirmed.highest(row.id));
-    const { kind } = policy.judge(row, token, clock.now(), seen);
+    const { kind } = this.judge(policy, row, token, this.clock.now());
     return kind !== 'reuse' && kind !== 'expired';
   }
 
-  /** The one statement of a refresh that goes well. @returns undefined where the row must be read to tell */
+  private judge(policy: SessionPolicyService, row: SessionEntity, token: RefreshTokenClaims, now: number): Verdict {
+    return policy.judge(row, token, now, Math.max(row.confirmedGeneration, this.seen.highest(row.id)));
+  }
+
+  /**
+   * Refreshes with one statement, without reading the row before.
+   * @returns undefined if the row has to be read to decide
+   */
   private async refreshUnread(
     policy: SessionPolicyService,
     token: RefreshTokenClaims,
     now: number,
     client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
-    const { store } = this.parts;
     const { updateLastLogin, absoluteLifetime, reuseGrace, blacklistAfterRotation } = policy.config;
-    // Where the row alone knows its end it must be read, and then there is mostly nothing to write.
+    // Only the row of a permanent session knows its expiry, and most such refreshes write nothing.
     if (policy.config.permanent || token.expiresAt === null || token.expiresAt <= now) return undefined;
     const row = { expiresAt: new Date(token.expiresAt), absoluteExpiresAt: null };
     if (!policy.handsOut(row, now)) {
-      const kept = updateLastLogin ? await store.touch(token, now) : null;
+      const kept = updateLastLogin ? await this.store.touch(token, now) : null;
       return kept ? { row: kept, handedOut: false } : undefined;
     }
     const withoutBound = policy.extensionDue(row, now);
     if (withoutBound && absoluteLifetime !== undefined) return undefined;
     const next = this.nextGeneration(policy, row, now, client);
-    const rotated = await store.rotate(token, next, now, {
+    const rotated = await this.store.rotate(token, next, now, {
       grace: reuseGrace,
       unread: true,
       withoutBound,
@@ -145,7 +164,11 @@ export class SessionRefresh {
     return rotated ? { row: rotated, handedOut: true, rotated: true } : undefined;
   }
 
-  /** Does what the verdict says. @returns undefined where the row has changed meanwhile @throws where the token is refused */
+  /**
+   * Does what the verdict says.
+   * @returns undefined if another request has changed the row since it was read
+   * @throws TokenNotValidError if the verdict refuses the token
+   */
   private async carryOut(
     verdict: Verdict,
     policy: SessionPolicyService,
@@ -154,17 +177,17 @@ export class SessionRefresh {
     now: number,
     client: ClientInfo | undefined,
   ): Promise<Granted | undefined> {
-    const { store, events, confirmed } = this.parts;
+    const { store, events, seen } = this;
     const { permanent, updateLastLogin, reuseGrace, blacklistAfterRotation } = policy.config;
     switch (verdict.kind) {
       case 'keep': {
         if (permanent) return this.slide(policy, row, token, now);
-        if (!updateLastLogin) confirmed.note(row.id, token.generation);
+        if (!updateLastLogin) seen.note(row.id, token.generation);
         const kept = updateLastLogin ? await store.touch(token, now) : row;
         return kept ? { row: kept, handedOut: false } : undefined;
       }
       case 'renew':
-        confirmed.note(row.id, token.generation);
+        seen.note(row.id, token.generation);
         return { row, handedOut: true };
       case 'rotate': {
         const next = this.nextGeneration(policy, row, now, client);
@@ -184,18 +207,21 @@ export class SessionRefresh {
         return recovered ? { row: recovered, handedOut: true, rotated: true } : undefined;
       }
       case 'reuse':
-        await this.parts.endings.end(row, 'reuse');
+        await this.endings.end(row, 'reuse');
         events.emit('refresh.reused', { ...this.supersededEvent(row, token, now, client), reuse: verdict.reuse });
         throw new TokenNotValidError('refresh');
       case 'expired':
-        await this.parts.endings.end(row, 'expired', { expiredAt: now });
+        await this.endings.end(row, 'expired', { expiredAt: now });
         throw permanent
           ? new TokenNotValidError('refresh', 'The permanent token has expired, and the device is logged out')
           : new TokenNotValidError('refresh');
     }
   }
 
-  /** A permanent session lives on from here; the same token is handed out again where its end has moved, for a cookie's sake. */
+  /**
+   * Extends a permanent session from now on. If its expiry has moved, the same token is handed out again, so that a cookie
+   * can get the new expiry.
+   */
   private async slide(
     policy: SessionPolicyService,
     row: SessionEntity,
@@ -204,29 +230,29 @@ export class SessionRefresh {
   ): Promise<Granted | undefined> {
     const expiresAt = policy.slidingExpiry(row, now);
     if (expiresAt === undefined) return { row, handedOut: false };
-    const slid = await this.parts.store.touch(token, now, { expiresAt, touchInterval: policy.config.touchInterval });
+    const slid = await this.store.touch(token, now, { expiresAt, touchInterval: policy.config.touchInterval });
     return slid ? { row: slid, handedOut: true } : undefined;
   }
 
-  /** The session of a token that names the wrong type is destroyed, where the token is its current one. */
+  /** Ends the session of a token that was presented for the wrong type, if the token is its current one. */
   private async refuseOtherType(token: RefreshTokenClaims): Promise<never> {
-    const row = await this.parts.store.find(token.sessionId);
+    const row = await this.store.find(token.sessionId);
     if (!row) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
-    await this.parts.endings.end(row, 'mismatch', { jti: token.jti });
+    await this.endings.end(row, 'mismatch', { jti: token.jti });
     throw new TokenNotValidError('refresh');
   }
 
   private async activeUser(token: RefreshTokenClaims): Promise<AuthenticatedUser> {
     const user = await this.findActive(token);
     if (user) return user;
-    const row = await this.parts.store.find(token.sessionId);
-    if (row) await this.parts.endings.end(row, 'user-inactive');
+    const row = await this.store.find(token.sessionId);
+    if (row) await this.endings.end(row, 'user-inactive');
     throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
   }
 
   private async findActive({ userId }: RefreshTokenClaims): Promise<AuthenticatedUser | null> {
-    const authenticator = this.parts.authenticator();
-    return authenticator?.findActive ? authenticator.findActive(userId) : { id: userId };
+    const users = this.users();
+    return users?.findActive ? users.findActive(userId) : { id: userId };
   }
 
   private nextGeneration(
@@ -237,21 +263,21 @@ export class SessionRefresh {
   ): NextGeneration {
     return {
       jti: RefreshTokens.newJti(),
-      kid: this.parts.refreshTokens.kid,
+      kid: this.refreshTokens.kid,
       expiresAt: policy.nextExpiry(row, now),
       ...(policy.config.updateLastLogin && { lastUpdate: now }),
       ...(client && { client: latestClient(client) }),
     };
   }
 
-  private async refreshed(
+  private async answer(
     { row, handedOut, rotated = false }: Granted,
     policy: SessionPolicyService,
     now: number,
     user: AuthenticatedUser,
   ): Promise<RefreshedSession> {
-    const session = toSession(row, this.parts.tokens);
-    this.parts.events.emit('session.refreshed', { session, rotated });
+    const session = toSession(row, this.config);
+    this.events.emit('session.refreshed', { session, rotated });
     const access = this.tokens.access(row, policy, now, await this.claims.build(row, user));
     return handedOut ? { session, access, refresh: this.tokens.refresh(row, policy) } : { session, access };
   }
@@ -263,7 +289,7 @@ export class SessionRefresh {
     client: ClientInfo = {},
   ): SupersededTokenEvent {
     return {
-      session: toSession(row, this.parts.tokens),
+      session: toSession(row, this.config),
       presentedGeneration: token.generation,
       currentGeneration: row.generation,
       age: now - handedOutAt(row),
@@ -282,12 +308,15 @@ interface Granted {
 
 type Refusal = TokenNotValidError | SessionNotFoundError;
 
-/** Told apart from a fault of the server, which no other token can make up for. */
+/** Distinguishes a refusal from a server fault. Another token may still be granted after a refusal, but not after a fault. */
 function isRefusal(error: unknown): error is Refusal {
   return error instanceof TokenNotValidError || error instanceof SessionNotFoundError;
 }
 
-/** Who has our signing key and a token of their own could state another type or generation in it: no such token was written. */
+/**
+ * Whether the token states a type or a generation that was never written for it. Only someone who has the signing key and a
+ * token of their own could make such a token.
+ */
 export function contradicts(token: RefreshTokenClaims, row: SessionEntity): boolean {
   return token.type !== row.type || (token.jti === row.refreshJti && token.generation !== row.generation);
 }

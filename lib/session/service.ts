@@ -1,274 +1,184 @@
-import { HttpStatus } from '@nestjs/common';
-import {
-  InvalidCredentialsError,
-  MultiSessionConfigurationError,
-  SessionLimitReachedError,
-  SessionNotFoundError,
-  TokenNotValidError,
-} from '../errors.js';
-import type { Claims } from '../token/keyring.js';
-import { RefreshTokens } from '../token/refresh-token.js';
-import type { UserId } from '../token/options.js';
-import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
+import { SessionNotFoundError } from '../errors.js';
+import type { Clock } from '../database/clock.js';
+import type { Telemetry } from '../telemetry/telemetry.js';
 import type { SessionClaims } from '../token/access-token.js';
-import { isLiveSessionOf, type Session, storedClaims, toSession } from './session.js';
-import { ApplicationClaims } from './claims.js';
-import { checkData, mergeData, type SessionData, type SessionDataPatch } from './data.js';
-import { NEVER, SessionEntity } from './session.entity.js';
+import type { Claims } from '../token/keyring.js';
+import type { TokenConfig, UserId } from '../token/options.js';
+import type { SessionAccess } from './access.js';
+import type { Credentials } from './authenticator.js';
+import type { ApplicationClaims } from './claims.js';
+import type { ClientInfo } from './client-info.js';
+import { mergeData, type SessionData, type SessionDataPatch } from './data.js';
+import type { SessionEndings } from './endings.js';
 import type { EndReason } from './events.js';
-import { newSessionId } from './id.js';
-import { type IntrospectedToken, SessionIntrospection } from './introspection.js';
-import type { SessionParts } from './session-parts.js';
-import type { SessionPolicyService } from './policy.js';
-import { type RefreshedSession, type RefreshOptions, SessionRefresh } from './refresh.js';
-import type { CountedRow, EndedSession } from './store.js';
-import { SessionTokens } from './tokens.js';
-import type { AuthenticatedUser, Credentials, UserAuthenticator } from './authenticator.js';
+import type { IntrospectedToken, SessionIntrospection } from './introspection.js';
+import type { CreateSessionOptions, IssuedSession, SessionLogin } from './login.js';
+import { ALL_TYPES, type SessionPolicies } from './policies.js';
+import type { RefreshedSession, RefreshOptions, SessionRefresh } from './refresh.js';
+import { type Session, storedClaims, toSession } from './session.js';
+import type { SessionStore } from './store.js';
+import type { SessionTokens } from './tokens.js';
 
-/** What a new session is made of, beside its user. */
-export interface CreateSessionOptions {
-  /** A session type, whatever its case. */
-  type: string;
-  /** What the client says of itself. Default: the device's name, else the user agent, else nothing. */
-  info?: string;
-  client?: ClientInfo;
-  /** The application's own data, kept on the server; at most 32 KiB. */
-  data?: Record<string, unknown>;
-  /** The application's own claims, in each access token of the session; at most 4 KiB, never under a name that the library writes. */
-  claims?: Claims;
-  /** How the user has shown who they are (RFC 8176): the claim `amr`. Default: of `login`, `['pwd']`; of `create`, none. */
-  amr?: readonly string[];
-}
-
-const PASSWORD = ['pwd'];
-
-/** A new session with its tokens. */
-export interface IssuedSession {
-  readonly session: Session;
-  readonly access: string;
-  readonly refresh: string;
-}
-
-/** The sessions of one type, and how many more there may be: Infinity for any number. */
+/** The sessions of one type, and how many more of it the user may have: Infinity if there is no limit. */
 export interface SessionList {
   readonly type: string;
   readonly available: number;
   readonly sessions: readonly Session[];
 }
 
+/** The parts that the service hands its calls to. */
+export interface SessionOperations {
+  readonly login: SessionLogin;
+  readonly refresh: SessionRefresh;
+  readonly access: SessionAccess;
+  readonly endings: SessionEndings;
+  readonly introspection: SessionIntrospection;
+}
+
 /**
- * The life of a session: created at login, refreshed, shown, checked on each request, and ended. Every method that
- * asks the database throws `UnavailableError` while it is away.
+ * The life of a session: created at login, refreshed, checked on each request, listed, and ended. Inject it for flows of
+ * your own. Every method that asks the database throws `UnavailableError` while the database cannot be reached.
+ *
+ * This class is the facade. What happens at a login is in `login.ts`, at a refresh in `refresh.ts`, on a request in
+ * `access.ts`, and at the end of a session in `endings.ts`.
  */
 export class SessionService {
-  private readonly tokens: SessionTokens;
-  private readonly claims: ApplicationClaims;
-  private readonly refreshing: SessionRefresh;
-  private readonly introspection: SessionIntrospection;
+  constructor(
+    private readonly operations: SessionOperations,
+    private readonly store: SessionStore,
+    private readonly policies: SessionPolicies,
+    private readonly tokens: SessionTokens,
+    private readonly claims: ApplicationClaims,
+    private readonly telemetry: Telemetry,
+    private readonly clock: Clock,
+    private readonly config: TokenConfig,
+  ) {}
 
-  constructor(private readonly parts: SessionParts) {
-    this.tokens = new SessionTokens(parts);
-    this.claims = new ApplicationClaims(parts);
-    this.refreshing = new SessionRefresh(parts, this.tokens, this.claims);
-    this.introspection = new SessionIntrospection(parts);
-  }
-
-  // ─── Beginning ────────────────────────────────────────────────────────────────────────────────────────────────────────
+  // ─── Login ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
    * Logs a user in: asks the application's `UserAuthenticator`, then creates a session.
-   * @throws InvalidSessionTypeError, InvalidCredentialsError, SessionLimitReachedError, and what the authenticator throws
+   * @param request handed to the authenticator
+   * @throws InvalidSessionTypeError if there is no such session type
+   * @throws InvalidCredentialsError if the authenticator accepts no user
+   * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
-    const { type } = this.parts.policies.named(options.type);
-    return this.parts.telemetry.measure('login', (say) => {
-      say({ 'multisession.session.type': type });
-      return this.authenticateAndOpen(type, credentials, options, request);
+    const { type } = this.policies.named(options.type);
+    return this.telemetry.measure('login', (setAttributes) => {
+      setAttributes({ 'multisession.session.type': type });
+      return this.operations.login.login(credentials, options, request);
     });
   }
 
-  private async authenticateAndOpen(
-    type: string,
-    credentials: Credentials,
-    options: CreateSessionOptions,
-    request: unknown,
-  ): Promise<IssuedSession> {
-    const user = await this.authenticator().authenticate(credentials, request);
-    const client = fitClientInfo(options.client ?? {});
-    if (!user) {
-      this.parts.events.emit('login.failed', { reason: 'invalid_credentials', type, client });
-      throw new InvalidCredentialsError();
-    }
-    try {
-      return await this.open(user, { amr: user.amr ?? PASSWORD, ...options });
-    } catch (error) {
-      if (error instanceof SessionLimitReachedError) {
-        this.parts.events.emit('login.failed', { reason: 'session_limit_reached', type, userId: user.id, client });
-      }
-      throw error;
-    }
-  }
-
   /**
-   * Creates a session for a user whom the application has authenticated in a way of its own.
+   * Creates a session for a user whom the application has authenticated itself.
    *
-   * Invariant: however many are created at once on however many processes, no more than `maxActiveSessions` of
-   * the type and `maxActiveSessionsPerUser` of all types are active.
-   * @throws InvalidSessionTypeError, SessionLimitReachedError, SessionDataError
+   * Invariant: even if many are created at once on several processes, at most `maxActiveSessions` of the type and
+   * `maxActiveSessionsPerUser` of all types are active.
+   * @throws InvalidSessionTypeError if there is no such session type
+   * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
+   * @throws SessionDataError if `data` or `claims` are too large or not JSON
    */
   create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
-    return this.open({ id: userId }, options);
-  }
-
-  private async open(user: AuthenticatedUser, options: CreateSessionOptions): Promise<IssuedSession> {
-    const { policies, store, clock } = this.parts;
-    const policy = policies.named(options.type);
-    this.assertUserId(user.id);
-    this.claims.check(options.claims);
-    if (options.data) checkData(options.data);
-    const now = clock.now();
-    const row = this.newRow(user.id, policy, options, now);
-    // Before the session is there: what the application throws leaves none behind.
-    const built = await this.claims.build(row, user);
-
-    const types = policies.countedTypes(policy);
-    const evicted = await store.create(row, types && ((active) => this.evictedBy(policy, active)), types);
-
-    return this.issue(row, policy, now, evicted, built);
+    return this.operations.login.open({ id: userId }, options);
   }
 
   /**
-   * Asks a session's user for their credentials again. The session ends and a new one takes its place, of the same type and
-   * device, with its data and claims: one transaction, and no limit is counted, so nobody else's session goes for it (OWASP ASVS 5.0, 7.2.4).
-   * @throws TokenNotValidError where the session is not active any more, InvalidCredentialsError for another user's credentials
-   * too, and what the authenticator throws
+   * Asks the user of a session for their credentials again. The session ends and a new one of the same type and device
+   * replaces it in one transaction, with its data and claims. No limit is counted, so no other session is evicted (OWASP
+   * ASVS 5.0, 7.2.4).
+   * @throws TokenNotValidError if the session is no longer active
+   * @throws InvalidCredentialsError if the credentials are wrong or another user's
    */
-  async reauthenticate(
+  reauthenticate(
     current: Pick<SessionClaims, 'sessionId' | 'userId' | 'sessionType'>,
     credentials: Credentials,
     options: { client?: ClientInfo } = {},
     request?: unknown,
   ): Promise<IssuedSession> {
-    const { policies, store, clock, events } = this.parts;
-    const policy = policies.get(current.sessionType);
-    if (!policy) throw new TokenNotValidError('access');
-    const client = fitClientInfo(options.client ?? {});
-    const user = await this.authenticator().authenticate(credentials, request);
-    const { userId } = current;
-    if (!user || String(user.id) !== String(userId)) {
-      events.emit('login.failed', { reason: 'invalid_credentials', type: policy.type, userId, client });
-      throw new InvalidCredentialsError();
-    }
-    const now = clock.now();
-    const old = await store.find(current.sessionId);
-    if (!isLiveSessionOf(current, old, now)) throw new TokenNotValidError('access');
-    const { info, deviceName } = old;
-    const device = { ...client, deviceName: client.deviceName ?? deviceName };
-    const row = this.newRow(userId, policy, { type: policy.type, info, client: device }, now);
-    const amr = user.amr ?? PASSWORD;
-    const keep = (session: SessionEntity) => {
-      const { claims } = storedClaims(session);
-      return Object.assign(row, { data: session.data, claims: { ...claims, amr: [...amr] } });
-    };
-    // Before the old one goes: what the application throws leaves everything as it was.
-    const built = await this.claims.build(keep(old), user);
-    const ended = await store.replace(old, 'reauthenticated', keep);
-    if (!ended) throw new TokenNotValidError('access');
-    return this.issue(row, policy, now, [ended], built);
+    return this.operations.login.reauthenticate(current, credentials, options, request);
   }
 
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Gives a new access token for a refresh token, and a new refresh token where the policy hands one out. What happens is in
-   * `session-refresh.ts`.
-   * @param refreshToken several, where duplicate cookies make it uncertain which is meant: the first that is granted counts,
-   * and none ends a session before all have been judged
-   * @throws SessionNotFoundError for an unknown token or an inactive user, TokenNotValidError for one that is expired, reused
-   * or of another type
+   * Exchanges a refresh token for a new access token, and for a new refresh token if the policy rotates.
+   * @param refreshToken several if duplicate cookies leave open which is meant: the first that is granted counts, and none
+   * of them ends a session before all have been judged
+   * @throws SessionNotFoundError if the token is unknown or its user is no longer active
+   * @throws TokenNotValidError if the token is expired, reused, or of another session type
    */
   refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
-    return this.refreshing.refresh(refreshToken, options);
+    return this.operations.refresh.refresh(refreshToken, options);
   }
 
   // ─── Each request ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Who asks with this access token. Answers at once where memory tells, and with a promise where a row has to be read:
-   * under `accessCheck: 'session'`, and while the blacklist is stale. To be awaited in either case.
-   * @throws TokenNotValidError
+   * Verifies an access token. Answers synchronously if memory is enough, and with a promise if a row has to be read: under
+   * `accessCheck: 'session'`, and while memory is stale. Always await it.
+   * @throws TokenNotValidError if the token is forged or expired, or its session has ended
    */
   verify(accessToken: string): SessionClaims | Promise<SessionClaims> {
-    const current = this.parts.accessTokens.verify(accessToken);
-    if (!current) throw new TokenNotValidError('access');
-    return this.admit(current);
+    return this.operations.access.verify(accessToken);
   }
-
-  /** The same for claims whose signature has been verified elsewhere, as passport-jwt does. @throws TokenNotValidError */
-  verifyClaims(claims: Claims): SessionClaims | Promise<SessionClaims> {
-    const current = this.parts.accessTokens.fromVerifiedClaims(claims);
-    if (!current) throw new TokenNotValidError('access');
-    return this.admit(current);
-  }
-
-  private admit(current: SessionClaims): SessionClaims | Promise<SessionClaims> {
-    const { policies, blacklist, confirmed, clock, tokens } = this.parts;
-    const policy = policies.get(current.sessionType);
-    // A type that has gone fails closed.
-    if (!policy || policy.outlived(current.issuedAt, clock.now(), tokens.clockTolerance))
-      throw new TokenNotValidError('access');
-    const { accessCheck } = policy.config;
-    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !blacklist.isFresh()))
-      return this.admitByRow(current);
-    if (accessCheck === 'blacklist' && blacklist.has(current.sessionId)) throw new TokenNotValidError('access');
-    confirmed.note(current.sessionId, current.generation);
-    return current;
-  }
-
-  private async admitByRow(current: SessionClaims): Promise<SessionClaims> {
-    const { store, clock, confirmed } = this.parts;
-    const row = await store.findForCheck(current.sessionId);
-    if (!isLiveSessionOf(current, row, clock.now())) throw new TokenNotValidError('access');
-    confirmed.note(current.sessionId, current.generation);
-    return current;
-  }
-
-  // ─── Looking ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * A user's active sessions by type, the earliest created first.
+   * Does the same for claims whose signature has been verified elsewhere, as passport-jwt does.
+   * @throws TokenNotValidError as `verify`
+   */
+  verifyClaims(claims: Claims): SessionClaims | Promise<SessionClaims> {
+    return this.operations.access.verifyClaims(claims);
+  }
+
+  /**
+   * Tells whether the user logged in recently.
+   * @param maxAge milliseconds
+   */
+  isRecentLogin({ authenticatedAt }: SessionClaims, maxAge: number): boolean {
+    return authenticatedAt !== undefined && this.clock.now() <= authenticatedAt * 1000 + maxAge;
+  }
+
+  // ─── Lists and single sessions ────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Lists a user's active sessions by type, the earliest created first.
    * @param options.type one type, or `ALL`. Default: `ALL`
-   * @throws InvalidSessionTypeError
+   * @throws InvalidSessionTypeError if there is no such session type
    */
   async list(userId: UserId, options: { type?: string } = {}): Promise<SessionList[]> {
-    const { policies, store } = this.parts;
-    const asked = policies.namedOrAll(options.type ?? 'ALL');
+    const { policies } = this;
+    const asked = policies.namedOrAll(options.type ?? ALL_TYPES);
     const types = asked.flatMap((policy) => [policy.type, ...(policies.countedTypes(policy) ?? [])]);
-    const rows = await store.listActive(String(userId), [...new Set(types)]);
+    const rows = await this.store.listActive(String(userId), [...new Set(types)]);
     return asked.map((policy) => {
-      const sessions = rows.filter((row) => row.type === policy.type).map((row) => toSession(row, this.parts.tokens));
+      const sessions = rows.filter((row) => row.type === policy.type).map((row) => toSession(row, this.config));
       return { type: policy.type, available: policies.available(policy, rows), sessions };
     });
   }
 
-  /** The session of this id, if it is active. */
+  /** Returns the session with this id, or null if it is not active. */
   async get(sessionId: string): Promise<Session | null> {
-    const row = await this.parts.store.find(sessionId);
-    if (!row || row.expiresAt.getTime() <= this.parts.clock.now() || !this.parts.policies.get(row.type)) return null;
-    return toSession(row, this.parts.tokens);
+    const row = await this.store.find(sessionId);
+    if (!row || row.expiresAt.getTime() <= this.clock.now() || !this.policies.get(row.type)) return null;
+    return toSession(row, this.config);
   }
 
   /**
-   * What a token is worth at this moment, by its session's row, for services that ask (RFC 7662). Nothing is changed by it.
-   * @returns null for whatever is not valid; a superseded refresh token is not
+   * Tells what a token is worth now, by its session's row, for services that ask (RFC 7662). Changes nothing.
+   * @returns null for every token that is not valid, a superseded refresh token included
    */
   introspect(token: string): Promise<IntrospectedToken | null> {
-    return this.introspection.introspect(token);
+    return this.operations.introspection.introspect(token);
   }
 
   // ─── Data and claims ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** What the application keeps with a session, on the server alone. @throws SessionNotFoundError (404) */
+  /**
+   * Returns what the application keeps with a session on the server.
+   * @throws SessionNotFoundError (404) if the session is not active
+   */
   async getData(sessionId: string): Promise<SessionData> {
     const session = await this.get(sessionId);
     if (!session) throw new SessionNotFoundError();
@@ -276,219 +186,110 @@ export class SessionService {
   }
 
   /**
-   * Merges into it: each key replaces the one that is there, null takes it away. Of any number at once none is lost.
-   * @returns the data after it
-   * @throws SessionNotFoundError (404), SessionDataError (400) for more than 32 KiB and for what JSON cannot say
+   * Merges into a session's data: each key replaces the one before, and null removes it. Concurrent merges never overwrite
+   * each other, even across processes.
+   * @returns the data after the merge
+   * @throws SessionNotFoundError (404) if the session is not active
+   * @throws SessionDataError (400) if the data would exceed 32 KiB or is not JSON
    */
   async mergeData(sessionId: string, patch: SessionDataPatch): Promise<SessionData> {
-    const row = await this.parts.store.change(sessionId, ({ data }) => ({ data: mergeData(data, patch) }));
+    const row = await this.store.change(sessionId, ({ data }) => ({ data: mergeData(data, patch) }));
     if (!row) throw new SessionNotFoundError();
     return row.data as SessionData;
   }
 
   /**
-   * Merges into a session's claims as `mergeData` does, and gives whoever asks an access token with them at once. Those that were
-   * issued before stay good until they expire.
-   * @param current of the access token that asks: the new one is of the same generation, since one of a later would show that its
-   * refresh token had arrived
-   * @throws SessionNotFoundError (404), SessionDataError, MultiSessionConfigurationError for a name that the library writes
+   * Merges into a session's claims as `mergeData` does, and issues an access token with them at once. Tokens that were
+   * issued before stay valid until they expire.
+   * @param current the claims of the access token that asks. The new token has the same generation: a later one would count
+   * as proof that the later refresh token has arrived
+   * @throws SessionNotFoundError if the session is not active
+   * @throws SessionDataError if the claims would exceed 4 KiB or are not JSON
+   * @throws MultiSessionConfigurationError for the name of a claim that the library writes
    */
   async regenerate(
     current: Pick<SessionClaims, 'sessionId' | 'generation'>,
     claims: SessionDataPatch,
   ): Promise<RefreshedSession> {
-    const { policies, store, clock, tokens } = this.parts;
     this.claims.check(claims);
-    const now = clock.now();
-    const row = await store.change(current.sessionId, (old) => {
+    const now = this.clock.now();
+    const row = await this.store.change(current.sessionId, (old) => {
       const merged = mergeData(old.claims, claims);
       this.claims.check(storedClaims({ claims: merged }).claims ?? {});
       return { claims: merged };
     });
-    const policy = row && policies.get(row.type);
+    const policy = row && this.policies.get(row.type);
     if (!policy) throw new SessionNotFoundError();
     const built = await this.claims.build(row, await this.claims.userOf(row));
     const asked = Object.assign(row, { generation: Math.min(current.generation, row.generation) });
-    return { session: toSession(row, tokens), access: this.tokens.access(asked, policy, now, built) };
-  }
-
-  /** Whether the user logged in no longer ago than this, in milliseconds. */
-  isRecentLogin({ authenticatedAt }: SessionClaims, maxAge: number): boolean {
-    return authenticatedAt !== undefined && this.parts.clock.now() <= authenticatedAt * 1000 + maxAge;
+    return { session: toSession(row, this.config), access: this.tokens.access(asked, policy, now, built) };
   }
 
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Ends the session of a refresh token, of whatever generation: who wants to leave may leave. Of several, as duplicate
-   * cookies are, each ends its session.
-   * @throws SessionNotFoundError (401) where there is none
+   * Ends the session of a refresh token. Any generation is accepted. If several tokens are given, as duplicate cookies are,
+   * each ends its session.
+   * @throws SessionNotFoundError (401) if no session was ended
    */
-  async logout(refreshToken: string | readonly string[]): Promise<void> {
-    let found = false;
-    for (const text of [refreshToken].flat()) {
-      const token = this.parts.refreshTokens.verify(text);
-      const row = token && (await this.parts.store.find(token.sessionId));
-      if (row && row.expiresAt.getTime() > this.parts.clock.now() && (await this.parts.endings.end(row, 'logout')))
-        found = true;
-    }
-    if (!found) throw new SessionNotFoundError(HttpStatus.UNAUTHORIZED);
+  logout(refreshToken: string | readonly string[]): Promise<void> {
+    return this.operations.endings.logout(refreshToken);
   }
 
   /**
-   * Ends one session; its access tokens are refused from then on, on other processes within the poll interval.
-   * @param options.userId where given, the session must be this user's
-   * @param options.reason default: `'destroyed'`
-   * @throws SessionNotFoundError (404)
+   * Ends one session. This process refuses its access tokens at once, the others within the poll interval.
+   * @param options.userId if given, the session must be this user's
+   * @param options.reason Default: `'destroyed'`
+   * @throws SessionNotFoundError (404) if there is no such active session
    */
-  async destroy(sessionId: string, options: { userId?: UserId; reason?: EndReason } = {}): Promise<void> {
-    const row = await this.parts.store.find(sessionId);
-    const isTheirs = options.userId === undefined || row?.userId === String(options.userId);
-    const isActive = row && row.expiresAt.getTime() > this.parts.clock.now();
-    if (row && isTheirs && isActive && (await this.parts.endings.end(row, options.reason ?? 'destroyed'))) return;
-    throw new SessionNotFoundError();
+  destroy(sessionId: string, options: { userId?: UserId; reason?: EndReason } = {}): Promise<void> {
+    const { userId, reason = 'destroyed' } = options;
+    return this.operations.endings.endOne(sessionId, { userId, reason });
   }
 
   /**
-   * Ends all sessions of a user but one, which must be an active one of the same user, or nothing is ended.
+   * Ends all sessions of a user except one. That one must be an active session of the same user, or none is ended.
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @returns how many were ended
-   * @throws InvalidSessionTypeError, TokenNotValidError where the one to be kept is not active
+   * @throws InvalidSessionTypeError if there is no such session type
+   * @throws TokenNotValidError if the session to keep is not active
    */
-  async destroyOthers(userId: UserId, keptSessionId: string, options: { type?: string } = {}): Promise<number> {
-    const { policies, store } = this.parts;
-    const types = policies.namedOrAll(options.type ?? 'ALL').map((policy) => policy.type);
-    const ended = await store.endOfUser(String(userId), policies.types, 'destroyed', (active) => {
-      if (!active.some((row) => row.id === keptSessionId)) throw new TokenNotValidError('refresh');
-      return active.filter((row) => row.id !== keptSessionId && types.includes(row.type));
-    });
-    return this.parts.endings.announce(ended);
+  destroyOthers(userId: UserId, keptSessionId: string, options: { type?: string } = {}): Promise<number> {
+    return this.operations.endings.endOthers(userId, keptSessionId, options.type ?? ALL_TYPES);
   }
 
   /**
-   * The same as `destroyOthers`, where the one to be kept proves itself by its refresh token, of whatever generation.
-   * @throws as `destroyOthers`; also TokenNotValidError where the token is not of the session that asks
+   * Does the same as `destroyOthers`, but the session to keep is proven by its refresh token, of any generation.
+   * @throws TokenNotValidError if the token is not of the session that asks; otherwise as `destroyOthers`
    */
-  async destroyOthersByToken(
+  destroyOthersByToken(
     current: SessionClaims,
     refreshToken: string | readonly string[],
     options: { type?: string } = {},
   ): Promise<number> {
-    this.parts.policies.namedOrAll(options.type ?? 'ALL');
-    const { refreshTokens } = this.parts;
-    if (![refreshToken].flat().some((token) => refreshTokens.verify(token)?.sessionId === current.sessionId))
-      throw new TokenNotValidError('refresh');
-    return this.destroyOthers(current.userId, current.sessionId, options);
+    return this.operations.endings.endOthersByToken(current, refreshToken, options.type ?? ALL_TYPES);
   }
 
   /**
-   * Ends those of a user's sessions that are named, all or none, in one transaction.
-   * @param options.except is left out, where it is named
+   * Ends the given sessions of a user, all or none, in one transaction.
+   * @param options.except this session is kept even if it is in the list
    * @returns how many were ended
-   * @throws SessionNotFoundError (404) where one of them is not active, or another user's
+   * @throws SessionNotFoundError (404) if one of them is not active or is another user's
    */
-  async destroyMany(userId: UserId, sessionIds: readonly string[], options: { except?: string } = {}): Promise<number> {
-    const { policies, store, endings } = this.parts;
-    const ended = await store.endOfUser(String(userId), policies.types, 'destroyed', (active) => {
-      const named = active.filter((row) => sessionIds.includes(row.id));
-      if (named.length < new Set(sessionIds).size) throw new SessionNotFoundError();
-      return named.filter((row) => row.id !== options.except);
-    });
-    return endings.announce(ended);
+  destroyMany(userId: UserId, sessionIds: readonly string[], options: { except?: string } = {}): Promise<number> {
+    return this.operations.endings.endMany(userId, sessionIds, options.except);
   }
 
   /**
-   * Ends a user's sessions: after a change of password, or when an account is disabled.
+   * Ends a user's sessions, for example after a password change or if an account is disabled.
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @param options.except a session to keep
-   * @param options.reason default: `'destroyed'`
+   * @param options.reason Default: `'destroyed'`
    * @returns how many were ended
-   * @throws InvalidSessionTypeError
+   * @throws InvalidSessionTypeError if there is no such session type
    */
-  async destroyAll(
-    userId: UserId,
-    options: { type?: string; except?: string; reason?: EndReason } = {},
-  ): Promise<number> {
-    const types = this.parts.policies.namedOrAll(options.type ?? 'ALL').map((policy) => policy.type);
-    const ended = await this.parts.store.endOfUser(String(userId), types, options.reason ?? 'destroyed', (active) =>
-      active.filter((row) => row.id !== options.except),
-    );
-    return this.parts.endings.announce(ended);
-  }
-
-  // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** After the commit: tells of the new session and of those that went for it, and makes its tokens. */
-  private issue(
-    row: SessionEntity,
-    policy: SessionPolicyService,
-    now: number,
-    gone: EndedSession[],
-    built: Claims | undefined,
-  ): IssuedSession {
-    this.parts.endings.announce(gone);
-    const session = toSession(row, this.parts.tokens);
-    this.parts.events.emit('session.created', { session });
-    return { session, access: this.tokens.access(row, policy, now, built), refresh: this.tokens.refresh(row, policy) };
-  }
-
-  private newRow(
-    userId: UserId,
-    policy: SessionPolicyService,
-    options: CreateSessionOptions,
-    now: number,
-  ): SessionEntity {
-    const client = fitClientInfo(options.client ?? {});
-    const absolute = policy.absoluteExpiry(now);
-    const row: SessionEntity = {
-      id: newSessionId(now),
-      userId: String(userId),
-      type: policy.type,
-      generation: 0,
-      parentGeneration: null,
-      refreshJti: RefreshTokens.newJti(),
-      parentJti: null,
-      refreshKid: this.parts.refreshTokens.kid,
-      confirmedGeneration: 0,
-      createdAt: new Date(now),
-      lastUpdate: new Date(now),
-      rotatedAt: NEVER,
-      expiresAt: new Date(policy.firstExpiry(now)),
-      absoluteExpiresAt: absolute === null ? null : new Date(absolute),
-      info: storable(options.info?.trim() || client.deviceName || client.userAgent || ''),
-      userAgent: client.userAgent,
-      ipAddress: client.ipAddress,
-      deviceName: client.deviceName,
-      data: options.data ?? null,
-      claims: options.amr?.length ? { ...options.claims, amr: [...options.amr] } : (options.claims ?? null),
-    };
-    return Object.assign(new SessionEntity(), row);
-  }
-
-  private authenticator(): UserAuthenticator {
-    const authenticator = this.parts.authenticator();
-    if (authenticator) return authenticator;
-    throw new MultiSessionConfigurationError(['authenticator: is missing, so nobody can log in; give one']);
-  }
-
-  private evictedBy(policy: SessionPolicyService, active: readonly CountedRow[]): CountedRow[] {
-    const evicted = this.parts.policies.evicted(policy, active);
-    if (evicted.length > 0 && policy.config.whenFull === 'refuse') throw new SessionLimitReachedError();
-    return evicted;
-  }
-
-  private assertUserId(userId: UserId): void {
-    const { userIdType } = this.parts.tokens;
-    const isValid =
-      userIdType === 'number'
-        ? Number.isSafeInteger(userId)
-        : typeof userId === 'string' &&
-          userId !== '' &&
-          userId.length <= 255 &&
-          !userId.includes('\0') &&
-          userId.isWellFormed();
-    if (isValid) return;
-    const wanted = userIdType === 'number' ? 'a whole number' : 'a string of 1 to 255 characters';
-    throw new MultiSessionConfigurationError([`a user's id must be ${wanted} (option userIdType: '${userIdType}')`]);
+  destroyAll(userId: UserId, options: { type?: string; except?: string; reason?: EndReason } = {}): Promise<number> {
+    const { type = ALL_TYPES, except, reason = 'destroyed' } = options;
+    return this.operations.endings.endAll(userId, { type, except, reason });
   }
 }

@@ -11,22 +11,23 @@ export interface Session {
   readonly createdAt: Date;
   readonly lastUpdate: Date;
   readonly expiresAt: Date;
-  /** What the client said of itself at login; never changed afterwards. */
+  /** What the client said about itself at login. Never changed afterwards. */
   readonly info: string;
-  /** Of whoever logged in or was handed a new refresh token last, and so is the address: the last one known. */
+  /** The user agent of the last login or refresh that handed out a refresh token. */
   readonly userAgent: string | null;
+  /** The address of the same request. */
   readonly ipAddress: string | null;
-  /** The last that a login or a refresh with a new refresh token has named. */
+  /** The last device name that a login, or a refresh that handed out a refresh token, has sent. */
   readonly deviceName: string | null;
   /** The application's own data. */
   readonly data: Record<string, unknown> | null;
-  /** What the application adds to each access token. */
+  /** The application's claims in each access token. */
   readonly claims: Record<string, unknown> | null;
-  /** How the user logged in (RFC 8176); empty where it is not known. */
+  /** How the user authenticated (RFC 8176). Empty if that is not known. */
   readonly amr: readonly string[];
 }
 
-/** The columns that a session is shown by: all but what only rotation needs. */
+/** The columns of a `Session`: all except those that only rotation needs. */
 export const SHOWN_COLUMNS = [
   'id',
   'userId',
@@ -42,10 +43,10 @@ export const SHOWN_COLUMNS = [
   'claims',
 ] as const satisfies readonly (keyof SessionEntity)[];
 
-/** A session's row as far as it is shown. */
+/** The columns of a session's row that make a `Session`. */
 export type ShownRow = Pick<SessionEntity, (typeof SHOWN_COLUMNS)[number]>;
 
-/** The row as applications see it. */
+/** Converts a row to a `Session`. */
 export function toSession(row: ShownRow, config: TokenConfig): Session {
   const { id, type, createdAt, lastUpdate, expiresAt, info, userAgent, ipAddress, deviceName, data } = row;
   const { claims, amr } = storedClaims(row);
@@ -66,12 +67,15 @@ export function toSession(row: ShownRow, config: TokenConfig): Session {
   };
 }
 
-/** The user's id in the kind that the application uses. */
+/** Returns the user's id in the type that the application uses (`userIdType`). */
 export function userIdOf({ userId }: Pick<SessionEntity, 'userId'>, config: TokenConfig): UserId {
   return readUserId(config, userId) ?? userId;
 }
 
-/** Whether it is the live session that the token speaks for: who has our signing key could name another user beside its id. */
+/**
+ * Tells whether the row is the live session that the token names. User and type are compared too: someone with the signing key
+ * could combine a session's id with another user.
+ */
 export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' | 'expiresAt'>>(
   current: Pick<SessionClaims, 'userId' | 'sessionType'>,
   row: R | null,
@@ -82,7 +86,7 @@ export function isLiveSessionOf<R extends Pick<SessionEntity, 'userId' | 'type' 
 
 const NO_CLAIMS = { claims: null, amr: Object.freeze([]) };
 
-/** The column of claims holds `amr` too, under a name that no application can use. */
+/** Splits the column `claims`, which also holds `amr`: a name that no application can use. */
 export function storedClaims(row: Pick<SessionEntity, 'claims'>): Pick<Session, 'claims' | 'amr'> {
   if (!row.claims) return NO_CLAIMS;
   const { amr = [], ...claims } = row.claims;

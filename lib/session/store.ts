@@ -4,8 +4,9 @@ import type { Database } from '../database/database.js';
 import type { Condition, Statements, Where, Transaction } from '../database/statements.js';
 import { UnavailableError } from '../errors.js';
 import { BlacklistEntity } from '../revocation/blacklist.entity.js';
-import type { Blacklist } from '../revocation/blacklist.js';
 import type { RevocationConfig } from '../revocation/options.js';
+import type { PushedRevocations } from '../revocation/pushed-revocations.js';
+import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { RefreshTokenClaims } from '../token/refresh-token.js';
 import type { ClientInfo } from './client-info.js';
 import type { SeenGeneration } from './seen-generations.js';
@@ -53,7 +54,8 @@ export class SessionStore {
 
   constructor(
     private readonly database: Database,
-    private readonly blacklist: Blacklist,
+    private readonly revocations: RevocationTable,
+    private readonly push: PushedRevocations,
     private readonly revocation: RevocationConfig,
     /** For how long after its end an access token of a session can be accepted, in milliseconds. */
     readonly acceptedAfterEnd: number,
@@ -267,7 +269,7 @@ export class SessionStore {
    */
   async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
     const end = (within: Transaction) => this.endRows(within, [row], reason, condition);
-    const isOneStatement = this.writesBothAtOnce && !this.blacklist.isPushedWithin;
+    const isOneStatement = this.writesBothAtOnce && !this.push.isTransactional;
     const ended = await (isOneStatement ? end(undefined) : this.database.transaction(undefined, end));
     return ended?.[0];
   }
@@ -336,7 +338,9 @@ export class SessionStore {
 
   /** Deletes up to `limit` blacklist entries that refuse nothing any more. @returns how many; undefined as `endExpired` */
   async deleteExpiredEntries(limit: number): Promise<number | undefined> {
-    return this.cleanUp((manager) => this.blacklist.deleteExpired(manager, limit));
+    return this.cleanUp((manager) =>
+      this.revocations.deleteExpired(manager, this.now() - this.revocation.overlap, limit),
+    );
   }
 
   private advance(
@@ -380,7 +384,7 @@ export class SessionStore {
       if (updated) {
         const { id: sessionId, userId } = updated;
         const expiresAt = superseded.expiresAt === null ? updated.expiresAt : new Date(superseded.expiresAt);
-        await this.blacklist.record(manager, 'token', [
+        await this.revocations.record(manager, 'token', [
           { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt },
         ]);
       }
@@ -487,9 +491,8 @@ export class SessionStore {
   ): Promise<void> {
     const expiresAt = new Date(this.now() + this.acceptedAfterEnd);
     const entries = ended.map(({ row, reason }) => ({ ...entryOf(row, reason), expiresAt }));
-    await (areWritten
-      ? this.blacklist.publishWithin(manager, entries)
-      : this.blacklist.record(manager, 'session', entries));
+    if (!areWritten) await this.revocations.record(manager, 'session', entries);
+    await this.push.publishIn(manager, entries);
     // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
     if (performance.now() - startedAt > this.revocation.overlap / 2) {
       throw new UnavailableError(
@@ -515,7 +518,7 @@ export class SessionStore {
       return (await this.statements.delete(within, SessionEntity, where)) > 0 ? row : undefined;
     // By the database's time after its wait for the row, which a refresh may hold: so it outlives the token of that one too.
     const expiresAt = () => `${this.database.now} + ${this.acceptedAfterEnd}`;
-    const entry = this.blacklist.newRow('session', { ...entryOf(row, reason), expiresAt });
+    const entry = this.revocations.newRow('session', { ...entryOf(row, reason), expiresAt });
     return this.statements.exchange(within, SessionEntity, where, SHOWN_COLUMNS, [BlacklistEntity, entry], successor);
   }
 

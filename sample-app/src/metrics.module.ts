@@ -11,7 +11,7 @@ import { metrics } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
 
-/** What Prometheus scrapes. */
+/** The endpoint that Prometheus scrapes. */
 @Controller('metrics')
 class MetricsController {
   private readonly serializer = new PrometheusSerializer();
@@ -27,12 +27,12 @@ class MetricsController {
   }
 }
 
-/** Serves `/metrics` to whoever asks: keep it from the outside. */
+/** Serves `/metrics` without authentication: block the path at your proxy. */
 @Module({ controllers: [MetricsController] })
 export class MetricsModule implements OnApplicationShutdown {
   constructor(private readonly provider: MeterProvider) {}
 
-  /** Sets the SDK up at once: what is made before it never reports. */
+  /** Sets up the SDK immediately, because instruments created before it never report. */
   static start(): DynamicModule {
     const exporter = new PrometheusExporter({ preventServerStart: true });
     const provider = new MeterProvider({ readers: [exporter] });

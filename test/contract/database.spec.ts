@@ -191,7 +191,7 @@ onEachDatabase((name) => {
   describe('an update that answers the row', () => {
     test.each([{}, ...(DRIVER_OPTIONS[name] ?? [])])('gives what a query gives, with %j', async (options) => {
       const process = isEmbedded({ name }) ? first : use(await startProcess(testDatabase, options));
-      const { store, clock, blacklist } = process;
+      const { store, clock, poller, revoked } = process;
       const row = await create('BÖB', process);
       expect(await store.listActive('BÖB', ['LONG'])).toEqual([shown(row)]);
       for (let time = 0; time < 2; time++)
@@ -211,8 +211,8 @@ onEachDatabase((name) => {
       });
       expect(await store.find(row.id)).toEqual(rotated);
       expect(await store.end(row, 'logout')).toBeDefined();
-      await blacklist.poll();
-      expect(blacklist.has(row.id)).toBe(true);
+      await poller.poll();
+      expect(revoked.has(row.id)).toBe(true);
       expect(Math.abs(clock.now() - Date.now())).toBeLessThan(1000);
       const entry = await process.dataSource.manager.findOneByOrFail(BlacklistEntity, { id: row.id });
       expect(Math.abs(entry.createdAt.getTime() - now)).toBeLessThan(1000);
@@ -454,7 +454,7 @@ onEachDatabase((name) => {
         }),
       );
       await expect(process.dataSource.manager.find(SessionEntity)).rejects.toThrow();
-      const { store, clock, blacklist } = process;
+      const { store, clock, poller, revoked } = process;
       const row = newRow('replicated');
       await store.create(row, () => []);
       expect(await store.find(row.id)).toEqual(row);
@@ -465,8 +465,8 @@ onEachDatabase((name) => {
       await store.endExpired(10);
       await store.endOfRemovedTypes(['LONG'], 0, 10);
       expect(await store.endOfUser('replicated', ['LONG'], 'destroyed', (active) => active)).toHaveLength(1);
-      await blacklist.poll();
-      expect(blacklist.has(row.id)).toBe(true);
+      await poller.poll();
+      expect(revoked.has(row.id)).toBe(true);
       await store.deleteExpiredEntries(10);
     });
   });

@@ -23,14 +23,14 @@ interface KeyProcess {
   readonly keyring: Keyring;
   readonly keys: ManagedKeys;
   readonly access: AccessTokens;
-  /** Reads the table as a poll does, and waits for what is done behind it. */
+  /** Reads the table as a poll does, and waits for the step that it starts in the background. */
   poll(): Promise<void>;
 }
 
 onEachDatabase((name) => {
   let database: TestDatabase;
   let processes: TestProcess[] = [];
-  /** How far the database's time has gone on since the test began: one for all processes. */
+  /** How far the test has moved the database's time forward, for all processes. In milliseconds. */
   let later = 0;
 
   const open = async (count: number) => {
@@ -70,7 +70,7 @@ onEachDatabase((name) => {
       },
       Date.now(),
     );
-  /** Time passes for every process, with a poll of each now and then. */
+  /** Moves the time forward, then polls on these processes. */
   const pass = async (all: readonly KeyProcess[], span: number) => {
     later += span;
     for (const one of all) await one.poll();
@@ -82,7 +82,7 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  test('processes that start at once have one key, which signs at once', async () => {
+  test('processes that start together create one key, which signs at once', async () => {
     await open(4);
     const all = processes.map((process) => on(process));
     await Promise.all(all.map(({ keys }) => keys.start()));
@@ -91,7 +91,7 @@ onEachDatabase((name) => {
     for (const one of all) for (const other of all) expect(other.access.verify(token(one))).toBeDefined();
   });
 
-  test('a key in the table tells nothing, and opens under its own name and algorithm alone', async () => {
+  test('a key in the table is encrypted, and opens under its own kid and algorithm only', async () => {
     await open(1);
     const [one] = processes.map((process) => on(process));
     await one.keys.start();
@@ -118,7 +118,7 @@ onEachDatabase((name) => {
     for (const short of ['', 'AAAA', sealed.slice(0, 30)]) expect(opens(kid, 'HS256', short)).toBeUndefined();
   });
 
-  test('a new key signs only after every process has had time to read it; no token of it is met by who does not know it', async () => {
+  test('a new key signs only after every process has had time to read it, so every process knows the key of every token', async () => {
     await open(3);
     const all = processes.map((process) => on(process, { rotateEvery: '7d' }));
     const [one, two] = all;
@@ -126,14 +126,14 @@ onEachDatabase((name) => {
     const [first] = await kids();
     await pass(all, 7 * DAY - 1000);
     expect(await kids()).toEqual([first]);
-    // It becomes due; all notice at once, and one makes it.
+    // A new key is due: all processes notice together, and one creates it.
     later += 2000;
     await Promise.all(all.map((one) => one.poll()));
     const [, second, ...more] = await kids();
     expect([second === undefined, more]).toEqual([false, []]);
     for (let passed = 0; passed < ACTIVATION; passed += 5000) {
       expect(one.keyring.current.kid).toBe(first);
-      // The second process reads it late, and not at all before this.
+      // The second process does not poll during this time.
       await pass([one], 5000);
     }
     await pass([one], 5000);
@@ -141,11 +141,11 @@ onEachDatabase((name) => {
     expect(two.keyring.current.kid).toBe(first);
     await two.poll();
     expect(two.access.verify(token(one))).toBeDefined();
-    // Its own tokens were signed by the first one, and are taken by all.
+    // The third process still signs with the first key, which all processes accept.
     expect(one.access.verify(token(all[2]))).toBeDefined();
   });
 
-  test('a key whose writer was slow to commit is activated by who has read it committed', async () => {
+  test('a key becomes active only some time after a process has read it, however late it was committed', async () => {
     await open(2);
     const all = processes.map((process) => on(process));
     const [one, two] = all;
@@ -158,7 +158,7 @@ onEachDatabase((name) => {
     expect(one.keyring.current.kid).toBe((await kids())[0]);
   });
 
-  test('whoever could not read the keys takes no token of an unknown key for forged', async () => {
+  test('a process whose keys are stale answers 503 to a token of an unknown key', async () => {
     await open(2);
     const [one, two] = processes.map((process) => on(process));
     for (const { keys } of [one, two]) await keys.start();
@@ -174,14 +174,14 @@ onEachDatabase((name) => {
     expect(two.access.verify(news)).toBeDefined();
   });
 
-  test('before the keys could be read nothing is signed', async () => {
+  test('the process signs nothing before it has read the keys', async () => {
     await open(1);
     const { keyring, keys } = on(processes[0]);
     expect(keys.isLoaded).toBe(false);
     expect(() => keyring.sign({}, 'JWT')).toThrow(UnavailableError);
   });
 
-  test('an old key goes when no token of it can be live, and not while a session still bears it', async () => {
+  test('an old key is deleted when no token of it can be live, but not while a session still uses it', async () => {
     await open(2);
     const all = processes.map((process) => on(process));
     const [one, two] = all;
@@ -189,31 +189,31 @@ onEachDatabase((name) => {
     const [first] = await kids();
     const old = token(two);
     const expiresAt = new Date(Date.now() + later + RETENTION + 20 * DAY);
-    const bearer = newRow('alice', { refreshKid: first, expiresAt });
-    await one.process.store.create(bearer);
+    const session = newRow('alice', { refreshKid: first, expiresAt });
+    await one.process.store.create(session);
     await one.keys.rotate();
     await pass(all, 1000);
     await pass(all, ACTIVATION);
     expect(one.keyring.current.kid).not.toBe(first);
 
     expect(two.access.verify(old)).toBeDefined();
-    const isThere = async () => (await kids()).includes(first);
+    const exists = async () => (await kids()).includes(first);
     const step = 3 * DAY;
     for (let passed = 0; passed < RETENTION - step; passed += step) await pass(all, step);
-    expect(await isThere()).toBe(true);
-    // Past the retention, a session in the table still bears it.
+    expect(await exists()).toBe(true);
+    // The retention has passed, but a session in the table still uses the key.
     for (let passed = 0; passed < 3 * step; passed += step) await pass(all, step);
-    expect(await isThere()).toBe(true);
+    expect(await exists()).toBe(true);
     expect(two.access.verify(old)).toBeDefined();
-    await one.process.store.end(bearer, 'logout');
+    await one.process.store.end(session, 'logout');
     await pass(all, 2 * HOUR);
     await pass(all, 2 * HOUR);
-    expect(await isThere()).toBe(false);
-    // A token that was verified before is not remembered beyond its key.
+    expect(await exists()).toBe(false);
+    // The cache of verified tokens must not keep a token alive after its key is gone.
     expect(two.access.verify(old)).toBeUndefined();
   });
 
-  test('a key that is revoked is refused at once, and another signs', async () => {
+  test('a revoked key is refused at once, and another one signs', async () => {
     await open(2);
     const all = processes.map((process) => on(process));
     const [one, two] = all;
@@ -230,7 +230,7 @@ onEachDatabase((name) => {
     expect(two.access.verify(token(one))).toBeDefined();
   });
 
-  test('another encryption key stops the start, unless the old one stands behind it', async () => {
+  test('another encryption key stops the start, unless the old one follows it in the list', async () => {
     await open(1);
     const [process] = processes;
     await on(process).keys.start();
@@ -247,7 +247,7 @@ onEachDatabase((name) => {
   });
 
   test.each(['HS256', 'HS384', 'HS512', 'ES256', 'RS256', 'PS256'] as const)(
-    '%s keys are made, kept and shown',
+    'creates, stores and publishes %s keys',
     async (algorithm) => {
       await open(1);
       const [one, again] = [on(processes[0], { algorithm }), on(processes[0], { algorithm })];
@@ -262,7 +262,7 @@ onEachDatabase((name) => {
     },
   );
 
-  test('another algorithm in the options is one rotation', async () => {
+  test('another algorithm in the options causes one rotation', async () => {
     await open(1);
     const [process] = processes;
     const before = on(process, { algorithm: 'HS256' });
@@ -274,7 +274,7 @@ onEachDatabase((name) => {
       ['ES256', true],
     ]);
     await pass([before, after], 1000);
-    // One that starts while the new key waits for its time makes no further one.
+    // A process that starts while the new key is pending creates no other.
     await on(process, { algorithm: 'ES256' }).keys.start();
     await pass([before, after], ACTIVATION);
     expect(before.keyring.current.algorithm).toBe('ES256');
@@ -283,8 +283,8 @@ onEachDatabase((name) => {
     expect(await rows()).toHaveLength(2);
   });
 
-  describe('beside keys of the options', () => {
-    test('the managed one signs, and tokens of the others are still taken', async () => {
+  describe('with keys in the options too', () => {
+    test('the managed key signs, and tokens of the others are still accepted', async () => {
       await open(1);
       const [process] = processes;
       const secret = 'a signing secret of more than thirty-two bytes';

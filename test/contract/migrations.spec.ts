@@ -45,7 +45,7 @@ class OwnNames extends DefaultNamingStrategy {
 }
 
 /** Everything that a store and a blacklist do, once. */
-async function works({ store, blacklist, clock, database }: TestProcess): Promise<void> {
+async function works({ store, poller, revoked, clock, database }: TestProcess): Promise<void> {
   const [bob, Bob, spaced, expired, removed] = ['bob', 'Bob', 'bob ', 'expired', 'removed'].map((user) => newRow(user));
   for (const row of [bob, Bob, spaced]) await store.create(row, (active) => active);
   for (const row of [bob, Bob, spaced]) expect(await store.listActive(row.userId, TYPES)).toEqual([shown(row)]);
@@ -71,8 +71,8 @@ async function works({ store, blacklist, clock, database }: TestProcess): Promis
   expect(await store.endExpired(10)).toHaveLength(1);
   expect(await store.endOfRemovedTypes(TYPES, clock.now(), 10)).toHaveLength(1);
   expect(await store.listActive('bob ', TYPES)).toEqual([shown(spaced)]);
-  await blacklist.poll();
-  expect([bob, Bob, removed, expired, spaced].map(({ id }) => blacklist.has(id))).toEqual([
+  await poller.poll();
+  expect([bob, Bob, removed, expired, spaced].map(({ id }) => revoked.has(id))).toEqual([
     true,
     true,
     true,
@@ -200,8 +200,8 @@ onEachDatabase((name) => {
       await two.store.endOfUser('alice', TYPES, 'destroyed', (active) => active);
       expect(await one.store.listActive('alice', TYPES)).toEqual([shown(row)]);
       await one.store.end(row, 'logout');
-      await two.blacklist.poll();
-      expect(two.blacklist.has(row.id)).toBe(false);
+      await two.poller.poll();
+      expect(two.revoked.has(row.id)).toBe(false);
       for (const process of [one, two]) expect(await pending(process)).toEqual([]);
       for (let undone = 0; undone < multiSessionMigrations.length; undone++) await two.dataSource.undoLastMigration();
       expect([await ownTables(one), await ownTables(two)]).toEqual([5, 0]);

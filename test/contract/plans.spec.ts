@@ -37,7 +37,7 @@ onEachDatabase((name) => {
     await settle(process.dataSource);
     await beginAtOnce(BURST);
     // The first poll loads everything there is.
-    await process.blacklist.poll();
+    await process.poller.poll();
   });
   afterEach(async () => {
     await process.close();
@@ -99,7 +99,7 @@ onEachDatabase((name) => {
     'page, of a user': async (store) => store.page({ userId: filled.userId(3) }, FEW),
     'page, of a type': async (store) => store.page({ type: 'SHORT', before: filled.session(50_000).id }, FEW),
     endBetween: async (store) => store.endBetween('', filled.session(50_000).id, 'admin', FEW),
-    poll: async () => process.blacklist.poll().then(() => 'done'),
+    poll: async () => process.poller.poll().then(() => 'done'),
   };
 
   /** The plans of what was sent, each as few as what it is asked for. */

@@ -2,8 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { Database } from '../../lib/database/database.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
-import { Blacklist } from '../../lib/revocation/blacklist.js';
 import type { RevocationConfig } from '../../lib/revocation/options.js';
+import { Poller } from '../../lib/revocation/poller.js';
+import { PushedRevocations } from '../../lib/revocation/pushed-revocations.js';
+import { RevocationTable } from '../../lib/revocation/revocation-table.js';
+import { RevokedSessions } from '../../lib/revocation/revoked-sessions.js';
 import { Clock } from '../../lib/database/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
 import { SHOWN_COLUMNS, type ShownRow } from '../../lib/session/session.js';
@@ -16,12 +19,19 @@ import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.j
 import type { TestDatabase } from '../helpers/databases.js';
 import { StatementLog } from '../helpers/statement-log.js';
 
+/** What a process knows of ended sessions. */
+export interface TestRevocations {
+  readonly revoked: RevokedSessions;
+  readonly revocations: RevocationTable;
+  readonly push: PushedRevocations;
+  readonly poller: Poller;
+}
+
 /** What one process of an application has of this library, below Nest. */
-export interface TestProcess {
+export interface TestProcess extends TestRevocations {
   readonly dataSource: DataSource;
   readonly database: Database;
   readonly clock: Clock;
-  readonly blacklist: Blacklist;
   readonly store: SessionStore;
   readonly log: StatementLog;
   close(): Promise<void>;
@@ -72,13 +82,27 @@ function onDataSource(
   database = new Database(dataSource),
 ): TestProcess {
   const clock = new Clock();
-  const blacklist = new Blacklist(database, revocation, clock);
-  const store = new SessionStore(database, blacklist, revocation, ACCEPTED_AFTER_END, () => clock.now());
+  const known = makeRevocations({ database, clock }, revocation);
+  const { revocations, push, poller } = known;
+  const store = new SessionStore(database, revocations, push, revocation, ACCEPTED_AFTER_END, () => clock.now());
   const close = async () => {
-    await blacklist.stop();
+    await push.stop();
+    await poller.stop();
     if (dataSource.isInitialized) await dataSource.destroy();
   };
-  return { dataSource, database, clock, blacklist, store, log, close };
+  return { dataSource, database, clock, store, log, close, ...known };
+}
+
+/** Memory, table, push and poller of a process that has not polled yet. */
+export function makeRevocations(
+  { database, clock }: Pick<TestProcess, 'database' | 'clock'>,
+  config: RevocationConfig,
+): TestRevocations {
+  const revoked = new RevokedSessions(config);
+  const revocations = new RevocationTable(database);
+  const push = new PushedRevocations(database, config, revoked, () => clock.now());
+  const poller = new Poller(database, config, clock, revocations, revoked);
+  return { revoked, revocations, push, poller };
 }
 
 export const newJti = (): string => randomBytes(16).toString('hex');

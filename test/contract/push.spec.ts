@@ -11,7 +11,7 @@ import { newChannel, REDIS_URL } from '../helpers/redis.js';
 import { isEmbedded, newRow, REVOCATION, startProcess, type TestProcess } from './process.js';
 import { openProxy, type Proxy } from './proxy.js';
 
-/** So rare a poll that whatever is known of another process was pushed. */
+/** Polls are so rare that whatever a process knows of another one was pushed. */
 const HOUR = 3_600_000;
 const RARELY = { ...REVOCATION, pollInterval: HOUR, maxStaleness: HOUR };
 
@@ -36,23 +36,34 @@ const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
 
 async function start(database: TestDatabase, push?: 'postgres' | RevocationPush): Promise<TestProcess> {
   const process = use(await startProcess(database, { revocation: { ...RARELY, push }, synchronize: true }));
-  await process.blacklist.start();
+  await startPolling(process);
   return process;
 }
 
-/** What a process learns, each with when. */
+/** Starts push and polls in the order in which the application does. */
+async function startPolling({ push, poller }: TestProcess): Promise<void> {
+  push.start();
+  await poller.start();
+}
+
+/** Collects what a process learns from now on. */
 function heardBy(process: TestProcess): RevokedSession[] {
   const heard: RevokedSession[] = [];
-  process.blacklist.onRevoked((revoked) => heard.push(revoked));
+  process.revoked.onRevoked((revoked) => heard.push(revoked));
   return heard;
 }
 
-/** As the service does it. @returns the session's id */
+/**
+ * Ends a session as the service does.
+ * @returns the id of the session
+ */
 async function end(process: TestProcess, userId = 'alice'): Promise<string> {
   const row = newRow(userId);
   await process.store.create(row);
   await process.store.end(row, 'logout');
-  process.blacklist.announce([revokedSession({ sessionId: row.id, userId })]);
+  const revoked = revokedSession({ sessionId: row.id, userId });
+  process.revoked.add(revoked);
+  process.push.publish([revoked]);
   return row.id;
 }
 
@@ -64,12 +75,12 @@ const revokedSession = (more: Partial<RevokedSession> = {}): RevokedSession => (
   ...more,
 });
 
-/** Ends sessions until the other hears of one: a push that was started needs a moment. */
+/** Ends sessions until the other process hears of one, since a push connects in the background. */
 async function connected(from: TestProcess, to: TestProcess, milliseconds = 15_000): Promise<boolean> {
   const giveUp = performance.now() + milliseconds;
   while (performance.now() < giveUp) {
     const id = await end(from);
-    if (await until(() => to.blacklist.has(id), 100)) return true;
+    if (await until(() => to.revoked.has(id), 100)) return true;
   }
   return false;
 }
@@ -90,14 +101,14 @@ afterAll(async () => {
   for (const database of databases) await database.drop();
 });
 
-test("'postgres' on another database is a fault at start", async () => {
+test("'postgres' on another database stops the start", async () => {
   const database = await createDatabase('sqlite');
   const started = startProcess(database, { revocation: { ...RARELY, push: 'postgres' } });
   await expect(started).rejects.toThrow(MultiSessionConfigurationError);
   await expect(started).rejects.toThrow(/revocation\.push: .*PostgreSQL/);
 });
 
-describe('what is pushed is checked, and can only refuse:', () => {
+describe('a pushed message is validated and can only refuse tokens:', () => {
   let receive: (message: string) => void;
   let process: TestProcess;
   let heard: RevokedSession[];
@@ -106,7 +117,7 @@ describe('what is pushed is checked, and can only refuse:', () => {
       receive = given;
       return Promise.resolve();
     },
-    publish: () => Promise.reject(new Error('nobody listens')),
+    publish: () => Promise.reject(new Error('the broker refused')),
     stop: () => Promise.resolve(),
   };
   const begin = async () => {
@@ -114,34 +125,34 @@ describe('what is pushed is checked, and can only refuse:', () => {
     heard = heardBy(process);
   };
 
-  test('an entry is known at once, and told of once', async () => {
+  test('an entry is known at once, and announced once', async () => {
     await begin();
     const revoked = revokedSession();
     for (const message of [...toMessages([revoked]), ...toMessages([revoked])]) receive(message);
-    expect(process.blacklist.has(revoked.sessionId)).toBe(true);
+    expect(process.revoked.has(revoked.sessionId)).toBe(true);
     expect(heard).toEqual([revoked]);
   });
 
   test.each<[string, object]>([
-    ['a session that is no uuid', { sessionId: 'x'.repeat(36) }],
-    ['a session that is an object', { sessionId: { length: 36 } }],
-    ['a user with a long name', { userId: 'x'.repeat(256) }],
-    ['a user that is a number', { userId: 1 }],
-    ['a long reason', { reason: 'x'.repeat(33) }],
-    ['a text for a time', { expiresAt: '2099-01-01' }],
-    ['no time', { expiresAt: null }],
-    ['a time that has passed', { expiresAt: Date.now() - 60_000 }],
-    ['a time beyond all tokens', { expiresAt: Date.now() + 500 * 86_400_000 }],
-  ])('%s is left out, and the rest is taken', async (_, change) => {
+    ['a session id that is not a UUID', { sessionId: 'x'.repeat(36) }],
+    ['a session id that is an object', { sessionId: { length: 36 } }],
+    ['a user id that is too long', { userId: 'x'.repeat(256) }],
+    ['a user id that is a number', { userId: 1 }],
+    ['a reason that is too long', { reason: 'x'.repeat(33) }],
+    ['an expiry that is a string', { expiresAt: '2099-01-01' }],
+    ['an expiry that is null', { expiresAt: null }],
+    ['an expiry in the past', { expiresAt: Date.now() - 60_000 }],
+    ['an expiry later than that of any token', { expiresAt: Date.now() + 500 * 86_400_000 }],
+  ])('skips an entry with %s, and takes the others', async (_, change) => {
     await begin();
     const right = revokedSession();
     receive(JSON.stringify([{ ...revokedSession(), ...change }, null, right]));
     expect(heard).toEqual([right]);
-    expect(process.blacklist.size).toBe(1);
+    expect(process.revoked.size).toBe(1);
     expect(warnings).toEqual([]);
   });
 
-  const NOTHING = {
+  const INVALID = {
     empty: '',
     null: 'null',
     object: '{}',
@@ -150,28 +161,30 @@ describe('what is pushed is checked, and can only refuse:', () => {
     half: '[1,',
     long: `["${'x'.repeat(1_000_000)}"]`,
   };
-  test.each(Object.keys(NOTHING) as (keyof typeof NOTHING)[])(
-    'a text that is %s is nothing, and is not logged',
+  test.each(Object.keys(INVALID) as (keyof typeof INVALID)[])(
+    'ignores a message that is invalid (%s), without a log line',
     async (kind) => {
-      const message = NOTHING[kind];
+      const message = INVALID[kind];
       await begin();
       receive(message);
-      expect(process.blacklist.size).toBe(0);
+      expect(process.revoked.size).toBe(0);
       expect(warnings).toEqual([]);
     },
   );
 
-  test('a push that fails costs no request anything, and is told of once', async () => {
+  test('a push that fails delays no request, and is logged once', async () => {
     await begin();
     await end(process);
     await end(process);
     expect(await until(() => warnings.length > 0)).toBe(true);
     await sleep(50);
-    expect(warnings).toEqual(['ended sessions could not be pushed: nobody listens']);
+    expect(warnings).toEqual([
+      'the push of ended sessions failed, so other processes learn of them by polling: the broker refused',
+    ]);
   });
 });
 
-test('entries are cut into texts of less than 8000 bytes, whatever is in them', () => {
+test('entries are split into messages of less than 8000 bytes, whatever characters they contain', () => {
   const userIds = ['x', '"', '\u0001', '€', '🙂'].map((letter) => letter.repeat(letter === '🙂' ? 127 : 255));
   const entries = Array.from({ length: 200 }, (_, at) => revokedSession({ userId: userIds[at % userIds.length] }));
   const messages = toMessages(entries);
@@ -185,7 +198,7 @@ if (withServers.includes('postgres')) {
     let database: TestDatabase;
     beforeAll(async () => databases.push((database = await createDatabase('postgres'))));
 
-    test('an ending is known elsewhere, without a poll', async () => {
+    test('an ended session is known to another process without a poll', async () => {
       const [one, other] = [await start(database, 'postgres'), await start(database, 'postgres')];
       expect(await connected(one, other)).toBe(true);
       const heard = heardBy(other);
@@ -195,50 +208,51 @@ if (withServers.includes('postgres')) {
       expect(warnings).toEqual([]);
     });
 
-    test('more than fit in one notification are known too', async () => {
+    test('more sessions than fit into one notification are all known', async () => {
       const [one, other] = [await start(database, 'postgres'), await start(database, 'postgres')];
       expect(await connected(one, other)).toBe(true);
       const rows = Array.from({ length: 150 }, () => newRow('🙂'.repeat(60)));
       for (const row of rows) await one.store.create(row);
       await one.store.endOfUser(rows[0].userId, ['LONG'], 'admin', (active) => active);
-      expect(await until(() => rows.every((row) => other.blacklist.has(row.id)))).toBe(true);
+      expect(await until(() => rows.every((row) => other.revoked.has(row.id)))).toBe(true);
     });
 
-    test('is heard at the commit and not before, and never of a transaction that is rolled back', async () => {
+    test('a notification arrives at the commit and not before, and never after a rollback', async () => {
       const [one, other] = [await start(database, 'postgres'), await start(database, 'postgres')];
       expect(await connected(one, other)).toBe(true);
       const [committed, undone] = [revokedSession(), revokedSession()];
       const write = (entry: RevokedSession, fails: boolean) =>
         one.database.transaction(undefined, async (manager) => {
-          const expiresAt = new Date(entry.expiresAt);
-          await one.blacklist.record(manager, 'session', [{ ...entry, id: entry.sessionId, expiresAt }]);
+          const entries = [{ ...entry, id: entry.sessionId, expiresAt: new Date(entry.expiresAt) }];
+          await one.revocations.record(manager, 'session', entries);
+          await one.push.publishIn(manager, entries);
           await sleep(200);
-          expect(other.blacklist.has(entry.sessionId)).toBe(false);
+          expect(other.revoked.has(entry.sessionId)).toBe(false);
           if (fails) throw new TypeError('rolled back');
         });
       await expect(write(undone, true)).rejects.toThrow('rolled back');
       await write(committed, false);
-      expect(await until(() => other.blacklist.has(committed.sessionId))).toBe(true);
-      expect(other.blacklist.has(undone.sessionId)).toBe(false);
+      expect(await until(() => other.revoked.has(committed.sessionId))).toBe(true);
+      expect(other.revoked.has(undone.sessionId)).toBe(false);
     });
 
-    test('applications with other tables in one database do not hear each other', async () => {
+    test('applications with tables of their own in one database do not hear each other', async () => {
       const [a, otherA] = [await start(database, 'postgres'), await start(database, 'postgres')];
       expect(await connected(a, otherA)).toBe(true);
-      const { size } = otherA.blacklist;
+      const { size } = otherA.revoked;
       const startOther = async () => {
         const options = { revocation: { ...RARELY, push: 'postgres' as const }, synchronize: true, entityPrefix: 'b_' };
         const other = use(await startProcess(database, options));
-        await other.blacklist.start();
+        await startPolling(other);
         return other;
       };
       const [b, otherB] = [await startOther(), await startOther()];
       expect(await connected(b, otherB)).toBe(true);
       await sleep(100);
-      expect(otherA.blacklist.size).toBe(size);
+      expect(otherA.revoked.size).toBe(size);
     });
 
-    test('a connection that is lost is made again, and told of once', async () => {
+    test('a lost connection is opened again, and the loss is logged once', async () => {
       const proxy: Proxy = use(await openProxy(database));
       const one = await start(database, 'postgres');
       const other = await start(proxy.database, 'postgres');
@@ -250,18 +264,18 @@ if (withServers.includes('postgres')) {
       proxy.mend();
       expect(await connected(one, other)).toBe(true);
       expect(warnings.filter((warning) => warning.includes('LISTEN'))).toHaveLength(1);
-      expect(other.blacklist.has(lost)).toBe(false);
-      await other.blacklist.poll();
-      expect(other.blacklist.has(lost)).toBe(true);
+      expect(other.revoked.has(lost)).toBe(false);
+      await other.poller.poll();
+      expect(other.revoked.has(lost)).toBe(true);
     });
 
-    test('a server that does not answer delays no start', async () => {
+    test('a server that does not answer does not delay the start', async () => {
       const proxy: Proxy = use(await openProxy(database));
       const process = use(await startProcess(proxy.database, { revocation: { ...RARELY, push: 'postgres' } }));
-      await process.blacklist.poll();
+      await process.poller.poll();
       proxy.cut();
       const startedAt = performance.now();
-      await process.blacklist.start();
+      await startPolling(process);
       expect(performance.now() - startedAt).toBeLessThan(2000);
     });
   });
@@ -272,7 +286,7 @@ for (const name of withServers) {
     let database: TestDatabase;
     beforeAll(async () => databases.push((database = await createDatabase(name))));
 
-    test('an ending is known elsewhere, without a poll', async () => {
+    test('an ended session is known to another process without a poll', async () => {
       const channel = newChannel();
       const client = createClient({ url: REDIS_URL });
       const one = await start(database, redisPush({ url: REDIS_URL, channel }));
@@ -287,7 +301,7 @@ for (const name of withServers) {
       expect(warnings).toEqual([]);
     });
 
-    test('another channel hears nothing', async () => {
+    test('a process on another channel hears nothing', async () => {
       const channel = newChannel();
       const [one, other] = [
         await start(database, redisPush({ url: REDIS_URL, channel })),
@@ -295,12 +309,12 @@ for (const name of withServers) {
       ];
       const stranger = await start(database, redisPush({ url: REDIS_URL, channel: newChannel() }));
       expect(await connected(one, other)).toBe(true);
-      const size = stranger.blacklist.size;
+      const { size } = stranger.revoked;
       await connected(one, other);
-      expect(stranger.blacklist.size).toBe(size);
+      expect(stranger.revoked.size).toBe(size);
     });
 
-    test('while it is away nothing waits for it, and it is connected to again', async () => {
+    test('nothing waits for an unavailable Redis, and the push connects again', async () => {
       const redis = { name, options: { url: REDIS_URL }, drop: async () => {} } as unknown as TestDatabase;
       const proxy: Proxy = use(await openProxy(redis));
       const { url } = proxy.database.options as unknown as { url: string };
@@ -317,15 +331,15 @@ for (const name of withServers) {
       expect(await connected(one, other)).toBe(true);
       expect(await connected(other, one)).toBe(true);
       expect(warnings.filter((warning) => warning.includes('Redis'))).toHaveLength(1);
-      expect(other.blacklist.has(lost)).toBe(false);
-      await other.blacklist.poll();
-      expect(other.blacklist.has(lost)).toBe(true);
+      expect(other.revoked.has(lost)).toBe(false);
+      await other.poller.poll();
+      expect(other.revoked.has(lost)).toBe(true);
     });
   });
 }
 
 test.each([{}, { url: 'http://127.0.0.1' }, { url: 'redis://user:hidden@' }, { url: REDIS_URL, client: {} }])(
-  'redisPush(%p) is a fault, told without the URL',
+  'redisPush(%p) is refused, and the error does not contain the URL',
   (options) => {
     const make = () => redisPush(options);
     expect(make).toThrow(MultiSessionConfigurationError);

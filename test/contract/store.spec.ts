@@ -70,7 +70,7 @@ onEachDatabase((name) => {
     testDatabase = await createDatabase(name);
     processes = await startProcesses(testDatabase, 4);
     ({ store, log, dataSource, clock } = processes[0]);
-    await Promise.all(processes.map((process) => process.blacklist.poll()));
+    await Promise.all(processes.map((process) => process.poller.poll()));
   });
   afterAll(async () => {
     for (const process of processes ?? []) await process.close();
@@ -646,9 +646,9 @@ onEachDatabase((name) => {
 
   test('a transaction that took too long for its entries to be seen in time is undone', async () => {
     const row = await create('slow');
-    const { database, blacklist } = processes[0];
+    const { database, revocations, push } = processes[0];
     const hasty = { ...REVOCATION, overlap: 0 };
-    const impatient = new SessionStore(database, blacklist, hasty, ACCEPTED_AFTER_END, () => clock.now());
+    const impatient = new SessionStore(database, revocations, push, hasty, ACCEPTED_AFTER_END, () => clock.now());
     const ending = impatient.endOfUser('slow', TYPES, 'logout', all);
     await expect(ending).rejects.toBeInstanceOf(UnavailableError);
     expect(await store.find(row.id)).toEqual(row);

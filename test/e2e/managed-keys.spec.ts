@@ -16,7 +16,7 @@ const start = async (...given: Parameters<typeof startApp>): Promise<TestApp> =>
   opened.push(app);
   return app;
 };
-/** A database for several applications of a test. */
+/** Creates a database that several applications of one test share. */
 const share = async (name: DatabaseName): Promise<TestDatabase> => {
   const database = await createDatabase(name);
   opened.push({ close: () => database.drop() });
@@ -37,7 +37,7 @@ onEachAdapter((databaseName, adapter) => {
   ];
 
   describe('GET jwks.json', () => {
-    test('has the public keys and no other, may be cached, and needs no credentials', async () => {
+    test('shows public keys only, can be cached, and needs no credentials', async () => {
       const app = await start({ adapter, databaseName, options: { jwt: { keys } } });
       const { status, body, headers } = await app.request('GET', '/api/session/jwks.json');
       expect(status).toBe(200);
@@ -53,7 +53,7 @@ onEachAdapter((databaseName, adapter) => {
       expect(createPublicKey({ key: shown[1], format: 'jwk' }).equals(rs256.publicKey)).toBe(true);
     });
 
-    test('another service verifies access tokens by it', async () => {
+    test('lets another service verify access tokens', async () => {
       const jwt = { keys, issuer: 'https://auth.example', audience: 'https://api.example' };
       const app = await start({ adapter, databaseName, options: { jwt } });
       const { access } = await app.login();
@@ -63,7 +63,7 @@ onEachAdapter((databaseName, adapter) => {
       expect(payload).toMatchObject({ sub: 'alice', token_type: 'access' });
     });
 
-    test('is empty where there are secrets alone', async () => {
+    test('is empty if all keys are secrets', async () => {
       const app = await start({ adapter, databaseName });
       const { status, body } = await app.request('GET', '/api/session/jwks.json');
       expect([status, body]).toEqual([200, { keys: [] }]);
@@ -88,7 +88,7 @@ onEachAdapter((databaseName, adapter) => {
 });
 
 onEachDatabase((databaseName) => {
-  test('with managed keys alone sessions work, and no secret is in the options', async () => {
+  test('sessions work with managed keys only, without a secret in the options', async () => {
     const app = await start({ databaseName, options: { jwt: { managed } } });
     const first = await app.login();
     const refreshed = await app.post('refresh/', { refresh: first.refresh, secret_key: SECRET_KEY, session: 'LONG' });
@@ -98,9 +98,9 @@ onEachDatabase((databaseName) => {
     expect([alg, typeof kid]).toEqual(['HS256', 'string']);
   });
 
-  // Each application on an embedded database in memory has one of its own.
+  // An embedded database in memory cannot be shared by two applications.
   if (databaseName === 'postgres' || databaseName === 'mariadb') {
-    test('tokens outlive a restart, and every process takes those of the others', async () => {
+    test('tokens survive a restart, and every process accepts those of the others', async () => {
       const database = await share(databaseName);
       const options = { jwt: { managed } };
       const one = await start({ database, options });
@@ -122,7 +122,7 @@ onEachDatabase((databaseName) => {
     });
   }
 
-  test('a replay after a rotation is signed by the key of its generation, to the letter', async () => {
+  test('a replay after a key rotation gets the identical refresh token, signed by the key of its generation', async () => {
     const options: Partial<MultiSessionOptions> = {
       jwt: { managed },
       revocation: { pollInterval: '20ms', maxStaleness: '100ms' },

@@ -188,14 +188,14 @@ describe('the module', () => {
       expect(
         await faultsOf(start(MultiSessionModule.forRootAsync({ useFactory, sessionTypes: ['LONG', 'WEB'] }))),
       ).toEqual([
-        'sessionTypes: names WEB, which policies does not',
-        'sessionTypes: does not name SHORT, which policies does',
+        'sessionTypes: names WEB, which policies does not; use the same names in both',
+        'sessionTypes: does not name SHORT, which policies does; use the same names in both',
       ]);
     });
 
     test('an option on the wrong side of the factory is a fault, not ignored', async () => {
       const values = { ...beside, useFactory: () => VALUES, cleanup: false };
-      expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: does not stand beside the factory/);
+      expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: is not a static option/);
       const useFactory = () => ({ ...VALUES, controller: false });
       expect(await faultsOf(start(MultiSessionModule.forRootAsync({ ...beside, useFactory })))).toEqual([
         expect.stringMatching(/^controller: is no option/),

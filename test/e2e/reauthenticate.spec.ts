@@ -11,7 +11,8 @@ import {
 import { type Challenge, solveChallenge } from 'altcha-lib';
 import { deriveKey } from 'altcha-lib/algorithms/pbkdf2';
 import type { Repository } from 'typeorm';
-import { SessionStore } from '../../lib/session/store.js';
+import type { Engine } from '../../lib/engine/engine.js';
+import { ENGINE } from '../../lib/nest/providers.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';
@@ -138,7 +139,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
 
     test('where the new session cannot be made, the old one stands', async () => {
       const { access, session_id: id } = await app.login({ session: 'LONG' });
-      const failing = app.get(SessionStore).replace({ id, userId: 'alice' }, 'reauthenticated', () => {
+      const failing = app.get<Engine>(ENGINE).store.replace({ id, userId: 'alice' }, 'reauthenticated', () => {
         throw new SessionLimitReachedError();
       });
       await expect(failing).rejects.toThrow(SessionLimitReachedError);

@@ -3,7 +3,8 @@ import { getRepositoryToken } from '@nestjs/typeorm';
 import fc from 'fast-check';
 import { SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
 import type { Repository } from 'typeorm';
-import { SeenGenerations } from '../../lib/session/seen-generations.js';
+import type { Engine } from '../../lib/engine/engine.js';
+import { ENGINE } from '../../lib/nest/providers.js';
 import type { Verdict } from '../../lib/session/policy.js';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';
@@ -155,7 +156,7 @@ onEachDatabase((databaseName) => {
 
     /** What happens to the row without a request: time passes for it, and commits are lost. */
     private async happen(what: Move['do']): Promise<void> {
-      if (what === 'uses are written') await app.get(SeenGenerations).flush();
+      if (what === 'uses are written') await app.get<Engine>(ENGINE).seen.flush();
       if (!this.row) return;
       const rotatedAt = new Date(Date.now() - 11 * MINUTE);
       if (what === 'the grace passes') await this.change({ rotatedAt });
@@ -163,7 +164,7 @@ onEachDatabase((databaseName) => {
       if (what === 'the end comes near' && !isPast) await this.change({ rotatedAt, ...this.endingIn(20 * MINUTE) });
       if (what === 'the end passes') await this.change({ rotatedAt, ...this.endingIn(-MINUTE) });
       if (what === 'the database loses a generation' && this.before) {
-        await app.get(SeenGenerations).flush();
+        await app.get<Engine>(ENGINE).seen.flush();
         const confirmedGeneration = this.model.row?.server.confirmed;
         await this.change({ ...this.before, confirmedGeneration });
         this.before = null;

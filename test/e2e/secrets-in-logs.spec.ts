@@ -233,7 +233,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     await until(() =>
       loggedLines()
         .slice(before)
-        .some((line) => line.includes('the blacklist could not be polled')),
+        .some((line) => line.includes('the poll for ended sessions failed')),
     );
     expect(loggedLines().slice(before).join('\n')).toMatch(/error: the database failed: /);
     proxy?.mend();

@@ -251,8 +251,8 @@ describe('at start', () => {
   };
 
   test.each([
-    ['the signing secret', SIGNING_SECRET, /secretKey: must not be the signing secret/],
-    ['the signing secret among others', ['another', SIGNING_SECRET], /secretKey: must not be the signing secret/],
+    ['the signing secret', SIGNING_SECRET, /secretKey: must differ from the signing secret/],
+    ['the signing secret among others', ['another', SIGNING_SECRET], /secretKey: must differ from the signing secret/],
     ['none', undefined, /secretKey: is missing/],
     ['null', null, /secretKey: must be/],
     ['blank', '', /secretKey: must be/],

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import { type AccessCheck, SessionEntity } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
-import { SeenGenerations } from '../../lib/session/seen-generations.js';
+import type { Engine } from '../../lib/engine/engine.js';
+import { ENGINE } from '../../lib/nest/providers.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { StatementLog } from '../helpers/statement-log.js';
@@ -57,7 +58,7 @@ onEachDatabase((databaseName) => {
       const used = await Promise.all([...CHECKS, ...CHECKS].map((check) => rotated(app, check)));
       const unused = await rotated(app, 'blacklist');
       const useAll = () => Promise.all(used.flatMap((tokens) => [use(tokens), use(tokens), use(tokens)]));
-      const confirmed = app.get(SeenGenerations);
+      const confirmed = app.get<Engine>(ENGINE).seen;
       await confirmed.flush();
 
       const onTheWay = await statementsDuring(useAll);

@@ -5,16 +5,16 @@ import { selectedDatabases } from '../helpers/databases.js';
 import { decoded } from '../helpers/tokens.js';
 import { outcome, ROUNDS, Tally } from './race.js';
 
-/** How long the processes are under load, in milliseconds: some ten rotations in the small size. */
+/** How long the processes are under load, in milliseconds. The small size sees about ten key rotations. */
 const SPAN = ROUNDS < 1000 ? 14_000 : 60_000;
 const CLIENTS = 12;
 
 const databases = selectedDatabases().filter((name) => name !== 'sqljs');
-// In the small size on one, since it takes as long as keys take to come and go.
+// The small size runs on one database, since keys take this long to come and go whatever the size.
 const last = databases.slice(-1);
 
 describe.each(ROUNDS < 1000 ? last : databases)('%s', (databaseName) => {
-  test('managed keys are replaced under load, and no request is refused', async () => {
+  test('managed keys are replaced under load without refusing any request', async () => {
     const cluster = await startCluster(databaseName, {
       jwt: {
         managed: { encryptionKey: 'an encryption key of more than thirty-two bytes', rotateEvery: '1s' },
@@ -47,7 +47,7 @@ describe.each(ROUNDS < 1000 ? last : databases)('%s', (databaseName) => {
       console.log(`${databaseName}: ${kids.size} keys signed, ${kept.length} are kept; ${seen.toString()}`);
       seen.expect({ 'request: 200': true, 'refresh: 200': true });
       expect(kids.size).toBeGreaterThan(4);
-      // What was made in the beginning has been retired; what was made lately has not.
+      // The first keys have been retired; the recent ones have not.
       expect(kept.length).toBeLessThan(kids.size + 2);
     } finally {
       await cluster.stop();

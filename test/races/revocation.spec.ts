@@ -11,14 +11,14 @@ import { waitUntil } from './race.js';
 const ENDINGS = 20;
 const LANES = 4;
 const PROBE_EVERY = 15;
-/** What a poll, an answer, and a busy machine may take beside the interval. */
-const A_LITTLE = 500;
+/** What a poll, its answer and a busy machine may take on top of the interval, in milliseconds. */
+const TOLERANCE = 500;
 const SECOND = 1000;
 
 const POLICIES = { FREE: { refreshTokenLifetime: '1h' } } as const;
 const isServer = (name: DatabaseName) => name !== 'sqlite' && name !== 'sqljs';
 
-/** Until each of the others refuses the access token, in milliseconds from the answer to `destroy`. */
+/** Measures how long each other process accepts the access token after the answer to `destroy`, in milliseconds. */
 async function delaysOfOneEnding([one, ...others]: readonly ClusterProcess[]): Promise<number[]> {
   const { access, session_id } = await one.loggedIn('grace', 'FREE');
   for (const other of others) expect((await other.me(access)).status).toBe(200);
@@ -32,10 +32,10 @@ async function delaysOfOneEnding([one, ...others]: readonly ClusterProcess[]): P
   );
 }
 
-/** The delays of many endings, some at a time, in order of size. */
+/** Measures the delays of many endings, some of them in parallel. Sorted. */
 async function delays(processes: readonly ClusterProcess[]): Promise<number[]> {
   const lane = async (at: number) => {
-    // So that the endings fall anywhere between two polls.
+    // Spreads the endings over the time between two polls.
     await sleep(at * 170);
     const seen: number[] = [];
     for (let ending = 0; ending < ENDINGS / LANES; ending++) seen.push(...(await delaysOfOneEnding(processes)));
@@ -83,16 +83,16 @@ onEachDatabase((name) => {
       const seen = await delays(cluster.processes);
       report(`${name}, poll every second`, seen);
       expect(seen).toHaveLength(ENDINGS * 3);
-      expect(seen[seen.length - 1]).toBeLessThan(SECOND + A_LITTLE);
+      expect(seen[seen.length - 1]).toBeLessThan(SECOND + TOLERANCE);
     });
 
-    test('a process that was frozen refuses what ended meanwhile in its first answers, and nothing else', async () => {
+    test('a process that was frozen refuses, from its first answer on, exactly the sessions that ended meanwhile', async () => {
       const [one, , , frozen] = cluster.processes;
       const [ended, living] = [await loggedIn(one, 5), await loggedIn(one, 5)];
       for (const { access } of [...ended, ...living]) expect((await frozen.me(access)).status).toBe(200);
       frozen.app.child.kill('SIGSTOP');
       for (const { access, session_id } of ended) expect((await one.destroy(access, session_id)).status).toBe(200);
-      // Waiting for it when it wakes: they are served before any poll of it can have been answered.
+      // These requests wait for it, and it serves them before any of its polls can be answered.
       const asked = [...ended, ...living].map(({ access }) => frozen.me(access));
       await sleep(MAX_STALENESS + 500);
       frozen.app.child.kill('SIGCONT');
@@ -100,7 +100,7 @@ onEachDatabase((name) => {
       expect(answers.map(({ status }) => status)).toEqual([...ended.map(() => 401), ...living.map(() => 200)]);
     });
 
-    test('a process that has just started lets in nothing that ended before', async () => {
+    test('a process that has just started refuses sessions that ended before its start', async () => {
       const [one] = cluster.processes;
       const [ended] = await loggedIn(one, 1);
       const starting = cluster.start();
@@ -116,7 +116,7 @@ onEachDatabase((name) => {
     });
 
     if (isServer(name)) {
-      test('a process that is cut off answers from memory, then 503, and never 401; afterwards it is right again', async () => {
+      test('a process without its database answers from memory, then 503, never 401, and recovers', async () => {
         const [one] = cluster.processes;
         const { proxy, url } = await proxied(urlOf(cluster.dataSource));
         const cutOff = await cluster.start({ DATABASE_URL: url });
@@ -137,7 +137,7 @@ onEachDatabase((name) => {
       });
     }
 
-    test('a process that can read rows and cannot poll goes by the rows', async () => {
+    test('a process that can read rows but cannot poll decides by the rows', async () => {
       const [one, other] = cluster.processes;
       const [ended, living] = await loggedIn(one, 2);
       await cluster.dataSource.query('ALTER TABLE session_blacklist RENAME TO away');
@@ -162,12 +162,12 @@ onEachDatabase((name) => {
         const seen = await delays(cluster.processes);
         report(title, seen);
         expect(seen).toHaveLength(ENDINGS * 3);
-        // By the polls alone, half of all delays would be longer.
+        // With polls only, half of all delays would be longer.
         expect(seen[seen.length - 1]).toBeLessThan(INTERVAL / 2);
       };
 
       if (name === 'postgres') {
-        test('of PostgreSQL, an ended session is refused on three other processes at once', async () => {
+        test('PostgreSQL refuses an ended session on three other processes at once', async () => {
           const revocation = { ...SELDOM, push: 'postgres' } as const;
           await started(name, { revocation, policies: POLICIES }, () => [{}, {}, {}, {}]);
           await waitUntilPushed(cluster);
@@ -175,9 +175,9 @@ onEachDatabase((name) => {
         });
       }
 
-      // One database will do, since Redis is beside it.
+      // One database is enough, since Redis does not depend on it.
       if (name === selectedDatabases().findLast(isServer)) {
-        test('of Redis, the same; what is lost costs one interval', async () => {
+        test('Redis refuses an ended session on three other processes at once; a lost message costs one interval', async () => {
           const way = await proxied(REDIS_URL);
           const others = { REDIS_URL };
           await started(name, { revocation: SELDOM, policies: POLICIES }, () => [
@@ -193,14 +193,14 @@ onEachDatabase((name) => {
           const seen = (await delaysOfOneEnding(cluster.processes)).sort((a, b) => a - b);
           report(`${name}, Redis cut off, poll every three seconds`, seen);
           expect(seen[0]).toBeGreaterThan(0);
-          expect(seen[seen.length - 1]).toBeLessThan(INTERVAL + A_LITTLE);
+          expect(seen[seen.length - 1]).toBeLessThan(INTERVAL + TOLERANCE);
         });
       }
     });
   }
 });
 
-/** The connections of the pushes are made behind the start. */
+/** Waits until all pushes work: they connect in the background. */
 async function waitUntilPushed({ processes }: Cluster): Promise<void> {
   await waitUntil(async () => Math.max(...(await delaysOfOneEnding(processes))) < SECOND);
 }

@@ -3,17 +3,24 @@ import { Logger } from '@nestjs/common';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import type { EntityManager } from 'typeorm';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
-import { Blacklist } from '../../lib/revocation/blacklist.js';
 import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { isEmbedded, newRow, REVOCATION, startProcess, startProcesses, type TestProcess } from './process.js';
+import {
+  isEmbedded,
+  makeRevocations,
+  newRow,
+  REVOCATION,
+  startProcess,
+  startProcesses,
+  type TestProcess,
+} from './process.js';
 import { openProxy, type Proxy } from './proxy.js';
 
-const FULL_LOAD_EVERY = 60;
+const POLLS_PER_FULL_LOAD = 60;
 const QUICK = { ...REVOCATION, pollInterval: 20, maxStaleness: 250 };
 
-/** Until it holds, or for so long that the expectation after it fails. */
+/** Waits for a condition, but not for ever: the expectation after it then fails. */
 async function until(holds: () => boolean | Promise<boolean>, milliseconds = 5000): Promise<boolean> {
   const giveUp = performance.now() + milliseconds;
   while (performance.now() < giveUp) {
@@ -29,34 +36,37 @@ onEachDatabase((name) => {
   let reader: TestProcess;
   const opened: { close(): Promise<unknown> }[] = [];
 
-  /** Closed after the test. */
+  /** Closes the resource after the test. */
   const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
     opened.push(resource);
     return resource;
   };
-  /** Another blacklist on a process, as if it had just started. */
-  const blacklistOn = (process: TestProcess, config = REVOCATION) => {
-    const blacklist = new Blacklist(process.database, config, process.clock);
-    use({ close: () => blacklist.stop() });
-    return blacklist;
+  /** Another memory and its poller on a process, as if it had just started. */
+  const another = (process: TestProcess, config = REVOCATION) => {
+    const { revoked, poller } = makeRevocations(process, config);
+    use({ close: () => poller.stop() });
+    return { revoked, poller };
   };
-  /** An entry of a session that has just ended, or as told. @returns its id */
+  /**
+   * Writes an entry, by default that of a session that has just ended.
+   * @returns its id
+   */
   const write = async (manager: EntityManager, more: Partial<BlacklistEntity> = {}) => {
     const id = newSessionId(Date.now());
     const expiresAt = new Date(Date.now() + 60_000);
     const entry = { id, sessionId: id, userId: 'alice', reason: 'logout', expiresAt, ...more };
-    await writer.blacklist.record(manager, more.kind ?? 'session', [entry]);
+    await writer.revocations.record(manager, more.kind ?? 'session', [entry]);
     if (more.createdAt) await manager.update(BlacklistEntity, { id: entry.id }, { createdAt: more.createdAt });
     return entry.id;
   };
   const writeNow = (more?: Partial<BlacklistEntity>) => writer.database.run((manager) => write(manager, more));
 
   beforeAll(async () => {
-    // Faults are provoked here, and would fill the screen.
+    // These tests provoke failures, whose log lines would hide the results.
     Logger.overrideLogger(false);
     testDatabase = await createDatabase(name);
     [writer, reader] = await startProcesses(testDatabase, 2);
-    await reader.blacklist.poll();
+    await reader.poller.poll();
   });
   afterEach(async () => {
     jest.restoreAllMocks();
@@ -68,84 +78,87 @@ onEachDatabase((name) => {
     await testDatabase?.drop();
   });
 
-  describe('entries', () => {
-    test('of another process are known after one poll', async () => {
+  describe('an entry', () => {
+    test('of another process is known after one poll', async () => {
       const row = newRow('alice');
       await writer.store.create(row);
       await writer.store.end(row, 'logout');
-      expect(reader.blacklist.has(row.id)).toBe(false);
-      await reader.blacklist.poll();
-      expect(reader.blacklist.has(row.id)).toBe(true);
-      expect(reader.blacklist.has(newSessionId(Date.now()))).toBe(false);
+      expect(reader.revoked.has(row.id)).toBe(false);
+      await reader.poller.poll();
+      expect(reader.revoked.has(row.id)).toBe(true);
+      expect(reader.revoked.has(newSessionId(Date.now()))).toBe(false);
     });
 
-    test('of this process are known at once', () => {
+    test('of this process is known at once', () => {
       const sessionId = newSessionId(Date.now());
-      writer.blacklist.add({ sessionId, userId: 'alice', reason: 'logout', expiresAt: Date.now() + 60_000 });
-      expect(writer.blacklist.has(sessionId)).toBe(true);
+      writer.revoked.add({ sessionId, userId: 'alice', reason: 'logout', expiresAt: Date.now() + 60_000 });
+      expect(writer.revoked.has(sessionId)).toBe(true);
     });
 
-    test('are all loaded at the start, however old', async () => {
+    test('is loaded at the start, however old it is', async () => {
       const id = await writeNow({ createdAt: new Date(Date.now() - 86_400_000) });
-      const blacklist = blacklistOn(reader);
-      await blacklist.start();
-      expect(blacklist.has(id)).toBe(true);
+      const { revoked, poller } = another(reader);
+      await poller.start();
+      expect(revoked.has(id)).toBe(true);
     });
 
-    test('that polls missed are found by a full load', async () => {
+    test('that the polls missed is found by a full load', async () => {
       const id = await writeNow({ createdAt: new Date(Date.now() - 86_400_000) });
-      const blacklist = blacklistOn(reader);
-      await blacklist.poll();
+      const { revoked, poller } = another(reader);
+      await poller.poll();
       const missed = await writeNow({ createdAt: new Date(Date.now() - 86_400_000) });
-      for (let poll = 1; poll < FULL_LOAD_EVERY; poll++) await blacklist.poll();
-      expect([blacklist.has(id), blacklist.has(missed)]).toEqual([true, false]);
-      await blacklist.poll();
-      expect(blacklist.has(missed)).toBe(true);
+      for (let poll = 1; poll < POLLS_PER_FULL_LOAD; poll++) await poller.poll();
+      expect([revoked.has(id), revoked.has(missed)]).toEqual([true, false]);
+      await poller.poll();
+      expect(revoked.has(missed)).toBe(true);
     });
 
-    test('get their time from the database, whatever the clocks of the process say', async () => {
+    test('gets its time from the database, even if the clock of the process is wrong', async () => {
       const before = reader.clock.now();
-      // The clock of sql.js is this very one.
+      // sql.js runs in this process and uses its clock.
       const wrong = name === 'sqljs' ? before : before - 7_200_000;
       const date = jest.spyOn(Date, 'now').mockReturnValue(wrong);
       const id = await writeNow({ expiresAt: new Date(before + 60_000) });
       date.mockRestore();
       const { createdAt } = await writer.dataSource.manager.findOneByOrFail(BlacklistEntity, { id });
       expect(Math.abs(createdAt.getTime() - before)).toBeLessThan(2000);
-      await reader.blacklist.poll();
-      expect(reader.blacklist.has(id)).toBe(true);
+      await reader.poller.poll();
+      expect(reader.revoked.has(id)).toBe(true);
     });
 
-    test('of tokens are stored and never loaded', async () => {
+    test('of a token is stored and never loaded', async () => {
       const jti = 'a'.repeat(32);
       const sessionId = newSessionId(Date.now());
       await writeNow({ id: jti, sessionId, kind: 'token', reason: 'rotated' });
-      const blacklist = blacklistOn(reader);
-      await blacklist.poll();
-      await reader.blacklist.poll();
-      for (const known of [blacklist, reader.blacklist]) {
-        expect([known.has(jti), known.has(sessionId)]).toEqual([false, false]);
+      const { revoked, poller } = another(reader);
+      await poller.poll();
+      await reader.poller.poll();
+      for (const memory of [revoked, reader.revoked]) {
+        expect([memory.has(jti), memory.has(sessionId)]).toEqual([false, false]);
       }
       expect(await writer.dataSource.manager.countBy(BlacklistEntity, { id: jti, kind: 'token' })).toBe(1);
     });
 
-    test('that refuse nothing any more are forgotten, and deleted in batches', async () => {
+    test('that has expired leaves memory, and is deleted in batches', async () => {
       const config = { ...REVOCATION, overlap: 20 };
-      const blacklist = blacklistOn(reader, config);
+      const { revoked, poller } = another(reader, config);
       const expiresAt = new Date(Date.now() + 400);
       const ids = await Promise.all(Array.from({ length: 25 }, () => writeNow({ userId: 'brief', expiresAt })));
       const lasting = await writeNow();
-      await blacklist.poll();
-      expect(ids.every((id) => blacklist.has(id))).toBe(true);
+      await poller.poll();
+      expect(ids.every((id) => revoked.has(id))).toBe(true);
       await until(() => reader.clock.now() > expiresAt.getTime() + 100);
-      const size = blacklist.size;
-      for (let poll = 0; poll < FULL_LOAD_EVERY; poll++) await blacklist.poll();
-      expect(ids.some((id) => blacklist.has(id))).toBe(false);
-      expect([blacklist.size, blacklist.has(lasting)]).toEqual([size - 25, true]);
+      const { size } = revoked;
+      for (let poll = 0; poll < POLLS_PER_FULL_LOAD; poll++) await poller.poll();
+      expect(ids.some((id) => revoked.has(id))).toBe(false);
+      expect([revoked.size, revoked.has(lasting)]).toEqual([size - 25, true]);
 
       const deleted: number[] = [];
       while (deleted.at(-1) !== 0) {
-        deleted.push(await reader.database.run((manager) => blacklist.deleteExpired(manager, 10)));
+        const expiredBefore = reader.clock.now() - config.overlap;
+        deleted.push(
+          await reader.database.run((manager) => reader.revocations.deleteExpired(manager, expiredBefore, 10)),
+        );
       }
       expect(deleted).toEqual([10, 10, 5, 0]);
       const { manager } = writer.dataSource;
@@ -153,7 +166,7 @@ onEachDatabase((name) => {
       expect(await manager.countBy(BlacklistEntity, { id: lasting })).toBe(1);
     });
 
-    test('written twice, or in hundreds, are each there once', async () => {
+    test('that is written twice, among hundreds, is stored once', async () => {
       const ids = Array.from({ length: 350 }, () => newSessionId(Date.now()));
       const entries = ids.map((id) => ({
         id,
@@ -163,93 +176,93 @@ onEachDatabase((name) => {
         expiresAt: new Date(Date.now() + 60_000),
       }));
       for (let time = 0; time < 2; time++) {
-        await writer.database.run((manager) => writer.blacklist.record(manager, 'session', entries));
+        await writer.database.run((manager) => writer.revocations.record(manager, 'session', entries));
       }
-      await reader.blacklist.poll();
-      expect(ids.every((id) => reader.blacklist.has(id))).toBe(true);
+      await reader.poller.poll();
+      expect(ids.every((id) => reader.revoked.has(id))).toBe(true);
       expect(await writer.dataSource.manager.countBy(BlacklistEntity, { userId: 'many' })).toBe(350);
     });
   });
 
-  test('onRevoked tells of each session once, wherever it was ended; not of what the first load finds', async () => {
+  test('onRevoked is called once for each session, whichever process ended it, and not for what the first load finds', async () => {
     const before = await writeNow();
-    const blacklist = blacklistOn(reader);
-    const told: string[] = [];
-    blacklist.onRevoked(({ sessionId, userId, reason }) => told.push(`${sessionId} ${userId} ${reason}`));
-    await blacklist.poll();
+    const { revoked, poller } = another(reader);
+    const heard: string[] = [];
+    revoked.onRevoked(({ sessionId, userId, reason }) => heard.push(`${sessionId} ${userId} ${reason}`));
+    await poller.poll();
     const own = await writeNow();
-    blacklist.add({ sessionId: own, userId: 'alice', reason: 'logout', expiresAt: Date.now() + 60_000 });
+    revoked.add({ sessionId: own, userId: 'alice', reason: 'logout', expiresAt: Date.now() + 60_000 });
     const other = await writeNow({ userId: 'bob', reason: 'evicted' });
-    for (let poll = 0; poll < FULL_LOAD_EVERY + 1; poll++) await blacklist.poll();
-    expect(told).toEqual([`${own} alice logout`, `${other} bob evicted`]);
-    expect(blacklist.has(before)).toBe(true);
+    for (let poll = 0; poll < POLLS_PER_FULL_LOAD + 1; poll++) await poller.poll();
+    expect(heard).toEqual([`${own} alice logout`, `${other} bob evicted`]);
+    expect(revoked.has(before)).toBe(true);
   });
 
-  test('the clock learns the database’s time from a poll', async () => {
+  test("a poll teaches the clock the database's time", async () => {
     const [{ now }] = await reader.dataSource.query<[{ now: string | number }]>(`SELECT ${reader.database.now} AS now`);
     expect(Math.abs(Number(now) - Date.now())).toBeLessThan(1000);
     expect(Math.abs(Number(now) - reader.clock.now())).toBeLessThan(1000);
   });
 
   describe('isFresh', () => {
-    test('is false before the first load, and once no poll has succeeded for maxStaleness', async () => {
-      const blacklist = blacklistOn(reader, QUICK);
-      expect(blacklist.isFresh()).toBe(false);
-      await blacklist.poll();
-      expect(blacklist.isFresh()).toBe(true);
+    test('is false before the first load, and again after maxStaleness without a successful poll', async () => {
+      const { revoked, poller } = another(reader, QUICK);
+      expect(revoked.isFresh()).toBe(false);
+      await poller.poll();
+      expect(revoked.isFresh()).toBe(true);
       await sleep(QUICK.maxStaleness + 20);
-      expect(blacklist.isFresh()).toBe(false);
-      await blacklist.poll();
-      expect(blacklist.isFresh()).toBe(true);
+      expect(revoked.isFresh()).toBe(false);
+      await poller.poll();
+      expect(revoked.isFresh()).toBe(true);
     });
 
-    test('asks the monotonic clock and the wall clock', async () => {
-      const blacklist = blacklistOn(reader);
-      await blacklist.poll();
+    test('reads the monotonic clock and the wall clock', async () => {
+      const { revoked, poller } = another(reader);
+      await poller.poll();
       const [wall, monotonic] = [Date.now(), performance.now()];
       const date = jest.spyOn(Date, 'now').mockReturnValue(wall + REVOCATION.maxStaleness + 1);
-      expect(blacklist.isFresh()).toBe(false);
+      expect(revoked.isFresh()).toBe(false);
       date.mockReturnValue(wall - 3_600_000);
-      expect(blacklist.isFresh()).toBe(true);
+      expect(revoked.isFresh()).toBe(true);
       jest.spyOn(performance, 'now').mockReturnValue(monotonic + REVOCATION.maxStaleness + 1);
-      expect(blacklist.isFresh()).toBe(false);
+      expect(revoked.isFresh()).toBe(false);
     });
 
-    test('stays true while it polls by itself, and goes when it stops', async () => {
-      const blacklist = blacklistOn(reader, { ...QUICK, maxStaleness: 600 });
-      await blacklist.start();
+    test('stays true while the poller runs, and becomes false after it has stopped', async () => {
+      const { revoked, poller } = another(reader, { ...QUICK, maxStaleness: 600 });
+      await poller.start();
       await sleep(700);
-      expect(blacklist.isFresh()).toBe(true);
+      expect(revoked.isFresh()).toBe(true);
       const id = await writeNow();
-      expect(await until(() => blacklist.has(id))).toBe(true);
-      await blacklist.stop();
+      expect(await until(() => revoked.has(id))).toBe(true);
+      await poller.stop();
       await sleep(650);
-      expect(blacklist.isFresh()).toBe(false);
+      expect(revoked.isFresh()).toBe(false);
     });
   });
 
-  test('starts without its table, and recovers when the table is there', async () => {
+  test('the poller starts without its table, and recovers when the table has been created', async () => {
     const bare = await createDatabase(name);
     use({ close: () => bare.drop() });
     const process = use(await startProcess(bare, { revocation: QUICK }));
-    await process.blacklist.start();
+    await process.poller.start();
     await sleep(50);
-    expect(process.blacklist.isFresh()).toBe(false);
+    expect(process.revoked.isFresh()).toBe(false);
     await process.dataSource.synchronize();
-    expect(await until(() => process.blacklist.isFresh())).toBe(true);
+    expect(await until(() => process.revoked.isFresh())).toBe(true);
   });
 
   if (isEmbedded({ name })) {
-    test('a transaction that is open on the one connection is waited for, and seen when it is committed', async () => {
+    test('a poll waits for the open transaction on the only connection, and sees its entries after the commit', async () => {
       const runner = writer.dataSource.createQueryRunner();
       await runner.startTransaction();
       const id = await write(runner.manager);
-      const poll = reader.blacklist.poll();
+      const poll = reader.poller.poll();
       await sleep(30);
-      expect(reader.blacklist.has(id)).toBe(false);
+      expect(reader.revoked.has(id)).toBe(false);
       await runner.commitTransaction();
       await poll;
-      expect(reader.blacklist.has(id)).toBe(true);
+      expect(reader.revoked.has(id)).toBe(true);
     });
     return;
   }
@@ -265,36 +278,36 @@ onEachDatabase((name) => {
   const proxied = async (): Promise<Proxy> => use(await openProxy(testDatabase));
 
   describe('with a server', () => {
-    test('an entry whose commit comes late is seen all the same', async () => {
+    test('an entry that is committed late is seen', async () => {
       const runner = writer.dataSource.createQueryRunner();
       await runner.startTransaction();
       const late = await write(runner.manager);
       for (let poll = 0; poll < 3; poll++) {
         const other = await writeNow();
-        await reader.blacklist.poll();
-        expect([reader.blacklist.has(other), reader.blacklist.has(late)]).toEqual([true, false]);
+        await reader.poller.poll();
+        expect([reader.revoked.has(other), reader.revoked.has(late)]).toEqual([true, false]);
         await sleep(100);
       }
       await runner.commitTransaction();
       await runner.release();
-      await reader.blacklist.poll();
-      expect(reader.blacklist.has(late)).toBe(true);
+      await reader.poller.poll();
+      expect(reader.revoked.has(late)).toBe(true);
     });
 
-    test('the polls go on while the application’s pool is exhausted', async () => {
+    test("polling continues while the application's pool is exhausted", async () => {
       const process = use(await startProcess(testDatabase, { revocation: QUICK, poolSize: 2 }));
-      await process.blacklist.start();
+      await process.poller.start();
       const runners = [process.dataSource.createQueryRunner(), process.dataSource.createQueryRunner()];
       for (const runner of runners) await runner.connect();
       const id = await writeNow();
       await sleep(QUICK.maxStaleness + 50);
-      expect([process.blacklist.isFresh(), process.blacklist.has(id)]).toEqual([true, true]);
+      expect([process.revoked.isFresh(), process.revoked.has(id)]).toEqual([true, true]);
       for (const runner of runners) await runner.release();
     });
 
-    test('a statement that hangs is given up, without leaving connections behind, and polling goes on', async () => {
-      const blacklist = blacklistOn(reader, QUICK);
-      await blacklist.start();
+    test('a statement that hangs is abandoned, leaks no connections, and polling continues', async () => {
+      const { revoked, poller } = another(reader, QUICK);
+      await poller.start();
       const before = await connections(writer);
       const locker = writer.dataSource.createQueryRunner();
       await locker.connect();
@@ -305,18 +318,19 @@ onEachDatabase((name) => {
         await locker.query('LOCK TABLES session_blacklist WRITE');
       }
       await sleep(QUICK.maxStaleness * 10);
-      expect(blacklist.isFresh()).toBe(false);
-      // The one that hangs now, and those that the server has not missed yet (MariaDB takes a second); not one for each poll.
+      expect(revoked.isFresh()).toBe(false);
+      // The connection that hangs now, and those whose loss the server has not noticed yet (MariaDB takes a second).
+      // Without the limit there would be one for each poll.
       expect(await connections(writer)).toBeLessThanOrEqual(before + 6);
       if (name === 'postgres') await locker.commitTransaction();
       else await locker.query('UNLOCK TABLES');
       await locker.release();
-      expect(await until(() => blacklist.isFresh())).toBe(true);
+      expect(await until(() => revoked.isFresh())).toBe(true);
     });
 
-    test('connections that the server ends are made again', async () => {
-      const blacklist = blacklistOn(reader, QUICK);
-      await blacklist.start();
+    test('a connection that the server closes is opened again', async () => {
+      const { revoked, poller } = another(reader, QUICK);
+      await poller.start();
       for (let time = 0; time < 2; time++) {
         if (name === 'postgres') {
           await writer.dataSource.query(
@@ -328,7 +342,7 @@ onEachDatabase((name) => {
           );
           for (const { id } of threads) await writer.dataSource.query(`KILL ${id}`).catch(() => undefined);
         }
-        // The pool of the application may have lost its connections too.
+        // The application's pool may have lost its connections too.
         const isBack = () =>
           writer.dataSource.query('SELECT 1').then(
             () => true,
@@ -336,62 +350,62 @@ onEachDatabase((name) => {
           );
         await until(isBack);
         const id = await writeNow();
-        expect(await until(() => blacklist.has(id) && blacklist.isFresh())).toBe(true);
+        expect(await until(() => revoked.has(id) && revoked.isFresh())).toBe(true);
       }
     });
 
-    test('a database that is away makes it stale, and it recovers when the database is back', async () => {
+    test('an unavailable database makes memory stale, and it recovers when the database is back', async () => {
       const proxy = await proxied();
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
-      await process.blacklist.start();
-      expect(process.blacklist.isFresh()).toBe(true);
+      await process.poller.start();
+      expect(process.revoked.isFresh()).toBe(true);
       proxy.cut();
-      expect(await until(() => !process.blacklist.isFresh())).toBe(true);
+      expect(await until(() => !process.revoked.isFresh())).toBe(true);
       await sleep(100);
-      expect(process.blacklist.isFresh()).toBe(false);
+      expect(process.revoked.isFresh()).toBe(false);
       proxy.mend();
       const id = await writeNow();
-      expect(await until(() => process.blacklist.isFresh())).toBe(true);
-      expect(process.blacklist.has(id)).toBe(true);
+      expect(await until(() => process.revoked.isFresh())).toBe(true);
+      expect(process.revoked.has(id)).toBe(true);
     });
 
-    test('a network that loses every packet does too', async () => {
+    test('a network that loses every packet makes memory stale, and it recovers', async () => {
       const proxy = await proxied();
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
-      await process.blacklist.start();
+      await process.poller.start();
       proxy.freeze();
-      expect(await until(() => !process.blacklist.isFresh())).toBe(true);
+      expect(await until(() => !process.revoked.isFresh())).toBe(true);
       await sleep(QUICK.maxStaleness * 3);
       proxy.mend();
-      expect(await until(() => process.blacklist.isFresh())).toBe(true);
+      expect(await until(() => process.revoked.isFresh())).toBe(true);
     });
 
-    test('a start while the database is away does not fail', async () => {
+    test('the start does not fail while the database is unavailable', async () => {
       const proxy = await proxied();
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
       proxy.cut();
-      await process.blacklist.start();
-      expect(process.blacklist.isFresh()).toBe(false);
+      await process.poller.start();
+      expect(process.revoked.isFresh()).toBe(false);
       proxy.mend();
-      expect(await until(() => process.blacklist.isFresh())).toBe(true);
+      expect(await until(() => process.revoked.isFresh())).toBe(true);
     });
 
-    test('stop leaves no connection behind, neither after a poll nor after one that was cut short', async () => {
+    test('stop closes all connections, after a poll and after one that was cut short', async () => {
       const own = await createDatabase(name);
       use({ close: () => own.drop() });
       const proxy = use(await openProxy(own));
-      // One connection of the application, by which the connections are counted.
+      // The application's only connection counts the connections.
       const process = use(await startProcess(own, { revocation: QUICK, poolSize: 1, synchronize: true }));
       const onProxy = use(await startProcess(proxy.database, { revocation: QUICK, poolSize: 1 }));
-      const blacklists = [process, onProxy].map((one) => blacklistOn(one, QUICK));
-      for (const blacklist of blacklists) await blacklist.start();
-      const cutShort = blacklistOn(onProxy, QUICK);
+      const pollers = [process, onProxy].map((one) => another(one, QUICK).poller);
+      for (const poller of pollers) await poller.start();
+      const cutShort = another(onProxy, QUICK).poller;
       proxy.freeze();
       await cutShort.start();
       proxy.mend();
       expect(await connections(process)).toBeGreaterThanOrEqual(4);
-      const poll = blacklists[0].poll();
-      for (const blacklist of [...blacklists, cutShort]) await blacklist.stop();
+      const poll = pollers[0].poll();
+      for (const poller of [...pollers, cutShort]) await poller.stop();
       await poll;
       expect(await until(async () => (await connections(process)) === 2)).toBe(true);
       await sleep(QUICK.maxStaleness);

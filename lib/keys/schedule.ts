@@ -1,0 +1,70 @@
+/** The part of a managed key's row that decides what happens to it next. Times are in milliseconds since 1970. */
+export interface ScheduledKey {
+  readonly kid: string;
+  /** When it starts to sign; null while it is pending. */
+  readonly activeAt: Date | null;
+}
+
+/** The spans in the life of a managed key, in milliseconds. */
+export interface KeySpans {
+  /** How long a key signs before another one replaces it. */
+  readonly rotateEvery: number;
+  /**
+   * From reading a key after its commit to its first signature. By then every process has read the key or knows that its
+   * knowledge is stale.
+   */
+  readonly activation: number;
+  /** From the first signature of a key's successor until no token of the key can be live. */
+  readonly retention: number;
+}
+
+/** What is to be done next with the keys. */
+export type KeyStep =
+  | { readonly do: 'create'; readonly activeAt: number | null }
+  | { readonly do: 'activate'; readonly kid: string; readonly activeAt: number }
+  | { readonly do: 'retire'; readonly kid: string };
+
+/**
+ * Decides which step is due, if any.
+ * @param keys in the order of `inSigningOrder`
+ * @param now the database's time, in milliseconds since 1970
+ * @param mayRetire whether it makes sense to check now if this key, which no token should bear any more, can be deleted
+ */
+export function nextStep(
+  keys: readonly ScheduledKey[],
+  now: number,
+  { rotateEvery, activation, retention }: KeySpans,
+  mayRetire: (kid: string) => boolean,
+): KeyStep | undefined {
+  const newest = keys.at(-1);
+  if (!newest) return { do: 'create', activeAt: now };
+  const pending = keys.find((key) => key.activeAt === null);
+  if (pending) return { do: 'activate', kid: pending.kid, activeAt: now + activation };
+  if (activeAt(newest) + rotateEvery <= now) return { do: 'create', activeAt: null };
+  const replaced = keys.slice(0, -1);
+  const retired = replaced.find((key, at) => activeAt(keys[at + 1]) + retention <= now && mayRetire(key.kid));
+  return retired && { do: 'retire', kid: retired.kid };
+}
+
+/**
+ * The key that signs at this time. If all are still to become active, it is the first of them: another process has just created
+ * the only key, and its clock is some milliseconds ahead of ours.
+ * @param keys in the order of `inSigningOrder`
+ * @returns undefined if every key is pending
+ */
+export function signingAt<K extends ScheduledKey>(keys: readonly K[], now: number): K | undefined {
+  return keys.findLast((key) => activeAt(key) <= now) ?? keys.find((key) => key.activeAt !== null);
+}
+
+/** Sorts keys by the time at which they start to sign. Pending ones are last. */
+export function inSigningOrder<K extends ScheduledKey>(keys: readonly K[]): K[] {
+  return [...keys].sort((a, b) => {
+    const [first, second] = [activeAt(a), activeAt(b)];
+    if (first !== second) return first < second ? -1 : 1;
+    return a.kid < b.kid ? -1 : 1;
+  });
+}
+
+function activeAt(key: ScheduledKey): number {
+  return key.activeAt?.getTime() ?? Infinity;
+}
