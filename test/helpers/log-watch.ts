@@ -121,8 +121,8 @@ function fieldsOf(body: string): [string, unknown][] {
 }
 
 function masked(line: string, spelled: readonly [string, string][]): string {
-  let text = line.replace(TOKEN, (token) => `‹${kindOf(token)}›`).replace(JTI, '‹jti›');
-  for (const [secret, kind] of spelled) text = text.replaceAll(secret, `‹${kind}›`);
+  let text = line.replace(TOKEN, (token) => `<${kindOf(token)}>`).replace(JTI, '<jti>');
+  for (const [secret, kind] of spelled) text = text.replaceAll(secret, `<${kind}>`);
   return text;
 }
 

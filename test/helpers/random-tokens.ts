@@ -11,7 +11,7 @@ export type KeyWithName = JwtKey & { readonly kid: string };
 const START = Date.UTC(2026, 0, 1, 12);
 const HOUR = 3_600_000;
 const SESSION_ID = '0190b8a4-0000-7000-8000-000000000001';
-const FOREIGN_SECRET = 'a secret of another issuer, of more than thirty-two bytes';
+const FOREIGN_SECRET = 'a secret of somebody else, of more than thirty-two bytes';
 
 const secretOf = (kid: string) => `the secret of the key ${kid}, of more than thirty-two bytes`;
 
@@ -28,9 +28,9 @@ function keyPair(kid: string, algorithm: 'RS256' | 'ES256'): KeyWithName {
   return { kid, algorithm, signingKey: privateKey, verifyingKey: publicKey };
 }
 
-// ─── Changes that may make a token invalid ─────────────────────────────────────────────────────────────────────────────────────
+// ─── What can be wrong with a token ─────────────────────────────────────────────────────────────────────────────────────
 
-/** Changes to a token's header. Some of them leave a token valid. */
+/** Some of them make no difference to whether a token is good. */
 const HEADERS: readonly TokenPart[] = [
   {},
   { typ: 'JWT' },
@@ -83,10 +83,10 @@ function recodeSignature(token: string, encoding: BufferEncoding): string {
   return token.slice(0, at) + Buffer.from(token.slice(at), 'base64url').toString(encoding);
 }
 
-/** The last character of a signature has unused bits, so that other characters there can mean the same bytes. */
+/** The one at the end of the signature has bits that say nothing: some other characters there mean the same bytes. */
 const replaceLast = (token: string, random: Random) => replaceAt(token, token.length - 1, random.pick(ALPHABET));
 
-/** Edits of a token's text. */
+/** What can be done to a token's text. */
 const EDITS: readonly ((token: string, random: Random, other: string) => string)[] = [
   (token, random) => replaceAt(token, random.below(token.length), random.pick(ALPHABET)),
   replaceLast,
@@ -115,7 +115,7 @@ const EDITS: readonly ((token: string, random: Random, other: string) => string)
 
 // ─── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Signs tokens with one key. */
+/** Whoever can sign with one key. */
 interface Signer {
   readonly key: KeyWithName;
   readonly access: AccessTokens;
@@ -125,15 +125,15 @@ interface Signer {
 const { floor } = Math;
 
 const POOL = 12_000;
-/** How many tokens are shown while the keys do not change, so that a memory fills, and then how many while they do. */
+/** Tokens shown while the keys stay as they are, so that a memory fills, and then while they come and go. */
 const CALM = 200_000;
 const BUSY = 50_000;
 
-/** Supplies valid and invalid tokens, many of them repeatedly, while time passes and keys change. */
+/** Shows tokens, good and bad, again and again, in a world whose time and whose keys change between any two of them. */
 export class RandomTokens {
-  /** The keys that exist at this moment, in addition to the one of the options. */
+  /** The keys that there are at this moment, beside that of the options. */
   managed: readonly KeyWithName[];
-  /** Whether the process knows all keys. */
+  /** Whether the keys are all that there are. */
   isComplete = true;
   private shown = 0;
   private elapsed = 0;
@@ -142,7 +142,7 @@ export class RandomTokens {
   private readonly signers: readonly Signer[];
   private readonly pool: string[] = [];
 
-  /** @param permanent the key of the options, which never changes */
+  /** @param permanent the key of the options, which is always there */
   constructor(
     private readonly random: Random,
     private readonly config: TokenConfig,
@@ -155,20 +155,17 @@ export class RandomTokens {
     while (this.pool.length < POOL) this.pool.push(this.make());
   }
 
-  /** The time in this world, in milliseconds since 1970. */
+  /** Milliseconds. */
   get now(): number {
     return START + this.elapsed + this.clockError;
   }
 
-  /**
-   * Lets time pass or a clock be set, and keys appear or disappear.
-   * @returns the next token to show
-   */
+  /** Time has passed, or been set; keys have come or gone. @returns the next token to be shown */
   next(): string {
     this.passTime();
     this.changeKeys();
     this.shown++;
-    // The power makes some tokens much more frequent than others.
+    // Some are shown much more often than others.
     const at = floor(POOL * this.random.next() ** 4);
     const kind = this.random.below(20);
     if (kind < 2) this.pool[at] = this.make();
@@ -194,12 +191,12 @@ export class RandomTokens {
   private make(): string {
     const signer = this.signer();
     const kind = this.random.below(20);
-    if (kind < 16) return signer.access.issue(this.subject(), this.issuedAt());
+    if (kind < 18) return signer.access.issue(this.subject(), this.issuedAt());
     if (kind < 18) return this.refreshToken(signer);
     return this.odd();
   }
 
-  /** Picks a signer. RS256 and ES256 are rare, since they take much longer. */
+  /** One of another algorithm once in fifty times: they take much longer, to sign above all. */
   private signer(): Signer {
     const [secrets, pairs] = [this.signers.slice(0, -2), this.signers.slice(-2)];
     return this.random.pick(this.random.once(50) ? pairs : secrets);
@@ -247,7 +244,7 @@ export class RandomTokens {
     });
   }
 
-  /** Makes a token with a header or claims that the library never issues, or signed with a foreign secret. */
+  /** With a header or claims that ours never have, or of somebody else's secret. */
   private odd(): string {
     const { random } = this;
     const { key, access } = random.pick(this.signers.slice(0, -2));
