@@ -1,6 +1,6 @@
-/** The import rules of the library: nest → http → session → {token, revocation} → database → errors; revocation → keys → token, database. */
+/** The import rules of the library: nest > http > session > { token, revocation } > database > errors; revocation > keys > { token, database }. */
 
-/** The whole of what a room may import of the library; type imports count like any other. */
+/** Lists everything that a folder may import from the library. Type imports count too. */
 const room = (name, from, mayImport) => ({
   name,
   severity: 'error',
@@ -8,33 +8,37 @@ const room = (name, from, mayImport) => ({
   to: { path: '^lib/', pathNot: mayImport },
 });
 
-/** Entries of their own: nobody who does not import them pays for what they need. */
-const ENTRIES = 'compat/django|migrations|redis|swagger|testing';
+/** Separate entries of the package: an application that does not import one needs none of its packages. */
+const ENTRIES = 'compat/django|migrations|passport|redis|swagger|testing';
 
 module.exports = {
   forbidden: [
     { name: 'no-circular', severity: 'error', from: {}, to: { circular: true } },
     { name: 'no-orphans', severity: 'error', from: { path: '^lib/', orphan: true }, to: {} },
 
-    room('errors-know-nobody', '^lib/errors\\.ts$', '^$'),
-    room('option-check-knows-errors', '^lib/option-check\\.ts$', '^lib/errors\\.ts$'),
+    room('errors-import-nothing', '^lib/errors\\.ts$', '^$'),
+    room('option-check-imports-errors', '^lib/option-check\\.ts$', '^lib/errors\\.ts$'),
     room('database-below-all', '^lib/database/', '^lib/(database/|errors)'),
-    room('telemetry-knows-nobody', '^lib/telemetry/', '^lib/telemetry/'),
-    room('token-knows-nobody', '^lib/token/', '^lib/(token/|option-check|errors)'),
+    room('telemetry-imports-nothing', '^lib/telemetry/', '^lib/telemetry/'),
+    room('token-below-session', '^lib/token/', '^lib/(token/|option-check|errors)'),
     room(
-      'revocation-polls-keys',
+      'revocation-below-session',
       '^lib/revocation/',
       '^lib/(revocation/|keys/|database/|engine/timing|option-check|errors)',
     ),
-    room('keys-know-tokens', '^lib/keys/', '^lib/(keys/|token/|database/|option-check|errors)'),
+    room('keys-above-token', '^lib/keys/', '^lib/(keys/|token/|database/|option-check|errors)'),
     room(
       'session-below-http',
       '^lib/session/',
       '^lib/(session/|token/|revocation/|database/|telemetry/|option-check|errors)',
     ),
-    room('http-below-nest', '^lib/http/', '^lib/(http/|session/|token/|database/clock|telemetry/|option-check|errors)'),
-    room('known-devices-know-sessions', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
-    room('statistics-know-sessions', '^lib/admin/statistics/', '^lib/(admin/statistics/|session/|database/)'),
+    room(
+      'http-below-nest',
+      '^lib/http/',
+      '^lib/(http/|session/|token/|database/clock|engine/timing|telemetry/|option-check|errors)',
+    ),
+    room('known-devices-above-session', '^lib/known-devices/', '^lib/(known-devices/|session/|database/)'),
+    room('statistics-above-session', '^lib/admin/statistics/', '^lib/(admin/statistics/|session/|database/)'),
     room(
       'admin-is-http',
       '^lib/admin/[^/]+$',
@@ -46,15 +50,15 @@ module.exports = {
       '^lib/(compat/drf-jwt-devices/|http/|session/|token/|errors)',
     ),
     {
-      name: 'http-never-meets-typeorm',
-      comment: 'Neither TypeORM itself nor what is made of it: http/ asks the services.',
+      name: 'http-without-typeorm',
+      comment: 'http/ uses the services. It imports neither TypeORM nor an entity or the store.',
       severity: 'error',
       from: { path: '^lib/(http|compat|admin)/', pathNot: '^lib/admin/statistics/' },
       to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/(session|admin/statistics)/([^/]+\\.entity|store)\\.ts$' },
     },
     {
       name: 'index-is-the-only-barrel',
-      comment: 'Barrels make circles: within the library a name is imported from the file that has it.',
+      comment: 'Barrels cause circular imports. Import a name from the file that defines it.',
       severity: 'error',
       from: { path: '^lib/' },
       to: { path: '^lib/.*index\\.ts$' },
@@ -67,7 +71,7 @@ module.exports = {
       to: { path: `^lib/(${ENTRIES})/` },
     },
     {
-      name: 'entries-know-no-database',
+      name: 'entries-without-database',
       severity: 'error',
       from: { path: '^lib/(compat/django|swagger|testing)/' },
       to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/(database|revocation)/' },
@@ -75,41 +79,52 @@ module.exports = {
     room('migrations-stand-alone', '^lib/migrations/', '^lib/(migrations|database)/'),
     {
       name: 'swagger-in-its-entry-only',
-      comment: '@nestjs/swagger is an optional peer.',
+      comment: '@nestjs/swagger is an optional peer dependency.',
       severity: 'error',
       from: { path: '^lib/', pathNot: '^lib/swagger/' },
       to: { path: '(^|/)@nestjs/swagger(/|$)' },
     },
     {
       name: 'redis-in-its-entry-only',
-      comment: 'redis is an optional peer.',
+      comment: 'redis is an optional peer dependency.',
       severity: 'error',
       from: { path: '^lib/', pathNot: '^lib/redis/' },
       to: { path: '(^|/)redis(/|$)' },
     },
     {
-      name: 'websockets-when-there-are-sockets',
-      comment: '@nestjs/websockets is an optional peer: import() it where it is needed.',
+      name: 'passport-in-its-entry-only',
+      comment: '@nestjs/passport, passport and passport-jwt are optional peer dependencies.',
+      severity: 'error',
+      from: { path: '^lib/', pathNot: '^lib/passport/' },
+      to: { path: '(^|/)(@nestjs/passport|passport|passport-jwt)(/|$)', pathNot: '^lib/' },
+    },
+    {
+      name: 'optional-peers-by-dynamic-import',
+      comment: '@nestjs/websockets and @opentelemetry/api are optional peer dependencies. Load them with import().',
       severity: 'error',
       from: { path: '^lib/' },
-      to: { path: '(^|/)@nestjs/websockets(/|$)', dynamic: false },
+      to: {
+        path: '(^|/)(@nestjs/websockets|@opentelemetry/api)(/|$)',
+        dynamic: false,
+        dependencyTypesNot: ['type-only'],
+      },
     },
 
     {
-      name: 'library-knows-no-application',
+      name: 'library-imports-no-application',
       severity: 'error',
       from: { path: '^lib/' },
       to: { path: '^(sample-app|test|bench)/' },
     },
     {
       name: 'only-what-is-declared',
-      comment: 'What the library imports is a dependency or a peer dependency.',
+      comment: 'The library imports only its dependencies and peer dependencies.',
       severity: 'error',
       from: { path: '^lib/' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown'], dependencyTypesNot: ['npm-peer'] },
     },
     {
-      name: 'applications-use-the-entries',
+      name: 'applications-import-entries',
       severity: 'error',
       from: { path: '^sample-app/' },
       to: { path: '^lib/', pathNot: `^lib/((${ENTRIES})/)?index\\.ts$` },

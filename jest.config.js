@@ -28,7 +28,7 @@ export default {
   moduleNameMapper: {
     '^nestjs-multisession$': '<rootDir>/lib/index.ts',
     '^nestjs-multisession/django$': '<rootDir>/lib/compat/django/index.ts',
-    '^nestjs-multisession/(migrations|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
+    '^nestjs-multisession/(migrations|passport|redis|swagger|testing)$': '<rootDir>/lib/$1/index.ts',
     '^(\\.{1,2}/.*)\\.js$': '$1',
   },
   setupFiles: ['reflect-metadata'],

@@ -8,10 +8,10 @@ export const SECRET = 'a signing secret of more than thirty-two bytes';
 /** The library on a database, without Nest and without HTTP. */
 export interface BenchEngine extends Engine {
   readonly dataSource: DataSource;
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 }
 
-/** Creates the tables if they are missing, and polls once. Later polls are so rare that none falls into a measurement. */
+/** Starts the library: creates missing tables and polls once. Later polls are too rare to disturb a measurement. */
 export async function startEngine(
   database: DataSourceOptions,
   logger: Logger,

@@ -35,7 +35,7 @@ export async function cleanUp({ cleanup }: GrowthApp): Promise<CleanedUp> {
   return { sessions, seconds: (performance.now() - startedAt) / 1000 };
 }
 
-/** Makes the tokens of sessions that nobody has logged in to, as the application would. */
+/** Issues tokens for sessions that were written directly to the database, as the application would. */
 export class FilledTokens {
   private readonly refreshTokens: RefreshTokens;
   private readonly accessTokens: AccessTokens;

@@ -14,6 +14,7 @@ import {
   type SessionPolicyOptions,
   SessionService,
 } from 'nestjs-multisession';
+import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { betterAuthRoute, expressSessionRoute } from './guard-cookie-peers.js';
 import { handMade, passport, PassportGuard, unguarded } from './guard-peers.js';
@@ -66,6 +67,12 @@ export function ours(
     metadata: { imports: multiSessionImports(database, policy, more), controllers: [controllerWith(guard)] },
     callers: (app) => createSessions(app.get(SessionService)),
   };
+}
+
+function ourStrategy(database: DataSourceOptions): GuardedRoute {
+  const route = ours(database, {}, {}, PassportGuard);
+  const imports = [...(route.metadata.imports ?? []), MultiSessionPassportModule.forRoot()];
+  return { ...route, metadata: { ...route.metadata, imports } };
 }
 
 /** Creates sessions that have been refreshed once, like most sessions in practice. */
@@ -132,7 +139,7 @@ function routeOf(guard: GuardName, database: DataSourceOptions): GuardedRoute | 
     case 'session-by-hand':
       return ours(database, { accessCheck: 'signature' }, {}, QueryByHandGuard);
     case 'strategy':
-      return ours(database, {}, {}, PassportGuard);
+      return ourStrategy(database);
   }
 }
 

@@ -1,3 +1,93 @@
+// Start: the module, its entities, and presets for policies.
+export { MULTI_SESSION_ENTITIES } from './nest/entities.js';
+export { MultiSessionModule } from './nest/multi-session.module.js';
+export { PERMANENT_DEVICE, SHORT_AND_LONG } from './session/options.js';
+
+// Options.
+export type {
+  MultiSessionModuleAsyncOptions,
+  MultiSessionModuleOptions,
+  MultiSessionOptions,
+} from './engine/options.js';
+export type { Duration } from './option-check.js';
+export type { RevocationOptions } from './revocation/options.js';
+export type { RevocationPush } from './revocation/push.js';
+export type { SessionPolicyOptions } from './session/options.js';
+export type { JwtOptions } from './token/options.js';
+
+// Your users.
+export { type AuthenticatedUser, type Credentials, UserAuthenticator, UserDirectory } from './session/authenticator.js';
+export type { UserId } from './token/options.js';
+
+// Guards and decorators for your routes.
+export {
+  CurrentSession,
+  OptionalSession,
+  Public,
+  RequireRecentLogin,
+  RequireSession,
+  SessionTypes,
+} from './http/decorators.js';
+export { JwtAuthGuard } from './http/jwt-auth.guard.js';
+export { SecretKeyGuard } from './http/secret-key.guard.js';
+export { type AccessCall, AccessVerifier } from './session/access-verifier.js';
+export type { SessionClaims } from './token/access-token.js';
+
+// Sessions: create, refresh, list and end them.
+export { clientInfoOf } from './http/client-info.js';
+export type { ClientInfo } from './session/client-info.js';
+export type { SessionData, SessionDataPatch } from './session/data.js';
+export type { IntrospectedToken } from './session/introspection.js';
+export type { CreateSessionOptions, IssuedSession } from './session/login.js';
+export type { RefreshedSession } from './session/refresh.js';
+export { type SessionList, SessionService } from './session/service.js';
+export type { Session } from './session/session.js';
+
+// Events.
+export type { RevokedSession } from './revocation/revoked-session.js';
+export { type EndReason, type SessionEventMap, SessionEvents } from './session/events.js';
+
+// Policies.
+export { InjectSessionPolicy, SessionPolicyService } from './session/policy.js';
+
+// Operation: administration, statistics, cleanup, signing keys and remembered devices.
+export { DailyCounts, type SessionStatistics } from './admin/statistics/daily-counts.js';
+export { ManagedKeys } from './keys/managed-keys.js';
+export { KnownDevices } from './known-devices/known-devices.js';
+export { SessionAdministration } from './session/administration.js';
+export { SessionCleanup } from './session/cleanup.js';
+
+// Tables that your own queries may read.
+export { BlacklistEntity } from './revocation/blacklist.entity.js';
+export { SessionEntity } from './session/session.entity.js';
+
+// Controllers to extend, and what their handlers need.
+export { AdminSessionsController } from './admin/admin-sessions.controller.js';
+export { EndAllDto } from './admin/admin-sessions.dto.js';
+export { DevicesController } from './compat/drf-jwt-devices/devices.controller.js';
+export { PermitsPermanentToken, PermittedHeadersGuard } from './compat/drf-jwt-devices/permitted-headers.guard.js';
+export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
+export { ValidBody } from './http/body.guard.js';
+export { CsrfGuard } from './http/csrf.guard.js';
+export { SessionCookies } from './http/session-cookies.js';
+export { SessionManagementController } from './http/session-management.controller.js';
+export { DeleteListDto, VerifyDto } from './http/session-management.dto.js';
+export { SessionRoute } from './http/session-route.js';
+export { SessionsController } from './http/sessions.controller.js';
+export {
+  DestroyAllOtherDto,
+  DestroyDto,
+  type ListAnswer,
+  ListDto,
+  type LoginAnswer,
+  LoginDto,
+  LogoutDto,
+  ReauthenticateDto,
+  type RefreshAnswer,
+  RefreshDto,
+} from './http/sessions.dto.js';
+
+// Errors. Each has a stable `code` in its body.
 export {
   BadAuthorizationHeaderError,
   CsrfFailedError,
@@ -6,7 +96,6 @@ export {
   InvalidSessionTypeError,
   MultiSessionConfigurationError,
   MultiSessionError,
-  type MultiSessionErrorCode,
   NotAuthenticatedError,
   ReauthenticationRequiredError,
   SecretKeyInvalidError,
@@ -18,112 +107,3 @@ export {
   UnavailableError,
   ValidationFailedError,
 } from './errors.js';
-export { AdminSessionsController } from './admin/admin-sessions.controller.js';
-export { type AdminSession, type AdminSessionPage, EndAllDto } from './admin/admin-sessions.dto.js';
-export { DailyCounts, type DayStatistics, type SessionStatistics } from './admin/statistics/daily-counts.js';
-export { SessionDailyCountEntity } from './admin/statistics/session-daily-count.entity.js';
-export { MULTI_SESSION_ENTITIES } from './nest/entities.js';
-export { MultiSessionModule } from './nest/multi-session.module.js';
-export type {
-  AdminOptions,
-  AuthenticatorProvider,
-  MultiSessionModuleAsyncOptions,
-  MultiSessionModuleOptions,
-  MultiSessionOptions,
-  MultiSessionStaticOptions,
-} from './engine/options.js';
-export type { Duration } from './option-check.js';
-
-export { deviceIdOf, type DeviceSigns, fingerprintOf } from './known-devices/fingerprint.js';
-export { KnownDeviceEntity } from './known-devices/known-device.entity.js';
-export { KnownDevices } from './known-devices/known-devices.js';
-export { ManagedKeys } from './keys/managed-keys.js';
-export { SigningKeyEntity } from './keys/signing-key.entity.js';
-
-export { type DeviceAnswer, DevicesController } from './compat/drf-jwt-devices/devices.controller.js';
-export { PermitsPermanentToken, PermittedHeadersGuard } from './compat/drf-jwt-devices/permitted-headers.guard.js';
-
-export { AnswerHeadersInterceptor } from './http/answer-headers.interceptor.js';
-export type { CookieOptions } from './http/cookie.options.js';
-export { CsrfGuard } from './http/csrf.guard.js';
-export {
-  CurrentSession,
-  OptionalSession,
-  Public,
-  RequireRecentLogin,
-  RequireSession,
-  SessionTypes,
-} from './http/decorators.js';
-export type { HttpOptions } from './http/options.js';
-export { ValidBody } from './http/body.guard.js';
-export { JwtAuthGuard } from './http/jwt-auth.guard.js';
-export { LoginGuards } from './http/application-guards.js';
-export { RequiredSecretKeyGuard, SecretKeyGuard } from './http/secret-key.guard.js';
-export { SessionCookies } from './http/session-cookies.js';
-export { SessionRoute } from './http/session-route.js';
-export { SessionManagementController } from './http/session-management.controller.js';
-export {
-  DeleteListDto,
-  type DescribedSession,
-  type EndedAnswer,
-  type IntrospectionAnswer,
-  type ManagedSession,
-  VerifyDto,
-} from './http/session-management.dto.js';
-export { SessionsController } from './http/sessions.controller.js';
-export {
-  DestroyAllOtherDto,
-  DestroyDto,
-  type ListAnswer,
-  ListDto,
-  type ListedSession,
-  type LoginAnswer,
-  LoginDto,
-  LogoutDto,
-  ReauthenticateDto,
-  type RefreshAnswer,
-  RefreshDto,
-} from './http/sessions.dto.js';
-
-export { BlacklistEntity } from './revocation/blacklist.entity.js';
-export type { RevocationPush } from './revocation/push.js';
-export type { RevocationOptions } from './revocation/options.js';
-export type { RevokedSession } from './revocation/revoked-session.js';
-
-export { type ClientInfo, clientInfoOf } from './session/client-info.js';
-export { type AdministeredSessions, SessionAdministration, type SessionPage } from './session/administration.js';
-export { type CleanupResult, SessionCleanup } from './session/cleanup.js';
-export type { IntrospectedToken } from './session/introspection.js';
-export { type DeviceKind, describeUserAgent, type UserAgentDescription } from './session/user-agent.js';
-export type { JsonValue, SessionData, SessionDataPatch } from './session/data.js';
-export { SessionEntity } from './session/session.entity.js';
-export {
-  type EndReason,
-  type SessionEventMap,
-  type SessionEventName,
-  SessionEvents,
-  type SupersededTokenEvent,
-} from './session/events.js';
-export {
-  type AccessCheck,
-  type CleanupOptions,
-  type SessionPolicyConfig,
-  type SessionPolicyOptions,
-  PERMANENT_DEVICE,
-  SHORT_AND_LONG,
-} from './session/options.js';
-export type { RefreshedSession, RefreshOptions } from './session/refresh.js';
-export type { CreateSessionOptions, IssuedSession } from './session/login.js';
-export { type SessionList, SessionService } from './session/service.js';
-export type { Session } from './session/session.js';
-export type { SessionClaims } from './token/access-token.js';
-export {
-  InjectSessionPolicy,
-  type ReuseKind,
-  type RotationState,
-  SessionPolicyService,
-  sessionPolicyToken,
-  type Verdict,
-} from './session/policy.js';
-export { type AuthenticatedUser, type Credentials, UserAuthenticator } from './session/authenticator.js';
-export type { JwtAlgorithm, JwtKeyOptions, JwtOptions, ManagedKeyOptions, UserId } from './token/options.js';

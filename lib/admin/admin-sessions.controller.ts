@@ -1,72 +1,63 @@
-import {
-  Controller,
-  Delete,
-  Get,
-  HttpCode,
-  Inject,
-  Param,
-  Post,
-  Query,
-  UseGuards,
-  UseInterceptors,
-} from '@nestjs/common';
-import { DailyCounts, type SessionStatistics } from './statistics/daily-counts.js';
+import { Controller, Inject, Param, Query, UseGuards, UseInterceptors } from '@nestjs/common';
 import { AnswerHeadersInterceptor } from '../http/answer-headers.interceptor.js';
-import { AcceptsBody, BodyGuard } from '../http/body.guard.js';
-import { describeSession } from '../http/session-management.controller.js';
+import type { Handlers } from '../http/contract.js';
+import { describeSession } from '../http/described-session.js';
 import type { EndedAnswer } from '../http/session-management.dto.js';
 import { SessionAdministration } from '../session/administration.js';
 import { SessionService } from '../session/service.js';
-import { AdminGuards } from './admin.guards.js';
+import { AdminRoute } from './admin-route.js';
 import {
   type AdminSessionPage,
-  EndAllDto,
-  type Query as QueryFields,
-  readStatisticsQuery,
-  readListQuery,
+  LIST_QUERY,
+  type SessionStatisticsAnswer,
+  STATISTICS_QUERY,
 } from './admin-sessions.dto.js';
+import { AdminGuards } from './admin.guards.js';
+import type { ADMIN_ROUTES } from './contract.js';
+import { type Query as QueryParameters, readQuery } from './query.js';
+import { DailyCounts } from './statistics/daily-counts.js';
 
-/** Everybody's sessions, for those whom the guards of the option `admin` let pass. There are no such routes without that option. */
+/**
+ * Lets administrators see and end everybody's sessions. The guards of the option `admin` decide who is an administrator. The
+ * routes are off without that option.
+ */
 @Controller('admin')
 @UseInterceptors(AnswerHeadersInterceptor)
 @UseGuards(AdminGuards)
-export class AdminSessionsController {
+export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
   @Inject(SessionService) protected readonly sessions!: SessionService;
   @Inject(SessionAdministration) protected readonly administration!: SessionAdministration;
   @Inject(DailyCounts) private readonly counts!: DailyCounts;
 
-  /** Active sessions, the latest begun first, a page at a time. */
-  @Get('sessions')
-  async list(@Query() query: QueryFields): Promise<AdminSessionPage> {
-    const { sessions, next } = await this.administration.list(readListQuery(query));
+  /** Lists active sessions page by page, the newest first. */
+  @AdminRoute('list')
+  async list(@Query() query: QueryParameters): Promise<AdminSessionPage> {
+    const { user, ...filter } = readQuery(query, LIST_QUERY);
+    const { sessions, next } = await this.administration.list({ ...filter, userId: user });
     return { sessions: sessions.map((session) => ({ user_id: session.userId, ...describeSession(session) })), next };
   }
 
-  /** Ends one session, whoever's it is. */
-  @Delete('sessions/:id')
-  @HttpCode(204)
+  /** Ends one session of any user. */
+  @AdminRoute('end')
   async end(@Param('id') id: string): Promise<void> {
     await this.sessions.destroy(id, { reason: 'admin' });
   }
 
-  /** Ends all sessions of a user: after a theft, or when the account is disabled. */
-  @Delete('users/:userId/sessions')
+  /** Ends all sessions of a user, for example after a theft or when the account is disabled. */
+  @AdminRoute('endOfUser')
   async endOfUser(@Param('userId') userId: string): Promise<EndedAnswer> {
     return { ended: await this.sessions.destroyAll(userId, { reason: 'admin' }) };
   }
 
-  /** Ends everybody's sessions, that of whoever asks among them. It answers when all are ended. */
-  @Post('sessions/end-all')
-  @HttpCode(200)
-  @AcceptsBody(EndAllDto)
-  @UseGuards(BodyGuard)
+  /** Ends everybody's sessions, including the caller's. It answers when all of them have ended. */
+  @AdminRoute('endAll')
   async endAll(): Promise<EndedAnswer> {
     return { ended: await this.administration.endAll() };
   }
 
-  /** Active sessions by type, and the logins and endings of each day. */
-  @Get('statistics')
-  async statistics(@Query() query: QueryFields): Promise<SessionStatistics> {
-    return this.counts.statistics(readStatisticsQuery(query));
+  /** Counts active sessions by type, and the logins and endings of each day. */
+  @AdminRoute('statistics')
+  async statistics(@Query() query: QueryParameters): Promise<SessionStatisticsAnswer> {
+    return this.counts.statistics(readQuery(query, STATISTICS_QUERY));
   }
 }

@@ -1,88 +1,119 @@
-import { Equals } from 'class-validator';
 import { Expose } from 'class-transformer';
-import type { DescribedSession } from '../http/session-management.dto.js';
-import { ValidationFailedError } from '../errors.js';
-import type { AdministeredSessions } from '../session/administration.js';
+import { Equals } from 'class-validator';
+import { DescribedSession } from '../http/described-session.js';
+import { EXAMPLES } from '../http/examples.js';
+import { Field, ObjectSchema } from '../http/schema.js';
+import type { EndReason } from '../session/events.js';
 import { isSessionId } from '../session/id.js';
 import type { UserId } from '../token/options.js';
+import { type Parameter, wholeNumber } from './query.js';
+import type { DayStatistics, SessionStatistics } from './statistics/daily-counts.js';
 
-/** What `admin/sessions/end-all` must be sent in its field `confirm`. */
-export const END_ALL = 'END ALL SESSIONS';
+/** What the field `confirm` of `admin/sessions/end-all` must hold. */
+const END_ALL = 'END ALL SESSIONS';
 
 /** The body of `admin/sessions/end-all`. */
+@ObjectSchema('EndAllRequest')
 export class EndAllDto {
+  @Field({ type: 'string', description: 'Confirms that this is no mistake', enum: [END_ALL], example: END_ALL })
   @Expose()
-  @Equals(END_ALL, { always: true, message: `Must be «${END_ALL}».` })
+  @Equals(END_ALL, { always: true, message: `Must be "${END_ALL}".` })
   confirm!: string;
 }
 
 /** One session in the answer of `GET admin/sessions`. */
-export interface AdminSession extends DescribedSession {
-  user_id: UserId;
+@ObjectSchema('AdminSession')
+export class AdminSession extends DescribedSession {
+  @Field({
+    oneOf: [{ type: 'string' }, { type: 'integer' }],
+    description: 'User id, a string or a number as the option `userIdType` says',
+    example: '42',
+  })
+  user_id!: UserId;
 }
 
 /** The answer of `GET admin/sessions`. */
-export interface AdminSessionPage {
-  sessions: AdminSession[];
-  /** What the query `after` of the next page is; null on the last. */
-  next: string | null;
+@ObjectSchema('AdminSessionPage')
+export class AdminSessionPage {
+  @Field({ type: 'array', items: { ref: AdminSession }, description: 'The newest session first' })
+  sessions!: AdminSession[];
+
+  @Field({
+    type: 'string',
+    description: 'The parameter `after` of the next page, or null on the last page',
+    format: 'uuid',
+    nullable: true,
+    example: EXAMPLES.otherSessionId,
+  })
+  next!: string | null;
 }
 
-/** A query as Express and Fastify read it: a name that is repeated is a list. */
-export type Query = Readonly<Record<string, unknown>>;
-
-/** So many sessions one page of `admin/sessions` may have, and so many days `admin/statistics` may go back. */
-export const MAX_PAGE_SIZE = 200;
-export const MAX_DAYS = 366;
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
-/** @throws ValidationFailedError that names every fault, and every name that means nothing: a filter that is misspelt must not show all */
-export function readListQuery(query: Query): AdministeredSessions {
-  return readQuery(query, {
-    user: [
-      'userId',
-      (text) => (text === '' || text.length > 255 || text.includes('\0') ? undefined : text),
-      'Not a user id.',
-    ],
-    type: ['type', (text) => text, ''],
-    since: ['since', readTime, 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.'],
-    after: ['after', (text) => (isSessionId(text) ? text : undefined), 'Not what `next` was.'],
-    limit: ['limit', wholeNumber(MAX_PAGE_SIZE), `Must be a whole number from 1 to ${MAX_PAGE_SIZE}.`],
-  });
+/** The parameters of `GET admin/sessions`. */
+export const LIST_QUERY = {
+  user: {
+    schema: { type: 'string', description: 'Only sessions of this user', example: '42' },
+    read: (text) => (text === '' || text.length > 255 || text.includes('\0') ? undefined : text),
+    fault: 'Not a user id.',
+  } satisfies Parameter<string>,
+  type: {
+    schema: { type: 'string', description: 'Only sessions of this type, case-insensitive', example: 'LONG' },
+    read: (text) => text,
+    fault: '',
+  } satisfies Parameter<string>,
+  since: {
+    schema: {
+      type: 'string',
+      description: 'Only sessions that started then or later',
+      example: '2026-11-24T08:00:00Z',
+    },
+    read: readTime,
+    fault: 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.',
+  } satisfies Parameter<Date>,
+  after: {
+    schema: { type: 'string', description: '`next` of the previous page', format: 'uuid', example: EXAMPLES.sessionId },
+    read: (text) => (isSessionId(text) ? text : undefined),
+    fault: 'Not the `next` of a page.',
+  } satisfies Parameter<string>,
+  limit: wholeNumber({ description: 'Page size', maximum: 200, default: 50, example: 50 }),
+};
+
+/** The parameters of `GET admin/statistics`. */
+export const STATISTICS_QUERY = {
+  days: wholeNumber({ description: 'Days to go back, including today', maximum: 366, default: 30, example: 30 }),
+};
+
+const COUNTS = { type: 'object', additionalProperties: { type: 'integer' } } as const;
+
+/** One day in the answer of `GET admin/statistics`. */
+@ObjectSchema('DayStatistics')
+export class DayStatisticsAnswer implements DayStatistics {
+  @Field({ type: 'string', description: 'Day, in UTC', format: 'date', example: '2026-11-24' })
+  day!: string;
+
+  @Field({ ...COUNTS, description: 'Started sessions, by type', example: { LONG: 120, SHORT: 48 } })
+  logins!: Readonly<Record<string, number>>;
+
+  @Field({ ...COUNTS, description: 'Ended sessions, by reason', example: { logout: 75, expired: 31 } })
+  endings!: Readonly<Partial<Record<EndReason, number>>>;
 }
 
-/** @throws ValidationFailedError as `readListQuery` */
-export function readStatisticsQuery(query: Query): { days?: number } {
-  return readQuery(query, {
-    days: ['days', wholeNumber(MAX_DAYS), `Must be a whole number from 1 to ${MAX_DAYS}.`],
-  });
-}
+/** The answer of `GET admin/statistics`. */
+@ObjectSchema('SessionStatistics')
+export class SessionStatisticsAnswer implements SessionStatistics {
+  @Field({ ...COUNTS, description: 'Active sessions, by type', example: { LONG: 2310, SHORT: 95 } })
+  active!: Readonly<Record<string, number>>;
 
-/** For each name in the query: what it is called within, how it is read (undefined for a fault), and what is wrong then. */
-type QueryRules = Record<string, readonly [name: string, read: (text: string) => unknown, fault: string]>;
-
-function readQuery(query: Query, rules: QueryRules): Record<string, unknown> {
-  const errors: Record<string, string[]> = {};
-  const values: Record<string, unknown> = {};
-  for (const [field, given] of Object.entries(query)) {
-    const rule = Object.hasOwn(rules, field) ? rules[field] : undefined;
-    if (!rule) {
-      errors[field] = [`Not known; known are ${Object.keys(rules).join(', ')}.`];
-      continue;
-    }
-    const [name, read, fault] = rule;
-    values[name] = typeof given === 'string' ? read(given) : undefined;
-    if (values[name] === undefined) errors[field] = [typeof given === 'string' ? fault : 'Must be given once.'];
-  }
-  if (Object.keys(errors).length > 0) throw new ValidationFailedError(errors);
-  return values;
+  @Field({
+    type: 'array',
+    items: { ref: DayStatisticsAnswer },
+    description: 'Days on which sessions started or ended, the latest first',
+  })
+  days!: readonly DayStatisticsAnswer[];
 }
 
 function readTime(text: string): Date | undefined {
   const time = new Date(text);
   return TIME.test(text) && !Number.isNaN(time.getTime()) ? time : undefined;
-}
-
-function wholeNumber(most: number): (text: string) => number | undefined {
-  return (text) => (/^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= most ? Number(text) : undefined);
 }

@@ -1,22 +1,33 @@
 import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { DataSource, EntityManager, ObjectLiteral, QueryRunner } from 'typeorm';
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../errors.js';
-import { inOrder } from './columns.js';
 import { before, TimeoutError } from './deadline.js';
+import { type DatabaseKind, type Dialect, DIALECTS } from './dialect.js';
+import { isNameFault, isProgrammingError, isRetried, withoutValues } from './faults.js';
 import { KeyedMutex } from './keyed-mutex.js';
-import { poolOf, type PooledConnection, type PostgresClient, queryPostgres, sendAlone } from './pooled-connection.js';
-import { type Answer, type Statement, Statements } from './statements.js';
+import { type PooledConnection, sendAlone } from './pooled-connection.js';
+import { type PreparedSql, type Sql, SqlPreparer } from './sql.js';
+import type { Answer } from './statement.js';
+import {
+  destroyConnection,
+  isEmbeddedTransactionActive,
+  poolOf,
+  queryOn,
+  queryPostgresOn,
+  resetEmbeddedTransaction,
+  setTransactionActive,
+} from './typeorm-internals.js';
 
-/** The kinds of database that differ for us. MariaDB is of the kind `mysql`. */
-export type DatabaseKind = 'postgres' | 'mysql' | 'sqlite';
+/** The transaction that a statement belongs to; undefined for a statement by itself. */
+export type Transaction = EntityManager | undefined;
 
-/** What a transaction is serialised by. */
+/** Serializes transactions. */
 export interface TransactionLock {
   /** Transactions with the same name run one after the other, on all processes. */
   name: string;
-  /** What to do while another process holds it. Default: wait. */
+  /** What to do while another process holds the lock. Default: `'wait'`. */
   ifHeld?: 'wait' | 'give-up';
 }
 
@@ -31,82 +42,92 @@ const KINDS: Partial<Record<string, DatabaseKind>> = {
   sqljs: 'sqlite',
 };
 
-/** Milliseconds since 1970 by the database's own clock, at the statement and not at the transaction's begin. */
-const NOW: Record<DatabaseKind, string> = {
-  postgres: 'CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)',
-  // In UTC: a local time would be an hour off while a clock is set back for winter.
-  mysql: "TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', UTC_TIMESTAMP(3)) DIV 1000",
-  sqlite: "CAST(ROUND((julianday('now') - 2440587.5) * 86400000) AS INTEGER)",
-};
-
-/** Deadlocks and serialisation failures: nothing was done, so the whole transaction can be tried again. */
-const TRY_AGAIN = new Set([
-  '40001',
-  '40P01',
-  'ER_LOCK_DEADLOCK',
-  'ER_CHECKREAD',
-  'SQLITE_BUSY',
-  'SQLITE_BUSY_SNAPSHOT',
-]);
-/** The connection does not know a statement's name, knows it already, or the table has changed since. */
-const NAME_FAULTS = new Set(['26000', '42P05', '0A000']);
-const TRIES = 5;
+const MAX_ATTEMPTS = 5;
+/** How long a statement waits for a transaction of the application on SQLite, in milliseconds. */
 const SQLITE_WAIT = 10_000;
-/** How much longer than for a lock we wait for a server that says nothing, in milliseconds. */
+/** How much longer than for a lock we wait for a server that does not answer, in milliseconds. */
 const BEYOND_THE_LOCK = 5000;
 
-/** What a transaction throws to give up in silence: the lock is held by another process. */
-class LockHeld extends Error {}
+/** Thrown within a transaction that gives up silently, because another process holds its lock. */
+class LockHeldError extends Error {}
 
 /**
- * What differs between PostgreSQL, MySQL/MariaDB and SQLite, in one place: the time, locks that hold across processes,
- * rows out of an update, and which faults are worth another try. Any fault of the driver leaves here as `UnavailableError`.
+ * Hides how PostgreSQL, MySQL/MariaDB and SQLite differ in locks, transactions and faults. Every fault of the driver leaves
+ * here as an `UnavailableError`.
  *
- * Invariant: on a database with a server, statements, `run` and `transaction` settle within `lockWait` plus five seconds, however long they
- * waited for a connection or an answer, or behind others that got none; a connection that has not answered goes back to no pool.
+ * Invariant: on a database with a server, `query`, `execute`, `run` and `transaction` settle within `lockWait` plus five
+ * seconds, however long they wait for a connection, for an answer, or behind others that got none. Only a queue that makes
+ * progress may take longer. A connection that has not answered never returns to the pool.
  */
 export class Database {
-  readonly kind: DatabaseKind;
+  readonly dialect: Dialect;
   private readonly logger = new Logger('MultiSession');
   private readonly mutex = new KeyedMutex();
-  /** What is sent for each request. */
-  readonly statements: Statements;
+  private readonly statements: SqlPreparer;
   private readonly pool?: () => Promise<PooledConnection>;
   /**
-   * Whether statements have names, by which a connection to PostgreSQL parses and plans each of them once. Behind a proxy that hands
-   * each transaction to another connection a name can be unknown: then nothing was done, it is worth another try, and there are no
-   * names from there on.
+   * Whether statements have names, so that each connection to PostgreSQL parses and plans each of them once. A proxy that gives
+   * each transaction another connection may not know a name. Then nothing was done, the statement is retried, and names are
+   * not used any more.
    */
   private hasNames: boolean;
 
   /**
-   * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps what it holds
-   * @throws MultiSessionConfigurationError for a database that is not supported
+   * @param lockWait how long a transaction waits for its lock, in whole seconds: a process that is frozen keeps its locks
+   * @throws MultiSessionConfigurationError if the type of the database is not supported
    */
   constructor(
     readonly dataSource: DataSource,
     private readonly lockWait = 10,
   ) {
-    const kind = KINDS[dataSource.options.type];
+    const { type } = dataSource.options;
+    const kind = KINDS[type];
     if (!kind) {
       throw new MultiSessionConfigurationError([
-        `the database type «${dataSource.options.type}» is not supported; supported are ${Object.keys(KINDS).join(', ')}`,
+        `the database type "${type}" is not supported; use one of ${Object.keys(KINDS).join(', ')}`,
       ]);
     }
-    this.kind = kind;
+    this.dialect = DIALECTS[kind];
     this.pool = poolOf(dataSource);
-    this.hasNames = dataSource.options.type === 'postgres';
-    this.statements = new Statements(dataSource, kind !== 'mysql', (within, statement, values) =>
-      within ? this.sendWithin(within, statement, values) : this.sendAlone(statement, values),
-    );
+    this.hasNames = type === 'postgres';
+    this.statements = new SqlPreparer(dataSource, this.dialect);
   }
 
-  /** An SQL expression for `NOW` of this database. */
+  get kind(): DatabaseKind {
+    return this.dialect.kind;
+  }
+
+  /** An SQL expression for the database's time, in milliseconds since 1970. */
   get now(): string {
-    return NOW[this.kind];
+    return this.dialect.now;
   }
 
-  /** One statement, or several that need no transaction; tried again where the database broke a deadlock. */
+  /**
+   * Sends a statement, by itself or in a transaction. One by itself is retried if the database broke a deadlock.
+   * @returns its rows
+   * @throws UnavailableError if it is by itself and the database fails
+   */
+  async query<V extends object, R extends object>(sql: Sql<V, R>, values: V, transaction?: Transaction): Promise<R[]> {
+    const statement = this.statements.prepare(sql);
+    const { rows } = await this.send(statement, statement.order(values), transaction);
+    return rows.map((row) => statement.read(row) as R);
+  }
+
+  /**
+   * Sends a statement that returns no rows, as `query` does.
+   * @returns the number of rows that it inserted, updated or deleted
+   * @throws UnavailableError if it is by itself and the database fails
+   */
+  async execute<V extends object>(sql: Sql<V>, values: V, transaction?: Transaction): Promise<number> {
+    const statement = this.statements.prepare(sql);
+    return (await this.send(statement, statement.order(values), transaction)).affected;
+  }
+
+  /**
+   * Runs statements that need no transaction. They are retried if the database broke a deadlock.
+   * @returns what `work` returns
+   * @throws UnavailableError if the database fails
+   */
   async run<T>(work: (manager: EntityManager) => Promise<T>): Promise<T> {
     const deadline = this.newDeadline();
     const once = () => this.onPrimary(deadline, (runner) => work(runner.manager));
@@ -114,78 +135,63 @@ export class Database {
   }
 
   /**
-   * All of `work` or nothing of it, one after the other for the same lock on every process, tried again where the
-   * database broke a deadlock. @returns undefined where the lock is held and `ifHeld` is `'give-up'`
+   * Does all of `work` or nothing. Transactions with the same lock run one after the other, on all processes. A transaction is
+   * retried if the database broke a deadlock.
+   * @returns what `work` returns; undefined if another process holds the lock and `ifHeld` is `'give-up'`
+   * @throws UnavailableError if the database fails; whatever `work` throws
    */
   async transaction<T>(
     lock: TransactionLock | undefined,
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T | undefined> {
-    // From here, so that those who wait behind one that hangs give up together with it and not one after the other; a long
-    // queue that moves gives up nobody.
+    // The deadline counts from here, so that those who wait behind a transaction that hangs fail together with it and not one
+    // after the other. Waiting in a queue that makes progress never times out.
     const askedAt = performance.now();
     const attempt = (movedAt = askedAt) => {
       const deadline = this.newDeadline(Math.max(askedAt, movedAt));
       const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
       return this.exclusive(() => this.guarded(once));
     };
-    // Waiting here and not in the pool: one user's logins must not take every connection.
+    // The wait is here and not in the pool: the logins of one user must not take every connection.
     return lock ? this.mutex.run(lock.name, attempt) : attempt();
   }
 
-  /** The id condition for a user, byte for byte whatever collation the table has: «bob» is not «Bob», nor «bob ». */
+  /**
+   * Makes a condition that two texts are equal byte for byte: "bob" is neither "Bob" nor "bob ", whatever the collation.
+   * @param parameter the name of a parameter, without its colon
+   */
   sameText(column: string, parameter: string): string {
-    const equal = `${column} = :${parameter}`;
-    if (this.kind !== 'mysql') return equal;
-    // In one character set, since the table's and the connection's may be different.
-    const bytes = (text: string) => `CAST(CONVERT(${text} USING utf8mb4) AS BINARY)`;
-    return `${equal} AND ${bytes(column)} = ${bytes(`:${parameter}`)}`;
+    return this.dialect.sameText(column, `:${parameter}`);
   }
 
-  /** As `run` does, and where the driver has a pool with less to do for it. */
-  private async sendAlone(statement: Statement, values: unknown[]): Promise<Answer> {
+  // ─── Statements ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private send(statement: PreparedSql, values: unknown[], transaction: Transaction): Promise<Answer> {
+    if (!transaction) return this.sendAlone(statement, values);
+    const { queryRunner } = transaction;
+    if (!queryRunner) throw new TypeError('the EntityManager of a transaction must have a query runner');
+    return this.hasNames
+      ? queryPostgresOn(this.dataSource, queryRunner, statement, values, true)
+      : queryOn(queryRunner, statement, values);
+  }
+
+  private async sendAlone(statement: PreparedSql, values: unknown[]): Promise<Answer> {
     const deadline = this.newDeadline();
     const { pool } = this;
     const once = pool
       ? () => sendAlone(pool, [statement, values, this.hasNames], deadline - performance.now())
-      : () => this.onPrimary(deadline, (runner) => this.sendOn(runner, statement, values));
+      : () => this.onPrimary(deadline, (runner) => queryOn(runner, statement, values));
     return this.exclusive(() => this.guarded(once));
   }
 
-  /** On the connection of a transaction, past TypeORM where the statement has a name: it has no words for that. */
-  private sendWithin({ queryRunner: runner }: EntityManager, statement: Statement, values: unknown[]): Promise<Answer> {
-    if (!runner) throw new TypeError('a statement of a transaction goes over its connection');
-    return this.hasNames ? this.sendOnClient(runner, statement, values, true) : this.sendOn(runner, statement, values);
-  }
+  // ─── Connections ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  private async sendOnClient(
-    runner: QueryRunner,
-    statement: Statement,
-    values: unknown[],
-    isNamed: boolean,
-  ): Promise<Answer> {
-    const client = (await runner.connect()) as PostgresClient;
-    return new Promise((resolve, reject) => {
-      queryPostgres(this.dataSource, client, statement, values, isNamed, (fault, answer) =>
-        fault ? reject(fault) : resolve(answer as Answer),
-      );
-    });
-  }
-
-  private async sendOn(runner: QueryRunner, { text, columns }: Statement, values: unknown[]): Promise<Answer> {
-    const { records = [], affected = 0 } = (await runner.query(text, values, true)) as {
-      records?: ObjectLiteral[];
-      affected?: number;
-    };
-    return { rows: inOrder(columns, records), affected };
-  }
-
-  /** On the monotonic clock. SQLite answers within the process, so there is nobody to wait for. */
+  /** On the monotonic clock. SQLite answers within the process, so it has no deadline. */
   private newDeadline(since = performance.now()): number {
     return this.kind === 'sqlite' ? Infinity : since + this.lockWait * 1000 + BEYOND_THE_LOCK;
   }
 
-  /** TypeORM reads on a replica where there is one, and what was just written may not be there yet: never here. */
+  /** Asks for the primary: TypeORM reads on replicas if it has any, and they may lack what was just written. */
   private async onPrimary<T>(deadline: number, work: (runner: QueryRunner) => Promise<T>): Promise<T> {
     const runner = this.dataSource.createQueryRunner('master');
     if (this.kind === 'sqlite') return work(runner);
@@ -194,14 +200,14 @@ export class Database {
     const connectAndWork = async () => {
       connection = await runner.connect();
       if (!isOver) return work(runner);
-      // It is given one that nobody waits for any more.
+      // The pool gave a connection after the deadline.
       await runner.release();
       throw new TimeoutError();
     };
     try {
       return await before(deadline, connectAndWork);
     } catch (error) {
-      if (error instanceof TimeoutError && connection) this.hangUp(connection);
+      if (error instanceof TimeoutError && connection) destroyConnection(connection);
       throw error;
     } finally {
       isOver = true;
@@ -209,11 +215,24 @@ export class Database {
     }
   }
 
-  /** Closes the socket at once: to be polite to a server that does not answer would be to wait for it again. */
-  private hangUp(connection: unknown): void {
-    if (this.kind === 'postgres') void (connection as { end(): Promise<void> }).end().catch(() => undefined);
-    else (connection as { destroy(): void }).destroy();
+  /**
+   * SQLite has one connection in TypeORM, so our statements take turns on it. They also wait while the application has a
+   * transaction open: they would become a part of it and be lost if it is rolled back.
+   */
+  private exclusive<T>(work: () => Promise<T>): Promise<T> {
+    if (this.kind !== 'sqlite') return work();
+    return this.mutex.run('', async () => {
+      const giveUpAt = performance.now() + SQLITE_WAIT;
+      while (isEmbeddedTransactionActive(this.dataSource)) {
+        if (performance.now() > giveUpAt)
+          throw new UnavailableError(new Error(`the application kept a transaction open for ${SQLITE_WAIT} ms`));
+        await sleep(1);
+      }
+      return work();
+    });
   }
+
+  // ─── Transactions ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
   private async transactionOn<T>(
     runner: QueryRunner,
@@ -223,7 +242,7 @@ export class Database {
     const lockName = lock && this.nameOf(lock);
     let held = false;
     try {
-      // MySQL's lock is taken before the transaction begins, so that what it reads is not older than the lock.
+      // MySQL's lock is taken before the transaction starts, so that its snapshot is not older than the lock.
       if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
       await (this.kind === 'postgres' ? this.beginOnPostgres(runner, lockName, lock) : runner.startTransaction());
       const result = await work(runner.manager);
@@ -231,24 +250,19 @@ export class Database {
       return result;
     } catch (error) {
       if (runner.isTransactionActive) await this.rollBack(runner);
-      if (error instanceof LockHeld) return undefined;
+      if (error instanceof LockHeldError) return undefined;
       throw error;
     } finally {
       if (held) await runner.query('SELECT RELEASE_LOCK(?)', [lockName]).catch(() => undefined);
     }
   }
 
-  /** The error before it is the one to tell: a rollback on a lost connection fails too, and the database rolls back by itself. */
+  /** A failure is ignored: on a lost connection the database rolls back by itself, and the error before it says more. */
   private async rollBack(runner: QueryRunner): Promise<void> {
     try {
       await runner.rollbackTransaction();
     } catch {
-      // So does SQLite where its disk is full, and TypeORM holds its one connection for busy until a ROLLBACK has succeeded.
-      if (this.kind !== 'sqlite') return;
-      await runner.query('BEGIN').then(
-        () => runner.rollbackTransaction(),
-        () => undefined,
-      );
+      if (this.kind === 'sqlite') await resetEmbeddedTransaction(runner);
     }
   }
 
@@ -257,81 +271,63 @@ export class Database {
     const [{ taken }] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [name, seconds])) as [{ taken: unknown }];
     if (Number(taken) === 1) return true;
     throw lock?.ifHeld === 'give-up'
-      ? new LockHeld()
+      ? new LockHeldError()
       : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
   }
 
   /**
-   * READ COMMITTED, since a snapshot older than the lock would count sessions that have gone, or miss new ones. In one round trip, where
-   * TypeORM's own begin would be another.
+   * Begins with READ COMMITTED: a snapshot older than the lock would count sessions that have ended, or miss new ones. This
+   * takes one round trip; TypeORM's own begin would add another.
    */
   private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
     const begin = 'START TRANSACTION ISOLATION LEVEL READ COMMITTED';
-    // Whatever becomes of it, there is something to roll back.
+    // Set first: even if a statement fails, a rollback is needed.
     setTransactionActive(runner, true);
     const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
     if (key && lock?.ifHeld !== 'give-up') {
       const wait = `SET LOCAL lock_timeout = '${this.lockWait}s'`;
-      await this.tellPostgres(runner, `${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
+      await this.sendToPostgres(runner, `${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
       return;
     }
-    await this.tellPostgres(runner, begin);
+    await this.sendToPostgres(runner, begin);
     if (!key) return;
     const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
       { taken: boolean },
     ];
-    if (!taken) throw new LockHeld();
+    if (!taken) throw new LockHeldError();
   }
 
   private async commitOnPostgres(runner: QueryRunner): Promise<void> {
-    await this.tellPostgres(runner, 'COMMIT');
+    await this.sendToPostgres(runner, 'COMMIT');
     setTransactionActive(runner, false);
   }
 
-  /** Without values, and so in PostgreSQL's simple protocol, which takes several statements at once. */
-  private tellPostgres(runner: QueryRunner, text: string): Promise<unknown> {
-    return this.pool ? this.sendOnClient(runner, { name: '', text, columns: [] }, [], false) : runner.query(text);
+  /** Sends a text without values, and so by PostgreSQL's simple protocol, which takes several statements at once. */
+  private sendToPostgres(runner: QueryRunner, text: string): Promise<unknown> {
+    if (!this.pool) return runner.query(text);
+    return queryPostgresOn(this.dataSource, runner, { name: '', text, columns: [] }, [], false);
   }
 
-  /** A lock's name on the server: MySQL's locks are the whole server's, and at most 64 characters long. */
+  /** The name of the lock on the server: MySQL's locks belong to the whole server, and have at most 64 characters. */
   private nameOf(lock: TransactionLock): string {
     const { database } = this.dataSource.driver;
     const prefix = this.dataSource.options.entityPrefix ?? '';
     return hash('sha256', JSON.stringify([database, prefix, lock.name])).slice(0, 60);
   }
 
-  /**
-   * SQLite has one connection in TypeORM, so all we do takes turns on it, and waits while the application itself has a
-   * transaction open: a statement of ours would become a part of it, and go with it when it is rolled back.
-   */
-  private exclusive<T>(work: () => Promise<T>): Promise<T> {
-    if (this.kind !== 'sqlite') return work();
-    return this.mutex.run('', async () => {
-      const giveUp = performance.now() + SQLITE_WAIT;
-      while (this.dataSource.createQueryRunner().isTransactionActive) {
-        if (performance.now() > giveUp)
-          throw new UnavailableError(new Error('a transaction of the application stays open'));
-        await sleep(1);
-      }
-      return work();
-    });
-  }
+  // ─── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * Does it again where that is worth it. A driver's fault is the server's: it becomes a 503, and what it said goes to the log
-   * alone, without values.
-   */
+  /** Retries what is worth it. Any other fault of the driver becomes a 503, and is logged without values. */
   private async guarded<T>(once: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       try {
         return await once();
       } catch (error) {
         if (error instanceof MultiSessionError || isProgrammingError(error)) throw error;
-        const code = codeOf(error);
-        // Also for those that were under way when another one found it out.
-        if (NAME_FAULTS.has(code)) this.hasNames = false;
-        const isWorthIt = TRY_AGAIN.has(code) || NAME_FAULTS.has(code);
-        if (attempt === TRIES || !isWorthIt) throw this.unavailable(error);
+        // Also retried if another statement has turned the names off in the meantime.
+        const isNameUnknown = isNameFault(error);
+        if (isNameUnknown) this.hasNames = false;
+        if (attempt === MAX_ATTEMPTS || !(isNameUnknown || isRetried(error))) throw this.unavailable(error);
         await sleep(Math.random() * 10 * 2 ** attempt);
       }
     }
@@ -342,34 +338,4 @@ export class Database {
     this.logger.error(`the database failed: ${fault.message}`);
     return new UnavailableError(fault);
   }
-}
-
-/** TypeORM looks at it before it lets a query lock rows. */
-function setTransactionActive(runner: QueryRunner, isActive: boolean): void {
-  (runner as { isTransactionActive: boolean }).isTransactionActive = isActive;
-}
-
-/** The driver's own name for the fault, where it has one. */
-function codeOf(error: unknown): string {
-  const { code, driverError } = error as { code?: unknown; driverError?: { code?: unknown } };
-  const found = driverError?.code ?? code;
-  return typeof found === 'string' ? found : '';
-}
-
-function isProgrammingError(error: unknown): boolean {
-  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
-}
-
-/**
- * What failed, and no value of the statement. The driver's own error holds it with its parameters, among them a token's `jti`, and
- * whoever logs an error logs its cause; its text quotes values too, as MySQL's «Duplicate entry '…'» does.
- */
-function withoutValues(error: unknown): Error {
-  const code = codeOf(error);
-  const { name, message } = error instanceof Error ? error : { name: 'Error', message: typeof error };
-  const text = message
-    .replace(/(["'`])[^]*\1(?!\w)/, '…')
-    .split('\n')[0]
-    .slice(0, 300);
-  return Object.assign(new Error(code ? `${code} ${text}` : text), { name, code });
 }

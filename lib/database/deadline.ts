@@ -1,4 +1,4 @@
-/** The server has said nothing for too long: it hangs, a lock is held on our rows, or the network loses what we send. */
+/** The database did not answer in time: it hangs, another transaction holds a lock, or the network loses packets. */
 export class TimeoutError extends Error {
   constructor() {
     super('no answer in time');
@@ -6,8 +6,9 @@ export class TimeoutError extends Error {
 }
 
 /**
- * @param deadline on the monotonic clock, in milliseconds
- * @throws NoAnswer where `work` takes until after the deadline; what it comes to then is nobody's
+ * Runs `work` until the deadline. A late result is discarded.
+ * @param deadline on the monotonic clock (`performance.now()`), in milliseconds
+ * @throws TimeoutError after the deadline
  */
 export async function before<T>(deadline: number, work: () => Promise<T>): Promise<T> {
   const left = deadline - performance.now();
@@ -16,7 +17,7 @@ export async function before<T>(deadline: number, work: () => Promise<T>): Promi
   const tooLate = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new TimeoutError()), left);
   });
-  // A `work` that throws at once must be a rejection too, or the timer would stay.
+  // Async, so that the timer is cleared even if `work` throws synchronously.
   const working = (async () => work())();
   return Promise.race([working, tooLate]).finally(() => clearTimeout(timer));
 }

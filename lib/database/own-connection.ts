@@ -1,16 +1,17 @@
-import { DataSource, type DataSourceOptions, type EntityManager, type EntityTarget, type QueryRunner } from 'typeorm';
+import { DataSource, type EntityManager, type EntityTarget, type QueryRunner } from 'typeorm';
 import type { Database } from './database.js';
+import { destroyConnection, singleConnectionOptions } from './typeorm-internals.js';
 
 /**
- * One connection to the primary, beside the application's pool, for what must get through whatever the pool is doing. It is
- * opened at the first use. For the databases with a server; SQLite has one connection for everybody.
+ * One connection to the primary apart from the application's pool, for work that must get through even if the pool is
+ * exhausted. It is opened at its first use. It is for databases with a server; SQLite has one connection for everything.
  */
 export class OwnConnection {
   private opened?: Promise<DataSource>;
   private running?: QueryRunner;
 
   /**
-   * @param entities what is read over it
+   * @param entities the entities that are read over it
    * @param timeout for connecting and for each statement, in milliseconds
    */
   constructor(
@@ -19,68 +20,58 @@ export class OwnConnection {
     private readonly timeout: number,
   ) {}
 
-  /** Runs statements that only read. After a fault, `close` it, and the next run opens another. */
+  /**
+   * Runs statements that only read. If it throws, call `close`: the next run then opens another connection.
+   * @returns what `read` returns
+   */
   async run<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
-    const dataSource = await (this.opened ??= new DataSource(this.options()).initialize());
-    const runner = dataSource.createQueryRunner('master');
-    this.running = runner;
+    const runner = await this.newRunner();
     const result = await (this.database.kind === 'postgres' ? this.withinTimeout(runner, read) : read(runner.manager));
     await runner.release();
     this.running = undefined;
     return result;
   }
 
-  /** The driver's own client, held until `close`: for what is more than statements. */
+  /**
+   * Holds the connection until `close`, for work that is more than statements.
+   * @returns the client of the driver
+   */
   async hold(): Promise<unknown> {
-    const dataSource = await (this.opened ??= new DataSource(this.options()).initialize());
-    this.running = dataSource.createQueryRunner('master');
-    return this.running.connect();
+    return (await this.newRunner()).connect();
   }
 
-  /** Closes it, without waiting for a statement that hangs. */
+  /** Closes the connection, without waiting for a statement that hangs. */
   async close(): Promise<void> {
     const { opened, running } = this;
     this.opened = this.running = undefined;
     try {
-      // MySQL's pool would let the statement end first. PostgreSQL's closes the socket.
-      if (running && this.database.kind === 'mysql') ((await running.connect()) as { destroy(): void }).destroy();
+      // MySQL's pool waits for the running statement when it closes. PostgreSQL's closes the socket.
+      if (running && this.database.kind === 'mysql') destroyConnection(await running.connect());
       await (await opened)?.destroy();
     } catch {
-      // It could not be opened, or has been lost: there is nothing to close.
+      // It could not be opened, or has been lost: then no connection is left to close.
     }
   }
 
-  /** A server that waits for a lock does not see that the client has gone: PostgreSQL is told to give up by itself. */
+  private async newRunner(): Promise<QueryRunner> {
+    this.opened ??= this.open();
+    const runner = (await this.opened).createQueryRunner('master');
+    this.running = runner;
+    return runner;
+  }
+
+  private open(): Promise<DataSource> {
+    const { dataSource } = this.database;
+    return new DataSource(singleConnectionOptions(dataSource, this.entities, this.timeout)).initialize();
+  }
+
+  /** A backend of PostgreSQL that waits for a lock does not notice that its client has gone, so it must time out by itself. */
   private async withinTimeout<T>(runner: QueryRunner, read: (manager: EntityManager) => Promise<T>): Promise<T> {
     await runner.startTransaction();
-    // In a transaction and not for the connection, which a pooler between may hand on to others.
+    // `LOCAL` to the transaction: a pooler may hand the connection on to other clients.
     await runner.query(`SET LOCAL statement_timeout = ${Math.ceil(this.timeout)}`);
     const result = await read(runner.manager);
     await runner.commitTransaction();
     return result;
-  }
-
-  private options(): DataSourceOptions {
-    const { options } = this.database.dataSource;
-    const { replication } = options as { replication?: { master: object } };
-    const one =
-      this.database.kind === 'postgres'
-        ? { max: 1, min: 0, connectionTimeoutMillis: this.timeout }
-        : { connectionLimit: 1, connectTimeout: this.timeout };
-    return {
-      ...options,
-      ...replication?.master,
-      replication: undefined,
-      name: undefined,
-      entities: [...this.entities],
-      migrations: [],
-      subscribers: [],
-      synchronize: false,
-      migrationsRun: false,
-      dropSchema: false,
-      cache: false,
-      poolSize: 1,
-      extra: { ...(options.extra as object), ...one },
-    } as object as DataSourceOptions;
   }
 }

@@ -10,7 +10,8 @@ import { RevocationTable } from '../revocation/revocation-table.js';
 import { RevokedSessions } from '../revocation/revoked-sessions.js';
 import { SessionAccess } from '../session/access.js';
 import { SessionAdministration } from '../session/administration.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { UserDirectory } from '../session/authenticator.js';
+import { ChangeLog } from '../session/change-log.js';
 import { ApplicationClaims } from '../session/claims.js';
 import { SessionCleanup } from '../session/cleanup.js';
 import { SessionEndings } from '../session/endings.js';
@@ -18,6 +19,7 @@ import { SessionEvents } from '../session/events.js';
 import { SessionIntrospection } from '../session/introspection.js';
 import { SessionLogin } from '../session/login.js';
 import { SessionPolicies } from '../session/policies.js';
+import { PushWriter } from '../session/push-writer.js';
 import { SessionRefresh } from '../session/refresh.js';
 import { SeenGenerations } from '../session/seen-generations.js';
 import { SessionService } from '../session/service.js';
@@ -36,7 +38,7 @@ export interface EnginePorts {
    * Returns the application's users. Called at each login and refresh and not at start, since the users may themselves
    * depend on `SessionService`. Default: there are none, and only `SessionService.create` makes sessions.
    */
-  readonly users?: () => UserAuthenticator | null;
+  readonly users?: () => UserDirectory | null;
 }
 
 /** The object graph of the library, without Nest. */
@@ -69,8 +71,10 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const revocations = new RevocationTable(database);
   const push = new PushedRevocations(database, config.revocation, revoked, now);
 
-  const lifeOfEntries = entryLife(policies.longestAccessTokenLifetime, config.tokens.clockTolerance);
-  const store = new SessionStore(database, revocations, push, config.revocation, lifeOfEntries, now);
+  const changes = new ChangeLog(push.isTransactional ? [new PushWriter(push)] : []);
+  const acceptedAfterEnd = entryLife(policies.longestAccessTokenLifetime, config.tokens.clockTolerance);
+  const times = { acceptedAfterEnd, overlap: config.revocation.overlap, now };
+  const store = new SessionStore(database, revocations, changes, times);
   const seen = new SeenGenerations((batch) => store.confirm(batch));
   const endings = new SessionEndings(store, policies, refreshTokens, revoked, push, events, clock, config.tokens);
   const claims = new ApplicationClaims(config.tokens, users);

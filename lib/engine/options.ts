@@ -25,7 +25,7 @@ import {
   type SessionPolicyConfig,
   type SessionPolicyOptions,
 } from '../session/options.js';
-import type { UserAuthenticator } from '../session/authenticator.js';
+import type { AnyUserDirectory } from '../session/authenticator.js';
 import { type JwtOptions, readTokenOptions, type TokenConfig } from '../token/options.js';
 
 /** The option values: `forRoot` takes them together with the static options, and the factory of `forRootAsync` returns them. */
@@ -57,11 +57,14 @@ export interface MultiSessionOptions extends HttpOptions {
   cleanup?: CleanupOptions | false;
 }
 
-/** How the authenticator is provided. It is resolved at the first login, so it may inject `SessionService`. */
+/**
+ * How Nest provides the application's `UserAuthenticator` or `UserDirectory`. It is resolved at the first login, so it may
+ * inject `SessionService`.
+ */
 export type AuthenticatorProvider =
-  | { useClass: Type<UserAuthenticator> }
-  | { useExisting: Type<UserAuthenticator> | string | symbol }
-  | { useFactory: (...dependencies: never[]) => UserAuthenticator | Promise<UserAuthenticator>; inject?: unknown[] };
+  | { useClass: Type<AnyUserDirectory> }
+  | { useExisting: Type<AnyUserDirectory> | string | symbol }
+  | { useFactory: (...dependencies: never[]) => AnyUserDirectory | Promise<AnyUserDirectory>; inject?: unknown[] };
 
 /** Who may list and end the sessions of all users. */
 export interface AdminOptions {
@@ -76,7 +79,10 @@ export interface AdminOptions {
 
 /** The options that Nest must know before it calls a factory. */
 export interface MultiSessionStaticOptions {
-  /** Your users. Without it there is no `login/`, and you create sessions with `SessionService.create`. */
+  /**
+   * The application's users: a `UserAuthenticator`, or a `UserDirectory` if they have no passwords. Default: none. Without
+   * `authenticate`, sessions come from `SessionService.create` only.
+   */
   authenticator?: AuthenticatorProvider;
   /** Only for `forRootAsync`: the names of the session types, the same as the keys of the factory's `policies`. */
   sessionTypes?: readonly string[];
@@ -100,8 +106,6 @@ export interface MultiSessionStaticOptions {
   admin?: AdminOptions;
   /** The name of the TypeORM DataSource. Default: the default one. */
   dataSource?: string;
-  /** The name of the Passport strategy, or `false` for none. Default: `'jwt'`. */
-  passportStrategy?: string | false;
   /** Whether the module is global, so that guards in feature modules find their dependencies. Default: true. */
   isGlobal?: boolean;
   /** Modules whose providers the authenticator and the guards above need. */

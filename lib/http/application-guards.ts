@@ -1,10 +1,14 @@
 import { type CanActivate, type ExecutionContext, ForbiddenException, Inject, Injectable } from '@nestjs/common';
 import { isObservable, lastValueFrom } from 'rxjs';
 
-/** The injection token of the guards that the option `loginGuards` names. */
+/** Injection token of the guards in the option `loginGuards`. */
 export const LOGIN_GUARDS = 'MULTI_SESSION_LOGIN_GUARDS';
 
-/** Asks guards of the application's own, one after the other. What one throws passes through; false is Nest's 403. */
+/**
+ * Runs guards of the application, one after the other.
+ *
+ * An exception of a guard passes through. If a guard answers false, the client gets Nest's own 403.
+ */
 export abstract class ApplicationGuards implements CanActivate {
   protected constructor(private readonly guards: readonly CanActivate[]) {}
 
@@ -17,7 +21,7 @@ export abstract class ApplicationGuards implements CanActivate {
   }
 }
 
-/** The guards of the option `loginGuards`, before a password is looked at. */
+/** Runs the guards of the option `loginGuards`, before the password is checked. */
 @Injectable()
 export class LoginGuards extends ApplicationGuards {
   constructor(@Inject(LOGIN_GUARDS) guards: readonly CanActivate[]) {

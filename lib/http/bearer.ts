@@ -1,17 +1,22 @@
 import { BadAuthorizationHeaderError, TokenNotValidError } from '../errors.js';
+import type { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionClaims } from '../token/access-token.js';
-import type { SessionService } from '../session/service.js';
 import type { CookieConfig } from './cookie.options.js';
 import { assertNotForged } from './csrf.guard.js';
 import type { HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { cookieValues } from './session-cookies.js';
 
+/** The options that the credentials of a call are read by. */
+export type CredentialsConfig = Pick<HttpConfig, 'accessTokenHeader' | 'schemes' | 'cookies'>;
+
 /**
- * The access token of a request; undefined where it carries none, or credentials of a scheme that is not ours.
- * @throws BadAuthorizationHeaderError for a scheme of ours with no token behind it, or with more than one word
+ * Reads the access token from the authorization header, or else from `auth.token` of a Socket.IO handshake.
+ *
+ * @returns the token, or undefined if there is none or the header has a scheme that the options do not name
+ * @throws {@link BadAuthorizationHeaderError} if the scheme is one of ours and no token, or more than one word, follows it
  */
-export function accessTokenOf(carrier: CredentialsCarrier, config: HttpConfig): string | undefined {
+export function accessTokenOf(carrier: CredentialsCarrier, config: CredentialsConfig): string | undefined {
   const header = headerOf(carrier, config.accessTokenHeader);
   if (header === undefined) return typeof carrier.auth?.token === 'string' ? carrier.auth.token : undefined;
   const space = header.indexOf(' ');
@@ -23,24 +28,29 @@ export function accessTokenOf(carrier: CredentialsCarrier, config: HttpConfig): 
 }
 
 /**
- * Who shows an access cookie; undefined for nobody. Of several cookies each is tried: one of them may be tossed.
- * @throws CsrfFailedError, TokenNotValidError, UnavailableError
+ * Identifies the caller by the access cookie. If the request has several cookies of that name, the first valid one counts:
+ * a sibling host can set cookies too, and must not be able to lock the user out.
+ *
+ * @returns the session, or undefined if there is no access cookie
+ * @throws {@link CsrfFailedError} if the request may come from a hostile page
+ * @throws {@link TokenNotValidError} if no cookie holds a valid token
+ * @throws {@link UnavailableError} if the database is needed for the verdict and cannot be reached
  */
 export function sessionOfCookies(
   carrier: CredentialsCarrier,
   cookies: CookieConfig,
-  sessions: SessionService,
+  verifier: AccessVerifier,
 ): SessionClaims | undefined | Promise<SessionClaims> {
   const tokens = cookieValues(carrier, cookies.access);
   if (tokens.length === 0) return undefined;
   assertNotForged(carrier, cookies);
-  return tokens.length === 1 ? sessions.verify(tokens[0]) : firstAdmitted(tokens, sessions);
+  return tokens.length === 1 ? verifier.verify(tokens[0]) : firstValid(tokens, verifier);
 }
 
-async function firstAdmitted(tokens: readonly string[], sessions: SessionService): Promise<SessionClaims> {
+async function firstValid(tokens: readonly string[], verifier: AccessVerifier): Promise<SessionClaims> {
   for (const token of tokens) {
     try {
-      return await sessions.verify(token);
+      return await verifier.verify(token);
     } catch (error) {
       if (!(error instanceof TokenNotValidError)) throw error;
     }

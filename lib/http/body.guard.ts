@@ -15,33 +15,35 @@ import { validateSync } from 'class-validator';
 import { ValidationFailedError } from '../errors.js';
 import { SessionPolicies } from '../session/policies.js';
 import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './body-fields.js';
+import type { RouteContract } from './contract.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
-import { keepResponse, transportOf } from './refresh-transport.js';
+import { transportOf } from './refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SECRET_KEY_HEADER } from './secret-key.guard.js';
 
 interface BodyRule {
   readonly dto: Type<object>;
-  /** What the field `session` may name. */
-  readonly session?: 'type' | 'type-or-all';
+  readonly session?: RouteContract['session'];
 }
 
 const BODY_RULE = 'multi-session:body-rule';
 const VALID_BODY = Symbol('multi-session:valid-body');
 
-/** Says which DTO the body of a route is, and what its field `session` may name, for `BodyGuard`. */
-export const AcceptsBody = (dto: Type<object>, session?: BodyRule['session']): CustomDecorator =>
+/** Tells `BodyGuard` which class the body of a route is, and what its field `session` may name. */
+export const AcceptsBody = (dto: Type<object>, session?: RouteContract['session']): CustomDecorator =>
   SetMetadata(BODY_RULE, { dto, session } satisfies BodyRule);
 
-/** The body as `BodyGuard` has checked it: an instance of the route's DTO, without any further fields. */
+/** Injects the validated body: an object of the route's DTO class, without any other members. */
 export const ValidBody: () => ParameterDecorator = createParamDecorator(
   (_: undefined, context: ExecutionContext) =>
     context.switchToHttp().getRequest<{ [VALID_BODY]?: object }>()[VALID_BODY],
 );
 
 /**
- * Checks a body before the guards behind it run, since the contract names faulty fields before a wrong secret key, and Nest
- * runs guards before pipes. It depends on no ValidationPipe of the application, and does not mind one.
+ * Validates the body of a request.
+ *
+ * It is a guard and not a pipe, because Nest runs guards before pipes and the contract reports faulty fields before a wrong
+ * secret key. It works with and without a `ValidationPipe` of the application.
  */
 @Injectable()
 export class BodyGuard implements CanActivate {
@@ -54,36 +56,34 @@ export class BodyGuard implements CanActivate {
   canActivate(context: ExecutionContext): boolean {
     const { dto, session } = this.reflector.get<BodyRule>(BODY_RULE, context.getHandler());
     const request = context.switchToHttp().getRequest<CredentialsCarrier & { [VALID_BODY]?: object }>();
-    const body = this.validate(dto, this.fieldsOf(request), request) as { session: string };
+    const body = this.validate(dto, this.membersOf(request), request) as { session: string };
     if (session === 'type') this.policies.named(body.session);
     if (session === 'type-or-all') this.policies.namedOrAll(body.session);
     request[VALID_BODY] = body;
-    keepResponse(context);
     return true;
   }
 
-  /** The body's own members, the user name under the name that the DTO has for it. */
-  private fieldsOf(request: CredentialsCarrier): Record<string, unknown> {
+  /** Reads the members of the body, with the user name under the name that the DTO has for it. */
+  private membersOf(request: CredentialsCarrier): Record<string, unknown> {
     const { body } = request;
     const isJson = headerOf(request, 'content-type')?.toLowerCase().includes('json');
-    // No body, or one of a media type that is not read, lacks every field; any other JSON value is not what was asked for.
+    // Without a body, or with one of a media type that is not parsed, every field is missing.
     if (body === undefined || (typeof body === 'string' && !isJson)) return {};
     if (body === null || typeof body !== 'object' || Array.isArray(body))
       throw new BadRequestException('The body must be a JSON object');
-    // A field is a text, a list of texts, or faulty; class-transformer would follow a deeply nested one until the stack is full.
-    const fields = new Map(Object.entries(body).map(([name, value]: [string, unknown]) => [name, flat(value)]));
-    const { usernameField } = this.config;
-    const username = fields.get(usernameField);
-    fields.delete('username');
-    return Object.fromEntries([...fields, ['username', username]]);
+    // class-transformer would recurse into a deeply nested value until the stack overflows. Nested values are faulty anyway.
+    const members = new Map(Object.entries(body).map(([name, value]: [string, unknown]) => [name, flat(value)]));
+    const username = members.get(this.config.usernameField);
+    members.delete('username');
+    return Object.fromEntries([...members, ['username', username]]);
   }
 
-  private validate(dto: Type<object>, fields: Record<string, unknown>, request: CredentialsCarrier): object {
-    const instance = plainToInstance(dto, fields, { excludeExtraneousValues: true, exposeUnsetFields: false });
+  private validate(dto: Type<object>, members: Record<string, unknown>, request: CredentialsCarrier): object {
+    const instance = plainToInstance(dto, members, { excludeExtraneousValues: true, exposeUnsetFields: false });
     const faults = validateSync(instance, {
       groups: this.groupsOf(request),
       stopAtFirstError: true,
-      // A body of which nothing is demanded is unknown to class-validator, and right.
+      // If no group of a DTO is active, class-validator would take it for an unknown class and refuse it.
       forbidUnknownValues: false,
     });
     const errors = faults.map(
@@ -98,15 +98,16 @@ export class BodyGuard implements CanActivate {
     return instance;
   }
 
-  /** The fields that are demanded here and not everywhere. */
+  /** Picks the validation groups: the fields that only some requests must have. */
   private groupsOf(request: CredentialsCarrier): string[] {
+    // class-validator takes an empty list for "every group".
     if (transportOf(request, this.config) === 'cookie') return ['none'];
-    const askSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
-    return askSecretKey ? [REFRESH_IN_BODY, SECRET_KEY_IN_BODY] : [REFRESH_IN_BODY];
+    const needsSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
+    return needsSecretKey ? [REFRESH_IN_BODY, SECRET_KEY_IN_BODY] : [REFRESH_IN_BODY];
   }
 
   private transportFault(): string {
-    return this.config.cookies ? 'Must be cookie or body.' : 'Must be body: cookies are not offered here.';
+    return this.config.cookies ? 'Must be cookie or body.' : 'Must be body: this server does not use cookies.';
   }
 
   private nameOf(property: string): string {
@@ -123,7 +124,7 @@ function withoutMembers(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? {} : value;
 }
 
-/** In characters as people and databases count them: one outside the BMP is one, though a string has two code units for it. */
-function isLongerThan(text: string, most: number): boolean {
-  return text.length > most && [...text].length > most;
+/** Counts code points, as databases do: an emoji is one, although a string has two code units for it. */
+function isLongerThan(text: string, maxLength: number): boolean {
+  return text.length > maxLength && [...text].length > maxLength;
 }

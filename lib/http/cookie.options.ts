@@ -1,35 +1,36 @@
 import { boolean, checkObject, oneOf, optional, type OptionFaults, text, texts, withDefault } from '../option-check.js';
 
-/** How the cookie transport works, in the option `cookies`. */
+/** The option `cookies`: how tokens travel in cookies. */
 export interface CookieOptions {
   /**
-   * Whether a request that has no header `X-Session-Transport` is in the cookie transport. Such a request is then refused
-   * where it may change something, so a client that keeps its tokens itself has to say `X-Session-Transport: body`.
+   * Whether a request without the header `X-Session-Transport` uses cookies. Such a request cannot pass the CSRF check, so it
+   * is refused if it may change something. A client that keeps its tokens itself then sends `X-Session-Transport: body`.
    * Default: false.
    */
   default?: boolean;
-  /** What the names of the cookies are made of: `__Host-<name>-access` and `__Secure-<name>-refresh`. Default: `'session'`. */
+  /** Part of the cookies' names, `__Host-<name>-access` and `__Secure-<name>-refresh`. Default: `'session'`. */
   name?: string;
   /**
-   * The path of the refresh cookie, as browsers see it: the session routes behind a global prefix, a version, or a proxy that
-   * rewrites. Default: `/` and the module's `path`; `/` where `controller` is a class of the application without one.
+   * The path of the refresh cookie, as browsers see it. Set it if the session routes are below a global prefix or a version,
+   * or if a proxy rewrites paths. Default: `/` and the module's `path`; `/` if `controller` is your class and `path` is not
+   * set.
    */
   path?: string;
   /**
-   * The host whose subdomains get the cookies too, and may then overwrite them: the access cookie's name begins with
-   * `__Secure-` instead. Default: none, so that the cookies stay with the host that set them.
+   * A host whose subdomains share the cookies. They can then overwrite them too, and the name of the access cookie begins
+   * with `__Secure-` instead of `__Host-`. Default: none, so only the host that set the cookies gets them.
    */
   domain?: string;
   /**
-   * `SameSite` of the access cookie. The refresh cookie is `Strict`, unless this is `'none'`, for pages of another site.
-   * Default: `'lax'`.
+   * `SameSite` of the access cookie. `'none'` is for pages of another site, and applies to the refresh cookie too, which is
+   * `Strict` otherwise. Default: `'lax'`.
    */
   sameSite?: 'strict' | 'lax' | 'none';
-  /** The origins of pages elsewhere that may use the cookies: `'https://app.example.com'`. Default: none. */
+  /** Other origins whose pages may use the cookies, such as `'https://app.example.com'`. Default: none. */
   origins?: string[];
 }
 
-/** One of the two cookies: its name, and its attributes as the package `cookie` has them. */
+/** Name and attributes of one of the two cookies, as the package `cookie` takes them. */
 export interface CookieShape {
   readonly name: string;
   readonly attributes: {
@@ -41,7 +42,7 @@ export interface CookieShape {
   };
 }
 
-/** `CookieOptions`, checked and completed. */
+/** The checked option `cookies`, with defaults. */
 export interface CookieConfig {
   readonly isDefault: boolean;
   readonly origins: ReadonlySet<string>;
@@ -68,7 +69,10 @@ function readMembers(given: unknown, name: string, faults: OptionFaults) {
   });
 }
 
-/** The shapes of the two cookies. @param defaultPath the path of the refresh cookie where the options name none */
+/**
+ * Derives the names and attributes of the two cookies.
+ * @param defaultPath the path of the refresh cookie if the options have none
+ */
 export function toCookieConfig(read: ReadCookies, defaultPath: string): CookieConfig | false {
   if (read === false) return false;
   const { name, domain, sameSite, path = defaultPath } = read;
@@ -89,13 +93,15 @@ export function toCookieConfig(read: ReadCookies, defaultPath: string): CookieCo
 
 function readName(given: unknown, name: string, faults: OptionFaults): string {
   const read = text(given, name, faults);
-  if (!/^[\w!#$%&'*+.^`|~-]*$/.test(read)) faults.add(name, 'must be a token: letters, digits, - and _');
+  if (!/^[\w!#$%&'*+.^`|~-]*$/.test(read))
+    faults.add(name, `may only have letters, digits, - and _; got ${JSON.stringify(read)}`);
   return read;
 }
 
 function readPath(given: unknown, name: string, faults: OptionFaults): string {
   const read = text(given, name, faults);
-  if (!/^\/[!-:<-~]*$/.test(read)) faults.add(name, "must be a path, such as '/api/session'");
+  if (!/^\/[!-:<-~]*$/.test(read))
+    faults.add(name, `must be a path, such as '/api/session'; got ${JSON.stringify(read)}`);
   return read;
 }
 
@@ -103,7 +109,10 @@ function readDomain(given: unknown, name: string, faults: OptionFaults): string 
   const read = text(given, name, faults);
   const label = '[a-z0-9]([a-z0-9-]*[a-z0-9])?';
   if (!new RegExp(`^${label}(\\.${label})*$`, 'i').test(read))
-    faults.add(name, "must be a host without a scheme, a port or a dot before it, such as 'example.com'");
+    faults.add(
+      name,
+      `must be a host such as 'example.com', without a scheme, a port or a leading dot; got ${JSON.stringify(read)}`,
+    );
   return read;
 }
 
@@ -114,7 +123,7 @@ function readOrigins(given: unknown, name: string, faults: OptionFaults): string
     if (!isOrigin(origin))
       faults.add(
         name,
-        `must be origins as a browser sends them, such as 'https://app.example.com': https (http for localhost alone), in lower case, with no path and no wildcard; got ${JSON.stringify(origin)}`,
+        `must be origins as browsers send them, such as 'https://app.example.com': https (http only for localhost), lower case, no path, no wildcard; got ${JSON.stringify(origin)}`,
       );
   }
   return origins;

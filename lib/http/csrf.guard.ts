@@ -4,15 +4,17 @@ import type { CookieConfig } from './cookie.options.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
-/** The header in which a client says how its tokens travel. A page elsewhere cannot send it without being allowed by CORS. */
+/** The header with which a client chooses its token transport. A page of another origin cannot send it unless CORS allows it. */
 export const TRANSPORT_HEADER = 'x-session-transport';
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 
 /**
- * Lets requests pass that show that no hostile page has sent them: `X-Session-Transport: cookie`, and an `Origin` or a
- * `Sec-Fetch-Site` that is ours. For routes of the application's own that set cookies with `SessionCookies`, such as a login:
- * a page that could log its visitor into another's account would be told their secrets.
+ * Refuses requests that a hostile page may have sent. A request passes if it has `X-Session-Transport: cookie` and an `Origin`
+ * or `Sec-Fetch-Site` of this application.
+ *
+ * Bind it to your own routes that set cookies with `SessionCookies`, such as a login. Otherwise, a hostile page could log its
+ * visitor into the attacker's account and collect what the visitor enters there.
  */
 @Injectable()
 export class CsrfGuard implements CanActivate {
@@ -25,8 +27,10 @@ export class CsrfGuard implements CanActivate {
 }
 
 /**
- * A request that was let in by a cookie, or that asks for one, has been sent by a page that may.
- * @throws CsrfFailedError
+ * Asserts that a request which uses or asks for cookies comes from a page that may.
+ *
+ * @param cookies the options, or false if the application does not use cookies
+ * @throws {@link CsrfFailedError} if it may come from a hostile page
  */
 export function assertNotForged(carrier: CredentialsCarrier, cookies: CookieConfig | false): void {
   if (isHandshake(carrier) ? isFriendlyHandshake(carrier, cookies) : isFriendlyRequest(carrier, cookies)) return;
@@ -35,14 +39,14 @@ export function assertNotForged(carrier: CredentialsCarrier, cookies: CookieConf
 
 function isFriendlyRequest(carrier: CredentialsCarrier, cookies: CookieConfig | false): boolean {
   if (SAFE_METHODS.includes(carrier.method ?? '')) return true;
-  // A browser that sends neither Origin nor Sec-Fetch-Site with such a request does not exist: since 2020 all of them send
-  // Origin with every method but GET and HEAD. And this header makes a page elsewhere ask for leave first, as CORS has it.
+  // The custom header forces a CORS preflight for pages of other origins. Since 2020, all browsers send Origin with every
+  // method except GET and HEAD, so a request without Origin and Sec-Fetch-Site does not come from a browser.
   return headerOf(carrier, TRANSPORT_HEADER) === 'cookie' && isFriendlyOrigin(carrier, cookies);
 }
 
-/** The opening of a socket is a GET that takes cookies across sites, and a page cannot give it a header. */
+/** Tells whether a request opens a socket: a GET that carries cookies across sites, and to which a page cannot add a header. */
 function isHandshake({ method, headers }: CredentialsCarrier): boolean {
-  // Socket.IO's own handshake has no method; a request of HTTP always has one.
+  // Socket.IO's own handshake has no method. An HTTP request always has one.
   return method === undefined || String(headers?.upgrade).toLowerCase() === 'websocket';
 }
 
@@ -60,7 +64,7 @@ function isFriendlyOrigin(carrier: CredentialsCarrier, cookies: CookieConfig | f
   return site === undefined && URL.canParse(origin) && new URL(origin).host === hostOf(carrier);
 }
 
-/** HTTP/2 has it under another name. */
+/** Reads the host, which HTTP/2 sends as `:authority`. */
 function hostOf(carrier: CredentialsCarrier): string | undefined {
   return (headerOf(carrier, 'host') ?? headerOf(carrier, ':authority'))?.toLowerCase();
 }

@@ -15,22 +15,26 @@ export const ACCESS_RULE = 'multi-session:access-rule';
 export const ALLOWED_TYPES = 'multi-session:allowed-types';
 export const RECENT_LOGIN = 'multi-session:recent-login';
 
-/** How `JwtAuthGuard` treats a route that carries no decorator of these: `required`. */
+/** How `JwtAuthGuard` treats a route. Default: `required`. */
 export type AccessRule = 'required' | 'optional' | 'public';
 
-/** Opens a route, or all of a controller, where `JwtAuthGuard` is bound globally. No token is looked at. */
+/** Opens a route, or all routes of a controller, if `JwtAuthGuard` is bound globally. The guard ignores any token. */
 export const Public = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'public' satisfies AccessRule);
 
 /**
- * Lets a request without an access token pass, with no current session. A token that is there must be valid: a client whose
- * token has expired learns so and refreshes it, and is not taken for nobody.
+ * Lets a request without an access token pass, without a session. If there is a token, it must be valid: a client with an
+ * expired token gets 401 and refreshes it, and is not treated as anonymous.
  */
 export const OptionalSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'optional' satisfies AccessRule);
 
-/** Demands an access token, where the controller is `@Public()` or `@OptionalSession()` and one of its routes is not. */
+/** Requires an access token on one route of a controller that is `@Public()` or `@OptionalSession()`. */
 export const RequireSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'required' satisfies AccessRule);
 
-/** Lets only sessions of these types pass, whatever their case; others get 403 `session_type_not_allowed`. */
+/**
+ * Lets only sessions of these types pass. Others get 403 `session_type_not_allowed`.
+ *
+ * @param types names of session types, in any case
+ */
 export const SessionTypes = (...types: string[]): CustomDecorator =>
   SetMetadata(
     ALLOWED_TYPES,
@@ -38,10 +42,11 @@ export const SessionTypes = (...types: string[]): CustomDecorator =>
   );
 
 /**
- * Lets pass only who has logged in, or asked for `reauthenticate/`, no longer ago than this; others get 401
- * `reauthentication_required`. A token of an earlier version of the library, which does not say when, counts as too old.
- * @param maxAge a number is seconds, a string such as `'10m'` has its unit
- * @throws MultiSessionConfigurationError where it is no time span
+ * Requires a recent login or `reauthenticate/`. An older one gets 401 `reauthentication_required`, and so does a token without
+ * the time of the login, as earlier versions of the library issued.
+ *
+ * @param maxAge maximum age of the login: a number of seconds, or a string with a unit such as `'10m'`
+ * @throws {@link MultiSessionConfigurationError} if `maxAge` is not a time span
  */
 export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
   const faults = new OptionFaults();
@@ -50,12 +55,13 @@ export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
   return SetMetadata(RECENT_LOGIN, milliseconds);
 }
 
-// Written out, since the type that Nest 12 infers has names that Nest 11 does not know.
+// Written out, because the type that Nest 12 infers refers to names that Nest 11 does not have.
 type MemberOrPipe = keyof SessionClaims | Type<PipeTransform> | PipeTransform | undefined;
 
 /**
- * The session that asks, or one member of it: `@CurrentSession() session`, `@CurrentSession('userId') userId`. Undefined where
- * the route is open and nobody is logged in. Works in HTTP, GraphQL and WebSocket handlers.
+ * Injects the caller's session into a handler, or one member of it: `@CurrentSession() session: SessionClaims`,
+ * `@CurrentSession('userId') userId: string`. The value is undefined if the route is open and the caller is anonymous. It works
+ * in HTTP, GraphQL and WebSocket handlers.
  */
 export const CurrentSession: (...memberOrPipes: MemberOrPipe[]) => ParameterDecorator = createParamDecorator(
   (member: keyof SessionClaims | undefined, context: ExecutionContext) => {

@@ -6,50 +6,54 @@ import {
   ReauthenticationRequiredError,
   SessionTypeNotAllowedError,
 } from '../errors.js';
-import type { SessionClaims } from '../token/access-token.js';
-import { SessionService } from '../session/service.js';
+import { AccessVerifier } from '../session/access-verifier.js';
 import { Telemetry } from '../telemetry/telemetry.js';
-import { accessTokenOf, sessionOfCookies } from './bearer.js';
+import type { SessionClaims } from '../token/access-token.js';
+import { accessTokenOf, type CredentialsConfig, sessionOfCookies } from './bearer.js';
 import { ACCESS_RULE, type AccessRule, ALLOWED_TYPES, RECENT_LOGIN } from './decorators.js';
-import { HTTP_CONFIG, type HttpConfig } from './options.js';
-import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
 import { setErrorHeaders } from './error-headers.js';
+import { HTTP_CONFIG } from './options.js';
+import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
 
-/** What the decorators of one route say. */
+/** The rules that the decorators of one route set. */
 interface RouteRules {
   readonly access: AccessRule;
+  /** Session types that may pass, in capitals. Undefined: any. */
   readonly types?: ReadonlySet<string>;
-  /** How long ago the login may be, in milliseconds. */
+  /** Maximum age of the login, in milliseconds. Undefined: any. */
   readonly recentLogin?: number;
 }
 
 /**
- * Lets requests with a valid access token pass and puts its session on the request as `user`: see `@CurrentSession()`.
- * For single routes with `@UseGuards(JwtAuthGuard)`, or globally with `@Public()` and `@OptionalSession()` for exceptions.
+ * Lets a call pass if it carries a valid access token, and stores the session on the request as `user`. Handlers read it with
+ * `@CurrentSession()`.
  *
- * The default check costs a signature and a map look-up, and asks no database. It answers without a promise where it can,
- * since each turn of the event loop is a good part of what a guarded request costs.
+ * Bind it to single routes with `@UseGuards(JwtAuthGuard)`, or globally and open routes with `@Public()` and
+ * `@OptionalSession()`. The default check verifies a signature and reads a map; it does not touch the database.
  *
- * In a GraphQL resolver it looks at the request in the context (`req`, where Nest's drivers have it). In a WebSocket gateway it
- * checks each message, by Socket.IO's handshake: `io(url, { auth: { token } })`, or the headers. `ws` shows the request that
- * opened a socket to `handleConnection(client, request)` alone, so the gateway keeps it there: `client.request = request`. A
- * browser cannot set its headers; it sends its token in a message to a `@Public()` handler, which keeps it, and each one after
- * it, with `client.auth = { token }` (Socket.IO: `client.handshake.auth.token = token`). Refusals are `WsException`s with the
- * body that an HTTP answer would have.
+ * - **GraphQL**: the guard reads the request from the context (`req`, as Nest's drivers provide it).
+ * - **Socket.IO**: the guard checks each message by the handshake: `io(url, { auth: { token } })`, or its headers.
+ * - **`ws`**: the gateway must keep the opening request itself, because `ws` passes it to `handleConnection(client, request)`
+ *   only: `client.request = request`.
+ * - **Browsers** cannot set headers on a socket. Let the client send its token in a message to a `@Public()` handler, which
+ *   stores it for the messages that follow: `client.auth = { token }` (Socket.IO: `client.handshake.auth.token = token`).
+ *
+ * In a gateway, a refusal is a `WsException` with the body of the HTTP answer.
  */
 @Injectable()
 export class JwtAuthGuard implements CanActivate {
   @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
-  /** What a route's decorators say never changes, and reading it costs more than the map. */
+  // Decorators never change after start, and reading metadata costs more than reading a map.
   private readonly rules = new WeakMap<object, WeakMap<object, RouteRules>>();
 
   constructor(
-    private readonly sessions: SessionService,
+    private readonly verifier: AccessVerifier,
     private readonly reflector: Reflector,
     private readonly adapterHost: HttpAdapterHost,
-    @Inject(HTTP_CONFIG) private readonly config: HttpConfig,
+    @Inject(HTTP_CONFIG) private readonly config: CredentialsConfig,
   ) {}
 
+  // Answers without a promise if it can: each extra turn of the event loop shows in the time of a guarded request.
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     const rules = this.rulesOf(context);
     if (rules.access === 'public') return true;
@@ -65,25 +69,29 @@ export class JwtAuthGuard implements CanActivate {
     }
   }
 
-  /** Where the credentials of a call are. Override it for a transport that keeps them elsewhere. */
+  /**
+   * Finds the credentials of a call. Override it for a transport that keeps them elsewhere.
+   *
+   * @returns what carries the credentials, or undefined if the call has none
+   */
   protected getRequest(context: ExecutionContext): CredentialsCarrier | undefined {
     return credentialsCarrierOf(context);
   }
 
   /**
-   * Who calls; undefined for nobody.
-   * @throws TokenNotValidError, BadAuthorizationHeaderError, CsrfFailedError, UnavailableError
+   * Identifies the caller.
+   *
+   * @returns the session, or undefined if the call carries no credentials
+   * @throws {@link TokenNotValidError} if the access token is not valid
+   * @throws {@link BadAuthorizationHeaderError} if the authorization header is malformed
+   * @throws {@link CsrfFailedError} if the session comes from a cookie and the request may be forged
+   * @throws {@link UnavailableError} if the database is needed for the verdict and cannot be reached
    */
   protected sessionOf(carrier: CredentialsCarrier): SessionClaims | undefined | Promise<SessionClaims> {
     const token = accessTokenOf(carrier, this.config);
-    if (token !== undefined) return this.sessions.verify(token);
+    if (token !== undefined) return this.verifier.verify(token);
     const { cookies } = this.config;
-    return cookies ? sessionOfCookies(carrier, cookies, this.sessions) : undefined;
-  }
-
-  /** Whether the user logged in no longer ago than this, in milliseconds. */
-  protected isRecentLogin(session: SessionClaims, maxAge: number): boolean {
-    return this.sessions.isRecentLogin(session, maxAge);
+    return cookies ? sessionOfCookies(carrier, cookies, this.verifier) : undefined;
   }
 
   private rulesOf(context: ExecutionContext): RouteRules {
@@ -101,10 +109,11 @@ export class JwtAuthGuard implements CanActivate {
     return rules;
   }
 
-  /** Nest's WebSocket layer tells a client nothing but `WsException`s; the package is there where there are sockets. */
   private refuse(context: ExecutionContext, error: unknown): never | Promise<never> {
     this.telemetry?.refused('JwtAuthGuard', error);
     if (context.getType<string>() === 'ws' && error instanceof MultiSessionError) {
+      // Nest hides every error from a socket's client unless it is a WsException. The package is an optional peer, so it is
+      // loaded only once there are sockets.
       return import('@nestjs/websockets').then(({ WsException }) => {
         throw new WsException(error.getResponse());
       });
@@ -127,5 +136,9 @@ export class JwtAuthGuard implements CanActivate {
       throw new ReauthenticationRequiredError(Math.floor(recentLogin / 1000));
     carrier.user = session;
     return true;
+  }
+
+  private isRecentLogin({ authenticatedAt }: SessionClaims, maxAge: number): boolean {
+    return authenticatedAt !== undefined && this.verifier.now() <= authenticatedAt * 1000 + maxAge;
   }
 }

@@ -2,29 +2,29 @@ import { type OptionFaults, positiveInteger, text, texts, withDefault } from '..
 import { type CookieConfig, type CookieOptions, readCookies, toCookieConfig } from './cookie.options.js';
 import type { TokenConfig } from '../token/options.js';
 
-/** The part of the options that is about HTTP. */
+/** The options of the HTTP layer. */
 export interface HttpOptions {
   /**
-   * What a caller of login, refresh and logout must know, in the field `secret_key` or the header `X-Secret-Key`. One, or
-   * several so that one can be replaced; or `false`, which opens the routes: a browser or a mobile application cannot keep a
-   * secret. There is no default. `SECRET` in simplejwt_multisessions.
+   * The secret key that a caller of login, refresh and logout sends in the field `secret_key` or the header `X-Secret-Key`.
+   * Give several to replace one without downtime. `false` opens the routes: choose it if browsers or mobile apps call them,
+   * which cannot keep a secret. There is no default. It is `SECRET` in simplejwt_multisessions.
    */
   secretKey: string | string[] | false;
-  /** The field of a login's body that names the user. Default: `'username'`. Django's `USERNAME_FIELD`. */
+  /** The field of a login that holds the user name. Default: `'username'`. It is `USERNAME_FIELD` in Django. */
   usernameField?: string;
-  /** The longest `info` that a login may send, in characters; at most 16 000. Default: 10 000. */
+  /** Maximum length of the field `info` of a login, in characters; at most 16,000. Default: 10,000. */
   maxInfoLength?: number;
   /**
-   * Whether tokens may travel in cookies, for browsers: true, or how. A request asks for it with the header
-   * `X-Session-Transport: cookie`, and is then not asked for the secret key, which no browser can keep: so it is for you to
-   * say. Default: false.
+   * Whether tokens may travel in cookies, for browsers: true, or how. A request chooses it with the header
+   * `X-Session-Transport: cookie`, and then needs no secret key, because no browser can keep one. So it is opt-in. Default:
+   * false.
    */
   cookies?: boolean | CookieOptions;
-  /** The header in which a permanent token travels. Default: `'Permanent-Token'`. drf-jwt-devices. */
+  /** The header that carries a permanent token, as in drf-jwt-devices. Default: `'Permanent-Token'`. */
   permanentTokenHeader?: string;
 }
 
-/** `HttpOptions`, checked and completed. */
+/** The checked `HttpOptions`, with defaults. */
 export interface HttpConfig {
   readonly secretKeys: readonly string[] | false;
   readonly usernameField: string;
@@ -32,14 +32,14 @@ export interface HttpConfig {
   readonly cookies: CookieConfig | false;
   readonly permanentTokenHeader: string;
   readonly accessTokenHeader: string;
-  /** As written, and in lower case. */
+  /** The schemes of the authorization header, as configured and in lower case. */
   readonly schemes: ReadonlySet<string>;
 }
 
-/** The injection token of `HttpConfig`. */
+/** Injection token of `HttpConfig`. */
 export const HTTP_CONFIG = 'MULTI_SESSION_HTTP_CONFIG';
 
-/** The checks of `HttpOptions`, for the object that they are a part of. */
+/** Checks of `HttpOptions`, to be merged with those of the other options. */
 export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
   usernameField: withDefault('username', readUsernameField),
@@ -48,12 +48,13 @@ export const HTTP_CHECKS = {
   permanentTokenHeader: withDefault('Permanent-Token', readHeaderName),
 };
 
-/** The other fields of a login's body. */
+/** The other fields of a login. */
 const LOGIN_FIELDS = ['password', 'secret_key', 'session', 'info'];
 
 function readUsernameField(given: unknown, name: string, faults: OptionFaults): string {
   const field = text(given, name, faults);
-  if (LOGIN_FIELDS.includes(field)) faults.add(name, `must not be ${field}, which is another field of a login`);
+  if (LOGIN_FIELDS.includes(field))
+    faults.add(name, `must not be '${field}', which is another field of a login; give another name`);
   return field;
 }
 
@@ -64,31 +65,32 @@ const TAKEN_HEADERS = [
 
 function readHeaderName(given: unknown, name: string, faults: OptionFaults): string {
   const header = text(given, name, faults);
-  if (!/^[A-Za-z0-9-]+$/.test(header)) faults.add(name, 'must be letters, digits and -');
+  if (!/^[A-Za-z0-9-]+$/.test(header))
+    faults.add(name, `may only have letters, digits and -; got ${JSON.stringify(header)}`);
   if (TAKEN_HEADERS.includes(header.toLowerCase()))
-    faults.add(name, `must not be ${header}, which says something else`);
+    faults.add(name, `must not be ${header}, which has another meaning; give another name`);
   return header;
 }
 
 function readMaxInfoLength(given: unknown, name: string, faults: OptionFaults): number {
-  const most = positiveInteger(given, name, faults);
-  // The column is a `text`, which holds 65 535 bytes on MySQL and MariaDB, and a character takes up to four.
-  if (most > 16_000) faults.add(name, `must be at most 16000; got ${most}`);
-  return most;
+  const length = positiveInteger(given, name, faults);
+  // The column is a `text`, which holds 65,535 bytes on MySQL and MariaDB. A character takes up to four.
+  if (length > 16_000) faults.add(name, `must be at most 16000; got ${length}`);
+  return length;
 }
 
 function readSecretKeys(given: unknown, name: string, faults: OptionFaults): readonly string[] | false {
   if (given === undefined) {
-    faults.add(
-      name,
-      'is missing; give a long random string, or false to say outright that login, refresh and logout are open to all',
-    );
+    faults.add(name, 'is missing; give a long random string, or false if anyone may call login, refresh and logout');
     return false;
   }
   return given === false ? false : texts(given, name, faults);
 }
 
-/** What the guards work with, from what the checks have read. @param path where the routes are, beginning with `/` */
+/**
+ * Builds the configuration of the HTTP layer from the checked options.
+ * @param path the path of the routes, beginning with `/`
+ */
 export function toHttpConfig(
   read: { [K in keyof typeof HTTP_CHECKS]: ReturnType<(typeof HTTP_CHECKS)[K]> },
   { name, schemes }: TokenConfig['header'],
@@ -101,7 +103,7 @@ export function toHttpConfig(
     cookies: toCookieConfig(read.cookies, path),
     permanentTokenHeader: read.permanentTokenHeader,
     accessTokenHeader: name.toLowerCase(),
-    // As written too, so that the common spelling is found without being folded.
+    // With the configured spelling, the guard finds the usual scheme without a conversion to lower case.
     schemes: new Set([...schemes, ...schemes.map((scheme) => scheme.toLowerCase())]),
   };
 }

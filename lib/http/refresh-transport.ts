@@ -1,4 +1,4 @@
-import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
 import type { RefreshedSession } from '../session/refresh.js';
 import type { IssuedSession } from '../session/login.js';
@@ -6,52 +6,20 @@ import { Keyring } from '../token/keyring.js';
 import { assertNotForged, TRANSPORT_HEADER } from './csrf.guard.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
-import { SecretKeyGuard } from './secret-key.guard.js';
+import { responseOf } from './response.interceptor.js';
 import { cookieValues, SessionCookies } from './session-cookies.js';
 
-const RESPONSE = Symbol('multi-session:response');
-
-/** A request with the response that cookies are set on: Fastify has no way from the one to the other. */
-interface AnsweredRequest extends CredentialsCarrier {
-  [RESPONSE]?: unknown;
-}
-
-/** Keeps the response for `RefreshTransport`, which is asked with the request alone. */
-export function keepResponse(context: ExecutionContext): void {
-  const http = context.switchToHttp();
-  http.getRequest<AnsweredRequest>()[RESPONSE] = http.getResponse();
-}
-
 /**
- * Where the tokens of this request travel. `X-Session-Transport` says it, and where it is absent, the options.
- * @returns undefined where the header asks for what there is not
+ * Tells how the tokens of a request travel: as the header `X-Session-Transport` says, or as the options say if it is absent.
+ * @returns undefined if the header names a transport that is not supported
  */
 export function transportOf(carrier: CredentialsCarrier, { cookies }: HttpConfig): 'body' | 'cookie' | undefined {
-  const asked = headerOf(carrier, TRANSPORT_HEADER);
-  if (asked === undefined) return cookies && cookies.isDefault ? 'cookie' : 'body';
-  return asked === 'body' || (asked === 'cookie' && cookies) ? asked : undefined;
+  const requested = headerOf(carrier, TRANSPORT_HEADER);
+  if (requested === undefined) return cookies && cookies.isDefault ? 'cookie' : 'body';
+  return requested === 'body' || (requested === 'cookie' && cookies) ? requested : undefined;
 }
 
-/**
- * Lets callers of login, refresh and logout pass: in the body's transport those who know the secret key, and in that of cookies,
- * where no browser could keep one, those who show that no hostile page sent the request.
- */
-@Injectable()
-export class CallerGuard implements CanActivate {
-  constructor(
-    @Inject(HTTP_CONFIG) private readonly config: HttpConfig,
-    private readonly secretKey: SecretKeyGuard,
-  ) {}
-
-  canActivate(context: ExecutionContext): boolean {
-    const request = context.switchToHttp().getRequest<CredentialsCarrier>();
-    if (transportOf(request, this.config) !== 'cookie') return this.secretKey.canActivate(context);
-    assertNotForged(request, this.config.cookies);
-    return true;
-  }
-}
-
-/** Takes the refresh token of a request from where it travels, and puts new tokens there. */
+/** Reads the refresh token of a request from the body or a cookie, and writes new tokens to the same place. */
 @Injectable()
 export class RefreshTransport {
   constructor(
@@ -61,21 +29,24 @@ export class RefreshTransport {
   ) {}
 
   /**
-   * The refresh token in the body, or those in cookies; none, where there is no cookie.
-   * @throws CsrfFailedError
+   * Reads the refresh token.
+   * @returns the token in the body, or all values of the refresh cookie
+   * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
    */
   refreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
     const { cookies } = this.config;
     if (!cookies || !this.isInCookies(request)) return inBody;
-    // Who shows an access token in a header has not been asked yet.
+    // A caller with an access token in a header has not passed the CSRF check yet.
     assertNotForged(request, cookies);
     return cookieValues(request, cookies.refresh);
   }
 
   /**
-   * The same without the cookies of other sessions than the access cookie's. A sibling subdomain can toss a refresh cookie here,
-   * so that this user would go on in an account that is not theirs; the access cookie under `__Host-` is out of its reach, and
-   * tells whose session this browser has, expired or not.
+   * Reads the refresh token like `refreshTokensOf`, but drops the refresh cookies of other sessions than the access cookie's.
+   *
+   * A sibling subdomain can toss a refresh cookie, which would switch this user to an account of the attacker. It cannot toss
+   * the access cookie under `__Host-`, so that one tells whose session this browser has, even if its token has expired.
+   * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
    */
   ownRefreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
     const tokens = this.refreshTokensOf(request, inBody);
@@ -87,29 +58,35 @@ export class RefreshTransport {
     return own.size === 0 ? tokens : tokens.filter((token) => own.has(sessionIdOf(token)));
   }
 
-  /** Gives new tokens to the caller. @returns what the answer's body has of them: nothing, where they travel in cookies */
+  /**
+   * Hands new tokens to the caller.
+   * @returns the tokens for the body of the answer; undefined if they have been set as cookies
+   */
   handOut(
     request: unknown,
     issued: IssuedSession | RefreshedSession,
   ): { refresh?: string; access: string } | undefined {
     const { refresh, access } = issued;
     if (!this.isInCookies(request)) return refresh === undefined ? { access } : { refresh, access };
-    this.cookies.set(request[RESPONSE], issued);
+    this.cookies.set(responseOf(request), issued);
     return undefined;
   }
 
-  /** Clears the cookies, where the tokens travel in them. @param response default: what `BodyGuard` has kept */
-  clear(request: unknown, response?: unknown): void {
-    if (this.isInCookies(request)) this.cookies.clear(response ?? request[RESPONSE]);
+  /** Clears the cookies if the tokens travel in them. */
+  clear(request: unknown): void {
+    if (this.isInCookies(request)) this.cookies.clear(responseOf(request));
   }
 
-  /** Clears the cookies where the session is gone for good; never for what may be well again. @throws the error itself */
+  /**
+   * Clears the cookies if the error means that the session is gone for good. Other errors may be temporary.
+   * @throws the error itself
+   */
   refuse(request: unknown, error: unknown): never {
     if (error instanceof TokenNotValidError || error instanceof SessionNotFoundError) this.clear(request);
     throw error;
   }
 
-  private isInCookies(request: unknown): request is AnsweredRequest {
-    return this.config.cookies !== false && transportOf(request as AnsweredRequest, this.config) === 'cookie';
+  private isInCookies(request: unknown): request is CredentialsCarrier {
+    return this.config.cookies !== false && transportOf(request as CredentialsCarrier, this.config) === 'cookie';
   }
 }

@@ -1,16 +1,16 @@
 import type { ExecutionContext } from '@nestjs/common';
 
-/** Headers as Node gives them: names in lower case. */
+/** Headers as Node provides them: names in lower case. */
 type Headers = Record<string, string | string[] | undefined>;
 
-/** What carries the credentials: an HTTP request, or the request that a socket was opened with. */
+/** An object with the credentials of a call: an HTTP request, the request that opened a socket, or a handshake. */
 export interface CredentialsCarrier {
-  /** In capitals; a handshake of Socket.IO has none. */
+  /** In capitals. A handshake of Socket.IO has none. */
   method?: string;
   headers?: Headers;
-  /** Set by `JwtAuthGuard`. */
+  /** The session, set by `JwtAuthGuard`. */
   user?: unknown;
-  /** Socket.IO's own place for credentials: `io(url, { auth: { token } })`. The header counts first, where there is one. */
+  /** The credentials of Socket.IO: `io(url, { auth: { token } })`. A header takes precedence. */
   auth?: { token?: unknown };
   body?: unknown;
 }
@@ -22,17 +22,21 @@ interface GraphqlContext {
   extra?: { request?: CredentialsCarrier };
 }
 
-/** A Socket.IO socket has its handshake; one of `ws` has what the gateway puts on it, as `JwtAuthGuard` tells. */
+/** A Socket.IO socket has a handshake. A `ws` socket has what the gateway sets: see `JwtAuthGuard`. */
 interface SocketClient extends CredentialsCarrier {
   handshake?: CredentialsCarrier;
   request?: CredentialsCarrier;
 }
 
-/** Finds the credentials of a call, in HTTP, GraphQL and WebSocket contexts. */
+/**
+ * Finds the object with the credentials of a call, in HTTP, GraphQL and WebSocket contexts.
+ *
+ * @returns undefined if the context of a GraphQL call has no request
+ */
 export function credentialsCarrierOf(context: ExecutionContext): CredentialsCarrier | undefined {
   switch (context.getType<string>()) {
     case 'graphql': {
-      // A resolver is called with (parent, args, context, info); the driver decides where its context has the request.
+      // Resolvers get (parent, args, context, info). Each driver puts the request elsewhere in its context.
       const graphql = context.getArgByIndex<GraphqlContext | undefined>(2);
       return graphql?.req ?? graphql?.request ?? graphql?.reply?.request ?? graphql?.extra?.request;
     }
@@ -45,7 +49,12 @@ export function credentialsCarrierOf(context: ExecutionContext): CredentialsCarr
   }
 }
 
-/** A header's value, where there is exactly one. */
+/**
+ * Reads a header.
+ *
+ * @param name in lower case
+ * @returns the value, or undefined if the header is missing or was sent several times
+ */
 export function headerOf(carrier: CredentialsCarrier, name: string): string | undefined {
   const value = carrier.headers?.[name];
   return typeof value === 'string' ? value : undefined;

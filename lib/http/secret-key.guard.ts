@@ -9,13 +9,13 @@ import { type CredentialsCarrier, headerOf } from './request.js';
 export const SECRET_KEY_HEADER = 'x-secret-key';
 
 /**
- * Lets callers pass who know a secret key, in the header `X-Secret-Key` or the body's `secret_key`; everybody, where the
- * option `secretKey` is `false`.
+ * Requires a secret key, in the header `X-Secret-Key` or as `secret_key` in the body. If the option `secretKey` is `false`,
+ * every caller passes.
  */
 @Injectable()
 export class SecretKeyGuard implements CanActivate {
   @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
-  // Digests under a key of this process: all of one length, and nothing about a secret can be learnt from the time they take.
+  // Keyed digests have equal lengths, so comparing them takes the same time for every input.
   private readonly digestKey = randomBytes(32);
   private readonly digests: readonly Buffer[] | false;
 
@@ -27,7 +27,7 @@ export class SecretKeyGuard implements CanActivate {
     if (this.digests === false) return true;
     const request = context.switchToHttp().getRequest<CredentialsCarrier>();
     const digest = this.digest(givenSecretKey(request) ?? '');
-    // Each key is compared, the first match or not.
+    // Compares every key, even after a match, so that the time does not reveal which one matched.
     const matches = this.digests.map((known) => timingSafeEqual(known, digest));
     if (matches.includes(true)) return true;
     return this.refuse();
@@ -44,9 +44,7 @@ export class SecretKeyGuard implements CanActivate {
   }
 }
 
-/**
- * The same for what must never be open to all: where the option `secretKey` is `false`, nobody passes.
- */
+/** Like `SecretKeyGuard`, for routes that must never be open: if the option `secretKey` is `false`, it refuses every caller. */
 @Injectable()
 export class RequiredSecretKeyGuard extends SecretKeyGuard {
   constructor(@Inject(HTTP_CONFIG) private readonly config: HttpConfig) {

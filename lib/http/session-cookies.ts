@@ -8,12 +8,12 @@ import type { CookieShape } from './cookie.options.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
-/** What browsers keep of a cookie's name and value together, in bytes (RFC 6265bis, ASVS 3.3.5). More is dropped silently. */
+/** Longest name and value together that browsers accept, in bytes (RFC 6265bis section 5.5). They drop a longer cookie silently. */
 const MAX_COOKIE_BYTES = 4096;
 
 /**
- * Sets and clears the two cookies of a session, on Express and Fastify alike. The six routes do so by themselves; it is here
- * for a login of the application's own. Where the option `cookies` is false, `set` throws and `clear` does nothing.
+ * Sets and clears the two cookies of a session, on Express and Fastify. The library's routes use it, and so can a login of
+ * your own. If the option `cookies` is false, `set` throws and `clear` does nothing.
  */
 @Injectable()
 export class SessionCookies {
@@ -24,21 +24,25 @@ export class SessionCookies {
   ) {}
 
   /**
-   * Puts the tokens into cookies, which live as long as the session: an access cookie that outlives its token is told as an
-   * expired one, and the client refreshes.
-   * @param response the framework's, as `@Res({ passthrough: true })` has it
-   * @throws Error where a cookie would be longer than browsers keep
+   * Sets the tokens as cookies. Both live as long as the session. An access cookie that outlives its token makes the guard
+   * report an expired token, so the client refreshes.
+   * @param response the response of the framework, from `@Res({ passthrough: true })`
+   * @throws Error if the option `cookies` is false, or if a cookie would be longer than browsers accept
    */
   set(response: unknown, { session, access, refresh }: IssuedSession | RefreshedSession): void {
     const { cookies } = this.config;
-    if (!cookies) throw new Error('The option cookies is false, so no token may be put into a cookie');
+    if (!cookies)
+      throw new Error('Tokens cannot be set as cookies, because the option cookies is false: set it to true');
     const maxAge = Math.max(0, Math.ceil((session.expiresAt.getTime() - this.clock.now()) / 1000));
     const written = [write(cookies.access, access, maxAge)];
     if (refresh !== undefined) written.push(write(cookies.refresh, refresh, maxAge));
     this.append(response, written);
   }
 
-  /** Tells the browser to drop both cookies. @param response the framework's, as `@Res({ passthrough: true })` has it */
+  /**
+   * Makes the browser drop both cookies.
+   * @param response the response of the framework, from `@Res({ passthrough: true })`
+   */
   clear(response: unknown): void {
     const { cookies } = this.config;
     if (cookies) this.append(response, [write(cookies.access, '', 0), write(cookies.refresh, '', 0)]);
@@ -53,14 +57,14 @@ function write({ name, attributes }: CookieShape, value: string, maxAge: number)
   const length = Buffer.byteLength(name) + Buffer.byteLength(value);
   if (length > MAX_COOKIE_BYTES)
     throw new Error(
-      `The cookie ${name} would have ${length} bytes, and browsers drop one of more than ${MAX_COOKIE_BYTES}: give the session fewer or shorter claims`,
+      `The cookie ${name} would have ${length} bytes, and browsers drop cookies of more than ${MAX_COOKIE_BYTES}: give the session fewer or shorter claims`,
     );
   return stringifySetCookie({ name, value, maxAge, ...attributes });
 }
 
 /**
- * The values of all cookies of this name, each once, in the order of the header. There are several where a sibling subdomain
- * or another path has set one of the same name; which of them is ours, nothing in the header tells.
+ * Reads the values of all cookies with this name, without duplicates, in the order of the header. There are several if a
+ * sibling subdomain or another path has set a cookie of the same name. The header does not tell which of them is ours.
  */
 export function cookieValues(carrier: CredentialsCarrier, { name }: CookieShape): string[] {
   const values = (headerOf(carrier, 'cookie') ?? '').split(';').flatMap((pair) => {

@@ -1,68 +1,97 @@
-import { TextList, Text, SECRET_KEY_IN_BODY } from './body-fields.js';
-import type { DeviceKind } from '../session/user-agent.js';
+import { SECRET_KEY_IN_BODY, Text, TextList } from './body-fields.js';
+import { DescribedSession } from './described-session.js';
+import { EXAMPLES } from './examples.js';
+import { Field, ObjectSchema } from './schema.js';
 
-/** So many sessions one `sessions/delete-list` may name. */
+/** Maximum number of ids in `sessions/delete-list`. */
 export const MAX_LISTED_IDS = 100;
 
 /** The body of `sessions/delete-list`. */
+@ObjectSchema('DeleteListRequest')
 export class DeleteListDto {
-  @TextList({ maxLength: MAX_LISTED_IDS })
+  @TextList({
+    description: 'Session ids',
+    maxItems: MAX_LISTED_IDS,
+    items: { type: 'string', format: 'uuid' },
+    example: [EXAMPLES.sessionId, EXAMPLES.otherSessionId],
+  })
   ids!: string[];
 }
 
 /** The body of `verify/`. */
+@ObjectSchema('VerifyRequest')
 export class VerifyDto {
-  @Text()
+  @Text({ description: 'Access or refresh token', example: EXAMPLES.accessToken })
   token!: string;
 
-  @Text({ groups: [SECRET_KEY_IN_BODY] })
+  @Text({
+    description: 'Secret key. Leave it out if you send it in the header `X-Secret-Key`.',
+    example: 'a-long-random-string',
+    groups: [SECRET_KEY_IN_BODY],
+  })
   secret_key?: string;
 }
 
-/** What a person wants to see of a session. Times are ISO 8601 in UTC. */
-export interface DescribedSession {
-  id: string;
-  type: string;
-  /** The device's name as it said it. */
-  device: string | null;
-  /** What the user agent says of itself: the client's own word. */
-  browser: { name: string; version: string | null } | null;
-  os: { name: string; version: string | null } | null;
-  kind: DeviceKind;
-  /** The last one known, by the application's own setting for proxies. */
-  ip_address: string | null;
-  info: string;
-  created_at: string;
-  last_update: string;
-  expires_at: string;
-}
-
 /** One session in the answer of `GET sessions`. */
-export interface ManagedSession extends DescribedSession {
-  /** Whether it is the one that asks. */
-  current: boolean;
+@ObjectSchema('ManagedSession')
+export class ManagedSession extends DescribedSession {
+  @Field({ type: 'boolean', description: "Whether this is the caller's session", example: true })
+  current!: boolean;
 }
 
 /** How many sessions a request has ended. */
-export interface EndedAnswer {
-  ended: number;
+@ObjectSchema('EndedAnswer')
+export class EndedAnswer {
+  @Field({ type: 'integer', description: 'How many sessions have ended', minimum: 0, example: 3 })
+  ended!: number;
 }
 
-/** The answer of `verify/` (RFC 7662 section 2.2): `{ active: false }`, or what the token says. */
-export type IntrospectionAnswer =
-  | { active: false }
-  | {
-      active: true;
-      /** Of an access token (RFC 6749 section 5.1). */
-      token_type?: 'Bearer';
-      token_use: 'access' | 'refresh';
-      sub: string;
-      sid: string;
-      session_type: string;
-      /** Seconds since 1970, as is `iat`. */
-      exp: number;
-      iat: number;
-      jti: string;
-      /** An access token's further claims, the application's own among them. */
-      [claim: string]: unknown;
-    };
+/** The answer of `verify/` for a token that is not valid now. It does not say why (RFC 7662 section 2.2). */
+@ObjectSchema('InactiveToken')
+export class InactiveToken {
+  @Field({ type: 'boolean', description: 'Always false', example: false })
+  active!: false;
+}
+
+/** The answer of `verify/` for a valid token (RFC 7662 section 2.2). */
+@ObjectSchema('ActiveToken', { additionalProperties: true })
+export class ActiveToken {
+  @Field({ type: 'boolean', description: 'Always true', example: true })
+  active!: true;
+
+  /** Only of an access token (RFC 6749 section 5.1). */
+  @Field(
+    { type: 'string', description: 'Only of an access token', enum: ['Bearer'], example: 'Bearer' },
+    { optional: true },
+  )
+  token_type?: 'Bearer';
+
+  @Field({ type: 'string', description: 'Kind of token', enum: ['access', 'refresh'], example: 'access' })
+  token_use!: 'access' | 'refresh';
+
+  @Field({ type: 'string', description: 'User id', example: '42' })
+  sub!: string;
+
+  @Field({ type: 'string', description: 'Session id', format: 'uuid', example: EXAMPLES.sessionId })
+  sid!: string;
+
+  @Field({ type: 'string', description: 'Session type', example: 'LONG' })
+  session_type!: string;
+
+  /** Seconds since 1970. */
+  @Field({ type: 'integer', description: 'Expiry, in seconds since 1970', example: 1795508430 })
+  exp!: number;
+
+  /** Seconds since 1970. */
+  @Field({ type: 'integer', description: 'Time of issue, in seconds since 1970', example: 1795508130 })
+  iat!: number;
+
+  @Field({ type: 'string', description: 'Token id', example: EXAMPLES.tokenId })
+  jti!: string;
+
+  /** Further claims of an access token, with those of the application. */
+  [claim: string]: unknown;
+}
+
+/** The answer of `verify/`: what the token says, or only that it is not valid. */
+export type IntrospectionAnswer = InactiveToken | ActiveToken;

@@ -1,46 +1,9 @@
-import { applyDecorators, type CanActivate, HttpCode, Post, type Type, UseGuards } from '@nestjs/common';
-import { AcceptsBody, BodyGuard } from './body.guard.js';
-import { Public, RequireSession } from './decorators.js';
-import { JwtAuthGuard } from './jwt-auth.guard.js';
-import { LoginGuards } from './application-guards.js';
-import { CallerGuard } from './refresh-transport.js';
-import {
-  DestroyAllOtherDto,
-  DestroyDto,
-  ListDto,
-  LoginDto,
-  LogoutDto,
-  ReauthenticateDto,
-  RefreshDto,
-} from './sessions.dto.js';
-
-/** For who knows the secret key, or has cookies. The order of the guards is the order of the checks, here and below. */
-const byCaller = (body: MethodDecorator, ...guards: Type<CanActivate>[]) => [
-  Public(),
-  body,
-  UseGuards(BodyGuard, CallerGuard, ...guards),
-];
-
-/** For who is logged in. */
-const byAccessToken = (body: MethodDecorator, ...guards: Type<CanActivate>[]) => [
-  RequireSession(),
-  body,
-  UseGuards(JwtAuthGuard, BodyGuard, ...guards),
-];
-
-const ROUTES = {
-  login: byCaller(AcceptsBody(LoginDto, 'type'), LoginGuards),
-  refresh: byCaller(AcceptsBody(RefreshDto, 'type')),
-  list: byAccessToken(AcceptsBody(ListDto, 'type-or-all')),
-  destroy: byAccessToken(AcceptsBody(DestroyDto)),
-  destroyAllOther: byAccessToken(AcceptsBody(DestroyAllOtherDto, 'type-or-all')),
-  logout: byCaller(AcceptsBody(LogoutDto)),
-  reauthenticate: byAccessToken(AcceptsBody(ReauthenticateDto), LoginGuards),
-};
+import { MANAGEMENT_ROUTES, SESSION_ROUTES } from './contract.js';
+import { routesOf } from './route.js';
 
 /**
- * Makes a method one of the routes, with its checks. Nest does not inherit what decorates a method, so a subclass of
- * `SessionsController` says it again on a method that it overrides:
+ * Makes a method one of the routes of `SessionsController`, with its checks. Nest does not inherit the decorators of a
+ * method, so a subclass repeats it on a method that it overrides:
  *
  * ```ts
  * @SessionRoute('login')
@@ -49,7 +12,16 @@ const ROUTES = {
  * }
  * ```
  *
- * @param path default: the route's name
+ * @param route the name of the route, which is the name of its method in `SessionsController`
+ * @param path default: as in `SessionsController`
  */
-export const SessionRoute = (route: keyof typeof ROUTES, path: string = route): MethodDecorator =>
-  applyDecorators(Post(path), HttpCode(200), ...ROUTES[route]);
+export const SessionRoute: (route: keyof typeof SESSION_ROUTES, path?: string) => MethodDecorator =
+  routesOf(SESSION_ROUTES);
+
+/**
+ * Makes a method one of the routes of `SessionManagementController`, like `SessionRoute`.
+ * @param route the name of the route, which is the name of its method in `SessionManagementController`
+ * @param path default: as in `SessionManagementController`
+ */
+export const ManagementRoute: (route: keyof typeof MANAGEMENT_ROUTES, path?: string) => MethodDecorator =
+  routesOf(MANAGEMENT_ROUTES);

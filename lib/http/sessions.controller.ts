@@ -1,20 +1,26 @@
-import { Controller, Get, Inject, Req, Res, UseInterceptors } from '@nestjs/common';
+import { Controller, Inject, Req, Res, UseInterceptors } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
-import { clientInfoOf } from '../session/client-info.js';
-import type { SessionClaims } from '../token/access-token.js';
-import type { Session } from '../session/session.js';
-import { SessionPolicies } from '../session/policies.js';
+import { JWKS_MAX_AGE_SECONDS } from '../engine/timing.js';
 import type { IssuedSession } from '../session/login.js';
+import { SessionPolicies } from '../session/policies.js';
 import { type SessionList, SessionService } from '../session/service.js';
-import { Keyring, type PublicJwk } from '../token/keyring.js';
+import type { Session } from '../session/session.js';
+import type { SessionClaims } from '../token/access-token.js';
+import { Keyring } from '../token/keyring.js';
 import { AnswerHeadersInterceptor } from './answer-headers.interceptor.js';
 import { ValidBody } from './body.guard.js';
-import { CurrentSession, Public } from './decorators.js';
+import { clientInfoOf } from './client-info.js';
+import type { Handlers, SESSION_ROUTES } from './contract.js';
+import { CurrentSession } from './decorators.js';
+import { LoginAnswerFormat } from './login-answer-format.js';
 import { RefreshTransport } from './refresh-transport.js';
+import { ResponseInterceptor } from './response.interceptor.js';
 import { SessionRoute } from './session-route.js';
 import {
   DestroyAllOtherDto,
   DestroyDto,
+  type EmptyAnswer,
+  type JwkSet,
   ListDto,
   type ListAnswer,
   type ListedSession,
@@ -24,25 +30,24 @@ import {
   ReauthenticateDto,
   RefreshDto,
   type RefreshAnswer,
+  type SessionsOfType,
 } from './sessions.dto.js';
 
-/** For how long a client may keep the public keys, in seconds. */
-export const JWKS_MAX_AGE = 300;
-
 /**
- * The six routes of the HTTP contract, `reauthenticate/` and the public keys. Subclass it under your own `@Controller()` to change the path or, with
- * `@SessionRoute()`, a route.
+ * The six routes of the HTTP contract, `reauthenticate/` and `jwks.json`. To change their path, subclass it under your own
+ * `@Controller()`. To change a route, override its method and repeat `@SessionRoute()`.
  */
 @Controller()
-@UseInterceptors(AnswerHeadersInterceptor)
-export class SessionsController {
+@UseInterceptors(AnswerHeadersInterceptor, ResponseInterceptor)
+export class SessionsController implements Handlers<typeof SESSION_ROUTES> {
   @Inject(SessionService) protected readonly sessions!: SessionService;
   @Inject(Keyring) private readonly keyring!: Keyring;
   @Inject(HttpAdapterHost) private readonly adapterHost!: HttpAdapterHost;
   @Inject(RefreshTransport) private readonly transport!: RefreshTransport;
   @Inject(SessionPolicies) private readonly policies!: SessionPolicies;
+  @Inject(LoginAnswerFormat) private readonly loginAnswerFormat!: LoginAnswerFormat;
 
-  /** Opens a session for a user name and a password. */
+  /** Starts a session with a user name and a password. */
   @SessionRoute('login')
   async login(@ValidBody() body: LoginDto, @Req() request: unknown): Promise<LoginAnswer> {
     const { username, password, session: type, info } = body;
@@ -50,7 +55,7 @@ export class SessionsController {
     return this.loginAnswer(request, await this.sessions.login({ username, password }, options, request));
   }
 
-  /** Gives a new access token, and a new refresh token where the policy hands one out. */
+  /** Issues a new access token, and a new refresh token if the policy says so. */
   @SessionRoute('refresh')
   async refresh(@ValidBody() body: RefreshDto, @Req() request: unknown): Promise<RefreshAnswer> {
     const tokens = this.transport.ownRefreshTokensOf(request, body.refresh);
@@ -59,16 +64,16 @@ export class SessionsController {
       .catch((error: unknown) => this.transport.refuse(request, error));
     const handedOut = this.transport.handOut(request, refreshed);
     if (!handedOut) return { session_id: refreshed.session.id };
-    // A permanent token is handed out again for its cookie's sake alone.
-    const isKnown = handedOut.refresh === body.refresh && this.isPermanent(refreshed.session);
+    // The service returns a permanent token again so that its cookie gets a new expiry. In a body it would be no news.
+    const isKnown = handedOut.refresh === body.refresh && this.policies.isPermanent(refreshed.session.type);
     return isKnown ? { access: handedOut.access } : handedOut;
   }
 
-  /** The caller's active sessions, of one type or of all. */
+  /** Lists the caller's active sessions, of one type or of all. */
   @SessionRoute('list')
   async list(@ValidBody() body: ListDto, @CurrentSession() current: SessionClaims): Promise<ListAnswer> {
     const lists = await this.sessions.list(current.userId, { type: body.session });
-    return Object.fromEntries(lists.map((list) => [capitalized(list.type), listed(list)]));
+    return Object.fromEntries(lists.map((list) => [capitalized(list.type), sessionsOfType(list)]));
   }
 
   /** Ends one of the caller's sessions. */
@@ -77,7 +82,7 @@ export class SessionsController {
     @ValidBody() body: DestroyDto,
     @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
-  ): Promise<object> {
+  ): Promise<EmptyAnswer> {
     await this.sessions.destroy(body.session_id, { userId: current.userId });
     if (body.session_id === current.sessionId) this.transport.clear(request);
     return {};
@@ -89,7 +94,7 @@ export class SessionsController {
     @ValidBody() body: DestroyAllOtherDto,
     @CurrentSession() current: SessionClaims,
     @Req() request: unknown,
-  ): Promise<object> {
+  ): Promise<EmptyAnswer> {
     const tokens = this.transport.refreshTokensOf(request, body.refresh);
     await this.sessions.destroyOthersByToken(current, tokens, { type: body.session });
     return {};
@@ -97,14 +102,14 @@ export class SessionsController {
 
   /** Ends the session of a refresh token. */
   @SessionRoute('logout')
-  async logout(@ValidBody() body: LogoutDto, @Req() request: unknown): Promise<object> {
+  async logout(@ValidBody() body: LogoutDto, @Req() request: unknown): Promise<EmptyAnswer> {
     const tokens = this.transport.refreshTokensOf(request, body.refresh);
     await this.sessions.logout(tokens).catch((error: unknown) => this.transport.refuse(request, error));
     this.transport.clear(request);
     return {};
   }
 
-  /** Asks for the caller's password again, and puts a new session in the place of the one that asks. */
+  /** Checks the caller's password again and replaces the session with a new one. */
   @SessionRoute('reauthenticate')
   async reauthenticate(
     @ValidBody() body: ReauthenticateDto,
@@ -115,27 +120,27 @@ export class SessionsController {
     return this.loginAnswer(request, await this.sessions.reauthenticate(current, { ...body }, options, request));
   }
 
-  /** The public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). Never a secret. */
-  @Public()
-  @Get('jwks.json')
-  jwks(@Res({ passthrough: true }) response: unknown): { keys: PublicJwk[] } {
-    this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE}`);
+  /** Publishes the public keys of `jwt.keys` and `jwt.managed`, for services that verify access tokens (RFC 7517). */
+  @SessionRoute('jwks')
+  jwks(@Res({ passthrough: true }) response: unknown): JwkSet {
+    this.adapterHost.httpAdapter.setHeader(response, 'Cache-Control', `public, max-age=${JWKS_MAX_AGE_SECONDS}`);
     return this.keyring.jwks();
-  }
-
-  private isPermanent({ type }: Session): boolean {
-    return this.policies.get(type)?.config.permanent === true;
   }
 
   private loginAnswer(request: unknown, issued: IssuedSession): LoginAnswer {
     const tokens = this.transport.handOut(request, issued);
-    const { id } = issued.session;
-    if (!tokens || !this.isPermanent(issued.session)) return { ...tokens, session_id: id };
-    return { token: tokens.access, permanent_token: issued.refresh, device_id: id };
+    if (!tokens) return { session_id: issued.session.id };
+    return (
+      this.loginAnswerFormat.format(issued) ?? {
+        refresh: issued.refresh,
+        access: issued.access,
+        session_id: issued.session.id,
+      }
+    );
   }
 }
 
-function listed({ available, sessions }: SessionList): ListAnswer[string] {
+function sessionsOfType({ available, sessions }: SessionList): SessionsOfType {
   return {
     'Available Sessions': Number.isFinite(available) ? String(available) : 'Unlimited',
     Sessions: sessions.map(listedSession),
@@ -152,7 +157,7 @@ function listedSession({ id, createdAt, lastUpdate, expiresAt, info }: Session):
   };
 }
 
-/** A fraction is written where there is one to be written. */
+/** Writes a time in ISO 8601, as Django does: a fraction of zero is left out. */
 function toIso(time: Date, precision: 'seconds' | 'milliseconds'): string {
   const text = time.toISOString();
   return precision === 'seconds' || text.endsWith('.000Z') ? `${text.slice(0, 19)}Z` : text;

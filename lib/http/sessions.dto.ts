@@ -1,102 +1,220 @@
+import type { PublicJwk } from '../token/keyring.js';
 import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY, Text, Trim } from './body-fields.js';
+import { EXAMPLES } from './examples.js';
+import { Field, ObjectSchema } from './schema.js';
 
-/** The body of `login/`. `username` stands for the field that the option `usernameField` names. */
+const USER_NAME = { description: 'User name', example: EXAMPLES.userName } as const;
+const PASSWORD = { description: 'Password', format: 'password', example: 'correct horse battery staple' } as const;
+const SECRET_KEY = {
+  description: 'Secret key. Leave it out if you send it in the header `X-Secret-Key`.',
+  example: 'a-long-random-string',
+} as const;
+const SESSION_TYPE = { description: 'Session type, case-insensitive', example: 'LONG' } as const;
+const SESSION_TYPE_OR_ALL = { description: 'Session type, case-insensitive, or `ALL`', example: 'ALL' } as const;
+const SESSION_ID = { description: 'Session id', format: 'uuid', example: EXAMPLES.sessionId } as const;
+const ACCESS_TOKEN = { type: 'string', description: 'Access token', example: EXAMPLES.accessToken } as const;
+const REFRESH_TOKEN = { type: 'string', description: 'Refresh token', example: EXAMPLES.refreshToken } as const;
+
+/** The body of `login/`. The option `usernameField` renames the field `username`. */
+@ObjectSchema('LoginRequest')
 export class LoginDto {
-  @Text({ name: true })
+  @Text({ ...USER_NAME, isName: true })
   username!: string;
 
-  @Text()
+  @Text(PASSWORD)
   password!: string;
 
-  @Text({ groups: [SECRET_KEY_IN_BODY] })
+  @Text({ ...SECRET_KEY, groups: [SECRET_KEY_IN_BODY] })
   secret_key?: string;
 
-  @Text({ name: true })
+  @Text({ ...SESSION_TYPE, isName: true })
   @Trim()
   session!: string;
 
-  @Text({ optional: true })
+  @Text({
+    description: 'What the client says about itself. Default: the header `X-Device-Model`, else the user agent.',
+    example: 'Firefox on Linux',
+    optional: true,
+  })
   @Trim()
   info?: string;
 }
 
 /** The body of `refresh/`. */
+@ObjectSchema('RefreshRequest')
 export class RefreshDto {
-  @Text({ groups: [REFRESH_IN_BODY] })
+  @Text({ ...REFRESH_TOKEN, groups: [REFRESH_IN_BODY] })
   refresh!: string;
 
-  @Text({ groups: [SECRET_KEY_IN_BODY] })
+  @Text({ ...SECRET_KEY, groups: [SECRET_KEY_IN_BODY] })
   secret_key?: string;
 
-  @Text({ name: true })
+  @Text({
+    description: 'Type of the session, case-insensitive. If it is another type, the session is destroyed.',
+    example: 'LONG',
+    isName: true,
+  })
   @Trim()
   session!: string;
 }
 
 /** The body of `logout/`. */
+@ObjectSchema('LogoutRequest')
 export class LogoutDto {
-  @Text({ groups: [SECRET_KEY_IN_BODY] })
+  @Text({ ...SECRET_KEY, groups: [SECRET_KEY_IN_BODY] })
   secret_key?: string;
 
-  @Text({ groups: [REFRESH_IN_BODY] })
+  @Text({ ...REFRESH_TOKEN, groups: [REFRESH_IN_BODY] })
   refresh!: string;
 }
 
-/** The body of `reauthenticate/`. `username` as at login. */
+/** The body of `reauthenticate/`. The option `usernameField` renames the field `username`. */
+@ObjectSchema('ReauthenticateRequest')
 export class ReauthenticateDto {
-  @Text({ name: true })
+  @Text({ ...USER_NAME, isName: true })
   username!: string;
 
-  @Text()
+  @Text(PASSWORD)
   password!: string;
 }
 
 /** The body of `list/`. */
+@ObjectSchema('ListRequest')
 export class ListDto {
-  @Text({ name: true })
+  @Text({ ...SESSION_TYPE_OR_ALL, isName: true })
   @Trim()
   session!: string;
 }
 
 /** The body of `destroy/`. */
+@ObjectSchema('DestroyRequest')
 export class DestroyDto {
-  @Text({ name: true })
+  @Text({ ...SESSION_ID, isName: true })
   session_id!: string;
 }
 
 /** The body of `destroyAllOther/`. */
+@ObjectSchema('DestroyAllOtherRequest')
 export class DestroyAllOtherDto {
-  @Text({ name: true })
+  @Text({ ...SESSION_TYPE_OR_ALL, isName: true })
   @Trim()
   session!: string;
 
-  @Text({ groups: [REFRESH_IN_BODY] })
+  @Text({
+    description: "A refresh token of the caller's own session",
+    example: EXAMPLES.refreshToken,
+    groups: [REFRESH_IN_BODY],
+  })
   refresh!: string;
 }
 
+/** The answer of a login if the tokens travel in the body. */
+@ObjectSchema('LoginAnswer')
+export class LoginTokens {
+  @Field(REFRESH_TOKEN)
+  refresh!: string;
+
+  @Field(ACCESS_TOKEN)
+  access!: string;
+
+  @Field({ type: 'string', ...SESSION_ID })
+  session_id!: string;
+}
+
+/** The answer of a login or a refresh if the tokens travel in cookies. */
+@ObjectSchema('CookieAnswer')
+export class CookieAnswer {
+  @Field({ type: 'string', ...SESSION_ID })
+  session_id!: string;
+}
+
+/** The answer of a login to a session type that has a format of its own, see `LoginAnswerFormat`. */
+export type FormattedLogin = Readonly<Record<string, string>>;
+
 /**
- * The answer of `login/`. The tokens are absent where they travel in cookies. That of a login to a permanent type is
- * drf-jwt-devices'.
+ * The answer of `login/` and `reauthenticate/`: the tokens, or the session's id alone if the tokens travel in cookies. A
+ * login to a permanent type answers in the format of drf-jwt-devices: `{ token, permanent_token, device_id }`.
  */
-export type LoginAnswer =
-  | { refresh?: string; access?: string; session_id: string }
-  | { token: string; permanent_token: string; device_id: string };
+export type LoginAnswer = LoginTokens | CookieAnswer | FormattedLogin;
 
-/** The answer of `refresh/`: the tokens, `refresh` only where one is handed out; `session_id` alone where they travel in cookies. */
-export interface RefreshAnswer {
+/** The answer of `refresh/` if the tokens travel in the body. */
+@ObjectSchema('RefreshAnswer')
+export class RefreshedTokens {
+  @Field(
+    {
+      ...REFRESH_TOKEN,
+      description: 'New refresh token. Absent if the refresh token of the request stays valid.',
+    },
+    { optional: true },
+  )
   refresh?: string;
-  access?: string;
-  session_id?: string;
+
+  @Field(ACCESS_TOKEN)
+  access!: string;
 }
 
-/** One session in the answer of `list/`; times are ISO 8601 in UTC. */
-export interface ListedSession {
-  session_id: string;
-  created_at: string;
-  last_update: string;
-  expires_at: string;
-  session_info: string;
+/** The answer of `refresh/`: the new tokens, or the session's id alone if the tokens travel in cookies. */
+export type RefreshAnswer = RefreshedTokens | CookieAnswer;
+
+/** The answer of a route that only reports success: `{}`. */
+@ObjectSchema('EmptyAnswer')
+export class EmptyAnswer {}
+
+/** One session in the answer of `list/`. Times are ISO 8601 in UTC. */
+@ObjectSchema('ListedSession')
+export class ListedSession {
+  @Field({ type: 'string', ...SESSION_ID })
+  session_id!: string;
+
+  @Field({ type: 'string', description: 'Login, in UTC', format: 'date-time', example: '2026-11-24T08:15:30Z' })
+  created_at!: string;
+
+  @Field({ type: 'string', description: 'Last refresh, in UTC', format: 'date-time', example: EXAMPLES.lastUpdate })
+  last_update!: string;
+
+  @Field({ type: 'string', description: 'Expiry, in UTC', format: 'date-time', example: '2026-12-24T08:15:30Z' })
+  expires_at!: string;
+
+  @Field({ type: 'string', description: '`info` of the login', example: 'Firefox on Linux' })
+  session_info!: string;
 }
 
-/** The answer of `list/`: a part for each type asked for, named by the type with a capital first letter. */
-export type ListAnswer = Record<string, { 'Available Sessions': string; Sessions: ListedSession[] }>;
+/** The sessions of one type in the answer of `list/`. */
+@ObjectSchema('SessionsOfType')
+export class SessionsOfType {
+  @Field({ type: 'string', description: 'How many more sessions the limit allows, or `Unlimited`', example: '4' })
+  'Available Sessions'!: string;
+
+  @Field({ type: 'array', items: { ref: ListedSession } })
+  Sessions!: ListedSession[];
+}
+
+/** The answer of `list/`: one member for each requested type. Its name is the type with a capital first letter. */
+@ObjectSchema('ListAnswer', {
+  description: 'One member for each requested type. Its name is the type with a capital first letter.',
+  additionalProperties: { ref: SessionsOfType },
+})
+export class ListAnswer {
+  [type: string]: SessionsOfType;
+}
+
+/** The answer of `jwks.json`: a JWK Set (RFC 7517 section 5). */
+@ObjectSchema('JwkSet', { description: 'A JWK Set (RFC 7517)' })
+export class JwkSet {
+  @Field({
+    type: 'array',
+    items: { type: 'object', additionalProperties: true },
+    description: 'Public keys that verify access tokens',
+    example: [
+      {
+        kty: 'OKP',
+        crv: 'Ed25519',
+        x: '11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo',
+        kid: '2026-11',
+        use: 'sig',
+        alg: 'EdDSA',
+      },
+    ],
+  })
+  keys!: PublicJwk[];
+}

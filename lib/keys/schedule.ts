@@ -28,7 +28,7 @@ export type KeyStep =
  * Decides which step is due, if any.
  * @param keys in the order of `inSigningOrder`
  * @param now the database's time, in milliseconds since 1970
- * @param mayRetire whether it makes sense to check now if this key, which no token should bear any more, can be deleted
+ * @param mayRetire whether to check now if a replaced key can be deleted
  */
 export function nextStep(
   keys: readonly ScheduledKey[],

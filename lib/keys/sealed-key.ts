@@ -63,7 +63,6 @@ export class KeySealer {
    */
   open(kid: string, algorithm: JwtAlgorithm, sealed: string): ManagedKey | undefined {
     const bytes = Buffer.from(sealed, 'base64url');
-    if (bytes.length <= IV_BYTES + TAG_BYTES) return undefined;
     for (const secret of this.secrets) {
       try {
         const decipher = createDecipheriv(CIPHER, secret, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })

@@ -30,8 +30,7 @@ import { MultiSessionConfigurationError } from '../errors.js';
 import { LOGIN_GUARDS } from '../http/application-guards.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
-import { jwtStrategyProvider } from '../passport/jwt.strategy.js';
-import { UserAuthenticator } from '../session/authenticator.js';
+import { UserAuthenticator, type UserDirectory } from '../session/authenticator.js';
 import { sessionPolicyToken } from '../session/policy.js';
 import { MULTI_SESSION_ENTITIES } from './entities.js';
 import { CONFIG, ENGINE, ENGINE_PROVIDERS, EXPORTED, HTTP_PROVIDERS } from './providers.js';
@@ -50,7 +49,6 @@ const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
   loginGuards: undefined,
   admin: undefined,
   dataSource: undefined,
-  passportStrategy: undefined,
   isGlobal: undefined,
   imports: undefined,
 };
@@ -102,7 +100,8 @@ export class MultiSessionModule
 
   /** @internal */
   async onModuleInit(): Promise<void> {
-    const { push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
+    const { telemetry, push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
+    await telemetry.start();
     push.start();
     // The first poll comes before the rest, because it also learns the database's time.
     await poller.start();
@@ -148,7 +147,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     loginGuards = [],
     admin,
     dataSource,
-    passportStrategy = 'jwt',
     isGlobal = true,
     imports = [],
   } = options;
@@ -192,7 +190,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
       guardList(LOGIN_GUARDS, loginGuards),
       guardList(ADMIN_GUARDS, adminGuards),
       ...policies,
-      ...(passportStrategy ? [jwtStrategyProvider(passportStrategy)] : []),
     ],
     exports: [...(definition.exports ?? []), TypeOrmModule, ...policies.map((policy) => policy.provide), ...EXPORTED],
   };
@@ -202,10 +199,10 @@ function engineProvider(dataSource: string | undefined): Provider {
   return {
     provide: ENGINE,
     useFactory: (config: MultiSessionConfig, source: DataSource, moduleRef: ModuleRef) => {
-      let users: UserAuthenticator | null | undefined;
+      let users: UserDirectory | null | undefined;
       return createEngine(config, source, {
         users: () => {
-          if (users === undefined) users = moduleRef.get<UserAuthenticator | null>(UserAuthenticator, { strict: true });
+          if (users === undefined) users = moduleRef.get<UserDirectory | null>(UserAuthenticator, { strict: true });
           return users;
         },
       });

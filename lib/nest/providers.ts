@@ -1,11 +1,13 @@
 import type { InjectionToken, Provider } from '@nestjs/common';
 import { AdminGuards } from '../admin/admin.guards.js';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
+import { DeviceLoginFormat } from '../compat/drf-jwt-devices/device-login-format.js';
 import { Clock } from '../database/clock.js';
 import type { Engine } from '../engine/engine.js';
 import { LOGIN_GUARDS, LoginGuards } from '../http/application-guards.js';
 import { CsrfGuard } from '../http/csrf.guard.js';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
+import { LoginAnswerFormat } from '../http/login-answer-format.js';
 import { HTTP_CONFIG } from '../http/options.js';
 import { RefreshTransport } from '../http/refresh-transport.js';
 import { RequiredSecretKeyGuard, SecretKeyGuard } from '../http/secret-key.guard.js';
@@ -61,6 +63,7 @@ export const HTTP_PROVIDERS: Provider[] = [
   AdminGuards,
   SessionCookies,
   RefreshTransport,
+  { provide: LoginAnswerFormat, useClass: DeviceLoginFormat },
 ];
 
 /** What guards in other modules are built from, and what applications inject. */

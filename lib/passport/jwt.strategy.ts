@@ -1,65 +1,76 @@
-import type { Provider } from '@nestjs/common';
 import { PassportStrategy } from '@nestjs/passport';
 import { Strategy } from 'passport-jwt';
 import { TokenNotValidError } from '../errors.js';
-import type { SessionClaims } from '../token/access-token.js';
-import { SessionService } from '../session/service.js';
-import { Keyring } from '../token/keyring.js';
 import { accessTokenOf, sessionOfCookies } from '../http/bearer.js';
-import { HTTP_CONFIG, type HttpConfig } from '../http/options.js';
+import type { HttpConfig } from '../http/options.js';
 import type { CredentialsCarrier } from '../http/request.js';
 import { cookieValues } from '../http/session-cookies.js';
+import type { AccessVerifier } from '../session/access-verifier.js';
+import type { SessionService } from '../session/service.js';
+import type { SessionClaims } from '../token/access-token.js';
+import type { Keyring } from '../token/keyring.js';
+
+// A registered symbol, because an application may load this file twice, for example in two Jest environments.
+const OURS = Symbol.for('nestjs-multisession:passport-strategy');
+
+/** What the strategy needs of the application's `MultiSessionModule`. */
+export interface StrategyParts {
+  readonly keyring: Keyring;
+  readonly config: HttpConfig;
+  readonly sessions: SessionService;
+  readonly verifier: AccessVerifier;
+}
 
 /**
- * The same verdict as `JwtAuthGuard`, through Passport, for `AuthGuard('jwt')` and for chains with strategies of the
- * application: passport-jwt verifies the signature with the key that our keyring names, and the rest is asked of the service.
+ * Creates the strategy and registers it with Passport. passport-jwt verifies the signature with the key that our keyring
+ * selects; `SessionService` decides the rest, so the verdict is that of `JwtAuthGuard`.
+ *
+ * @param name the name for `AuthGuard(name)`
+ * @returns the registered strategy
  */
-export function jwtStrategyProvider(name: string): Provider {
+export function registerStrategy(name: string, { keyring, config, sessions, verifier }: StrategyParts): object {
   class JwtStrategy extends PassportStrategy(Strategy, name) {
-    constructor(
-      keyring: Keyring,
-      private readonly config: HttpConfig,
-      private readonly sessions: SessionService,
-    ) {
+    readonly [OURS] = true;
+
+    constructor() {
       const options = keyring.verifyOptions();
       super({
         jwtFromRequest: (request: CredentialsCarrier) => tokenOrNull(request, config, keyring),
         secretOrKeyProvider: (_request: unknown, token: string, done: (error: Error | null, key?: never) => void) => {
           const key = keyring.keyOf(token);
-          done(key ? null : new Error('no such key'), key?.verifyingKey as never);
+          done(key ? null : new Error('no key of ours signed this token'), key?.verifyingKey as never);
         },
-        // Said twice: passport-jwt takes issuer and audience from here alone, and ignoreNotBefore from there alone.
+        // passport-jwt reads issuer and audience from here only, and ignoreNotBefore from jsonWebTokenOptions only.
         ...options,
         jsonWebTokenOptions: options,
         passReqToCallback: true,
       });
     }
 
-    /** Null lets a chain go on to its next strategy; a server's fault ends it. */
+    /** Returns null for a bad token, so that a chain goes on to its next strategy. Any other error ends the chain. */
     async validate(request: CredentialsCarrier, claims: Record<string, unknown>): Promise<SessionClaims | null> {
-      const { config, sessions } = this;
       try {
         if (!config.cookies || accessTokenOf(request, config) !== undefined) return await sessions.verifyClaims(claims);
-        return (await sessionOfCookies(request, config.cookies, sessions)) ?? null;
+        return (await sessionOfCookies(request, config.cookies, verifier)) ?? null;
       } catch (error) {
         if (error instanceof TokenNotValidError) return null;
         throw error;
       }
     }
   }
-  return {
-    provide: `MULTI_SESSION_JWT_STRATEGY_${name}`,
-    useFactory: (keyring: Keyring, config: HttpConfig, sessions: SessionService) =>
-      new JwtStrategy(keyring, config, sessions),
-    inject: [Keyring, HTTP_CONFIG, SessionService],
-  };
+  return new JwtStrategy();
 }
 
-/** Of several cookies, one that passport-jwt can go on with: each of them is tried in `validate`. */
+/** Tells a strategy of this library, in this or another application of the process, from one of the application's own. */
+export function isOurStrategy(strategy: object): boolean {
+  return OURS in strategy;
+}
+
 function tokenOrNull(request: CredentialsCarrier, config: HttpConfig, keyring: Keyring): string | null {
   try {
     const token = accessTokenOf(request, config);
     if (token !== undefined || !config.cookies) return token ?? null;
+    // passport-jwt takes one token. Any cookie with a good signature will do here: `validate` tries all of them.
     return cookieValues(request, config.cookies.access).find((candidate) => keyring.verify(candidate)) ?? null;
   } catch {
     return null;

@@ -44,7 +44,7 @@ function isRevokedSession(value: unknown, now: number): value is RevokedSession 
   if (value === null || typeof value !== 'object') return false;
   const { sessionId, userId, reason, expiresAt } = value as Record<string, unknown>;
   return (
-    isText(sessionId, 36) &&
+    typeof sessionId === 'string' &&
     UUID.test(sessionId) &&
     isText(userId, 255) &&
     isText(reason, 32) &&

@@ -4,7 +4,6 @@ import type { Database } from '../database/database.js';
 import type { RevocationConfig } from './options.js';
 import { PostgresPush } from './postgres-push.js';
 import { fromMessage, toMessages } from './push-message.js';
-import type { NewEntry } from './revocation-table.js';
 import type { RevokedSession } from './revoked-session.js';
 import type { RevokedSessions } from './revoked-sessions.js';
 
@@ -49,10 +48,9 @@ export class PushedRevocations {
   }
 
   /** Sends within the transaction that writes the entries: the others receive it at the commit, and never after a rollback. */
-  async publishIn(transaction: EntityManager, entries: readonly NewEntry[]): Promise<void> {
+  async publishIn(transaction: EntityManager, entries: readonly RevokedSession[]): Promise<void> {
     if (!this.postgres) return;
-    const revoked = entries.map((entry) => ({ ...entry, expiresAt: entry.expiresAt.getTime() }));
-    for (const message of toMessages(revoked)) await this.postgres.publish(transaction, message);
+    for (const message of toMessages(entries)) await this.postgres.publish(transaction, message);
   }
 
   /** Sends after the commit, in the background. A transactional push has sent already, so it does nothing here. */

@@ -1,7 +1,7 @@
 import { type EntityManager, LessThanOrEqual, type SelectQueryBuilder } from 'typeorm';
 import type { Database } from '../database/database.js';
-import type { NewRow } from '../database/statements.js';
 import { BlacklistEntity } from './blacklist.entity.js';
+import { entryValues, insertEntries } from './revocation-sql.js';
 import type { RevokedSession } from './revoked-session.js';
 
 export type EntryKind = BlacklistEntity['kind'];
@@ -22,19 +22,10 @@ export class RevocationTable {
    * are.
    */
   async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
-    const rows = entries.map((entry) => this.newRow(kind, entry));
-    for (let at = 0; at < rows.length; at += INSERT_BATCH_SIZE) {
-      const batch = rows.slice(at, at + INSERT_BATCH_SIZE);
-      await this.database.statements.insert(manager, BlacklistEntity, batch, { ifAbsent: true });
+    for (let at = 0; at < entries.length; at += INSERT_BATCH_SIZE) {
+      const batch = entries.slice(at, at + INSERT_BATCH_SIZE);
+      await this.database.execute(insertEntries(batch.length), entryValues(kind, batch), manager);
     }
-  }
-
-  /**
-   * The row of an entry, for `record` and for a statement that writes the entry itself. `createdAt` is the database's own
-   * time, so that a wrong clock of the writing process cannot hide the entry from the polls.
-   */
-  newRow(kind: EntryKind, { id, sessionId, userId, reason, expiresAt }: NewRow<NewEntry>): NewRow<BlacklistEntity> {
-    return { id, kind, sessionId, userId, reason, createdAt: () => this.database.now, expiresAt };
   }
 
   /**

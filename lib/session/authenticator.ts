@@ -2,38 +2,67 @@ import type { Claims } from '../token/keyring.js';
 import type { UserId } from '../token/options.js';
 import type { Session } from './session.js';
 
-/** What a client says to log in. */
+/** The credentials that a client sends to log in. */
 export interface Credentials {
   /** The value of the field that the option `usernameField` names. */
   username: string;
   password: string;
 }
 
-/** A user, as far as sessions care: `id`, and whatever else the application wants to hand on. */
+/** What the library reads of a user. Add whatever your application wants to pass on to `buildClaims`. */
 export interface AuthenticatedUser {
   id: UserId;
-  /** How they showed who they are (RFC 8176): the claim `amr`. Default: `['pwd']`. */
+  /** The methods with which the user authenticated (RFC 8176), for the claim `amr`. Default: `['pwd']`. */
   amr?: readonly string[];
 }
 
 /**
- * The port to the application's users. Extend it and name it in the options:
- * `authenticator: { useExisting: AppUserAuthenticator }`.
+ * The port to the application's users. Extend it if your application has no passwords: sessions then come from
+ * `SessionService.create`, and `login/` is not available. Extend {@link UserAuthenticator} if users log in with a password.
+ *
+ * Name your class in the options: `authenticator: { useExisting: AppUsers }`.
  */
-export abstract class UserAuthenticator<User extends AuthenticatedUser = AuthenticatedUser> {
+export abstract class UserDirectory<User extends AuthenticatedUser = AuthenticatedUser> {
   /**
-   * The user whose credentials these are; null for an unknown user, a wrong password and an inactive user alike. Let all
-   * three take the same time: hash something even where there is no user. What it throws passes through.
+   * Finds a user at each refresh. Without this method, a deactivated user keeps refreshing until you end the sessions.
+   *
+   * @returns the user if still active, or null to end the session
    */
-  abstract authenticate(credentials: Credentials, request: unknown): Promise<User | null>;
-
-  /** Asked at each refresh where it is there: the user if still active, null to end the session. */
   findActive?(userId: UserId): Promise<User | null>;
 
   /**
-   * Claims for each access token, asked at each login, refresh and `regenerate`, and never stored: they are laid over those that
-   * the session was given. What it throws passes through; a refresh can then be tried again with the same token.
-   * @param user as `authenticate` or `findActive` answered; the id alone where neither was asked
+   * Builds claims for each access token, at login, refresh and `regenerate`. They are never stored, and they override the
+   * claims that the session was given. An error from it passes through; the client can then retry the refresh with the same
+   * token.
+   *
+   * @param session the session that the token is for
+   * @param user what `authenticate` or `findActive` returned, or the id only if neither was called
    */
   buildClaims?(session: Session, user: AuthenticatedUser & Partial<User>): Claims | Promise<Claims>;
+}
+
+/**
+ * The port to users who log in with a password. Extend it and name your class in the options:
+ * `authenticator: { useExisting: AppUserAuthenticator }`.
+ */
+export abstract class UserAuthenticator<
+  User extends AuthenticatedUser = AuthenticatedUser,
+> extends UserDirectory<User> {
+  /**
+   * Checks credentials. Let an unknown user, a wrong password and an inactive user take the same time, so that the answer
+   * does not tell which it was: hash something even if the user does not exist. An error from it passes through.
+   *
+   * @param credentials what the client sent
+   * @param request the framework's request
+   * @returns the user, or null for an unknown user, a wrong password and an inactive user alike
+   */
+  abstract authenticate(credentials: Credentials, request: unknown): Promise<User | null>;
+}
+
+/** Any class of the application's users, whatever its own user type. The option `authenticator` accepts it. */
+export interface AnyUserDirectory {
+  authenticate?(credentials: Credentials, request: unknown): Promise<AuthenticatedUser | null>;
+  findActive?(userId: UserId): Promise<AuthenticatedUser | null>;
+  // `never`, because a class may demand members that only its own `findActive` adds to the user.
+  buildClaims?(session: Session, user: never): Claims | Promise<Claims>;
 }

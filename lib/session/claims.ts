@@ -4,7 +4,7 @@ import { reservedClaims, type TokenConfig } from '../token/options.js';
 import { toSession, userIdOf } from './session.js';
 import { checkData } from './data.js';
 import type { SessionEntity } from './session.entity.js';
-import type { AuthenticatedUser, UserAuthenticator } from './authenticator.js';
+import type { AuthenticatedUser, UserDirectory } from './authenticator.js';
 
 /** The most that claims may take, in bytes of JSON: a token travels in a header, which servers bound at 8 or 16 KiB. */
 export const MAX_CLAIMS_BYTES = 4096;
@@ -16,7 +16,7 @@ export class ApplicationClaims {
   /** @param users looks up the application's users; null if it has none */
   constructor(
     private readonly config: TokenConfig,
-    private readonly users: () => UserAuthenticator | null,
+    private readonly users: () => UserDirectory | null,
   ) {
     this.reserved = new Set(reservedClaims(config));
   }
@@ -39,7 +39,7 @@ export class ApplicationClaims {
     return (authenticator?.buildClaims && (await authenticator.findActive?.(id))) || { id };
   }
 
-  /** What `UserAuthenticator.buildClaims` says; undefined where there is none. @throws as `check`, and what it throws */
+  /** What `UserDirectory.buildClaims` says; undefined where there is none. @throws as `check`, and what it throws */
   async build(row: SessionEntity, user: AuthenticatedUser): Promise<Claims | undefined> {
     const authenticator = this.users();
     if (!authenticator?.buildClaims) return undefined;

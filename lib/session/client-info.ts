@@ -7,23 +7,7 @@ export interface ClientInfo {
   deviceName?: string | null;
 }
 
-/** The part of an Express or Fastify request that is read here. */
-interface RequestLike {
-  ip?: string;
-  headers?: Record<string, string | string[] | undefined>;
-}
-
-/** What a request tells of its caller, cut to what the columns hold. */
-export function clientInfoOf(request: unknown): ClientInfo {
-  const { ip, headers = {} } = (request ?? {}) as RequestLike;
-  return fitClientInfo({
-    ipAddress: ip,
-    userAgent: first(headers['user-agent']),
-    deviceName: first(headers['x-device-model']),
-  });
-}
-
-/** The same, cut to what the columns hold; what is absent is null. */
+/** Cuts what is known of a client to the length of the columns. What is absent becomes null. */
 export function fitClientInfo({ ipAddress, userAgent, deviceName }: ClientInfo): Required<ClientInfo> {
   return { ipAddress: fit(ipAddress, 64), userAgent: fit(userAgent, 512), deviceName: fit(deviceName, 255) };
 }
@@ -32,10 +16,6 @@ export function fitClientInfo({ ipAddress, userAgent, deviceName }: ClientInfo):
 export function latestClient(client: ClientInfo): Partial<ClientInfo> {
   const { deviceName, ...place } = fitClientInfo(client);
   return deviceName === null ? place : { ...place, deviceName };
-}
-
-function first(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header[0] : header;
 }
 
 function fit(text: string | null | undefined, length: number): string | null {

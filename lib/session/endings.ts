@@ -44,11 +44,7 @@ export class SessionEndings {
    * @returns how many sessions ended
    */
   publish(ended: readonly EndedSession[]): number {
-    const now = this.clock.now();
-    const expiresAt = now + this.store.acceptedAfterEnd;
-    const revoked = ended
-      .filter(({ row }) => row.expiresAt.getTime() > now)
-      .map(({ row, reason }) => ({ sessionId: row.id, userId: row.userId, reason, expiresAt }));
+    const revoked = ended.flatMap((session) => session.revoked ?? []);
     for (const entry of revoked) this.revoked.add(entry);
     this.push.publish(revoked);
     for (const { row, reason } of ended)

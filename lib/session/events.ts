@@ -95,7 +95,7 @@ export class SessionEvents {
     try {
       await listener(event);
     } catch (error) {
-      this.logger.error(`a listener of the event ${name} threw`, error instanceof Error ? error.stack : undefined);
+      this.logger.error(`a listener of ${name} failed`, error instanceof Error ? error.stack : undefined);
     }
   }
 }

@@ -9,7 +9,7 @@ import type { SessionClaims } from '../token/access-token.js';
 import type { Claims } from '../token/keyring.js';
 import { RefreshTokens } from '../token/refresh-token.js';
 import type { TokenConfig, UserId } from '../token/options.js';
-import type { AuthenticatedUser, Credentials, UserAuthenticator } from './authenticator.js';
+import type { AuthenticatedUser, Credentials, UserAuthenticator, UserDirectory } from './authenticator.js';
 import type { ApplicationClaims } from './claims.js';
 import { type ClientInfo, fitClientInfo, storable } from './client-info.js';
 import { checkData } from './data.js';
@@ -60,7 +60,7 @@ export class SessionLogin {
     private readonly tokens: SessionTokens,
     private readonly refreshTokens: RefreshTokens,
     private readonly claims: ApplicationClaims,
-    private readonly users: () => UserAuthenticator | null,
+    private readonly users: () => UserDirectory | null,
     private readonly events: SessionEvents,
     private readonly clock: Clock,
     private readonly config: TokenConfig,
@@ -184,10 +184,13 @@ export class SessionLogin {
   }
 
   private authenticator(): UserAuthenticator {
-    const authenticator = this.users();
-    if (authenticator) return authenticator;
+    const users: (UserDirectory & Partial<UserAuthenticator>) | null = this.users();
+    if (users?.authenticate) return users as UserAuthenticator;
     throw new MultiSessionConfigurationError([
-      'authenticator: is missing, so no user can log in with a password; give one that extends UserAuthenticator',
+      users
+        ? `authenticator: ${users.constructor.name} has no method authenticate, so no user can log in with a password; ` +
+          'extend UserAuthenticator, or create sessions with SessionService.create'
+        : 'authenticator: is missing, so no user can log in with a password; give one that extends UserAuthenticator',
     ]);
   }
 

@@ -28,6 +28,11 @@ export class SessionPolicies {
     return this.byName.get(type);
   }
 
+  /** Whether sessions of a type are permanent devices. False if the type no longer exists. */
+  isPermanent(type: string): boolean {
+    return this.byName.get(type)?.config.permanent === true;
+  }
+
   /**
    * Returns the policy of a type that a client has named.
    * @throws InvalidSessionTypeError if there is no such type

@@ -4,7 +4,7 @@ import { SessionNotFoundError, TokenNotValidError, UnavailableError } from '../e
 import type { SetAttributes, Telemetry } from '../telemetry/telemetry.js';
 import { type RefreshTokenClaims, RefreshTokens } from '../token/refresh-token.js';
 import type { TokenConfig } from '../token/options.js';
-import type { AuthenticatedUser, UserAuthenticator } from './authenticator.js';
+import type { AuthenticatedUser, UserDirectory } from './authenticator.js';
 import type { ApplicationClaims } from './claims.js';
 import { type ClientInfo, fitClientInfo, latestClient } from './client-info.js';
 import type { SessionEndings } from './endings.js';
@@ -53,7 +53,7 @@ export class SessionRefresh {
     private readonly refreshTokens: RefreshTokens,
     private readonly tokens: SessionTokens,
     private readonly claims: ApplicationClaims,
-    private readonly users: () => UserAuthenticator | null,
+    private readonly users: () => UserDirectory | null,
     private readonly seen: SeenGenerations,
     private readonly events: SessionEvents,
     private readonly telemetry: Telemetry,

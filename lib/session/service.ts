@@ -132,14 +132,6 @@ export class SessionService {
     return this.operations.access.verifyClaims(claims);
   }
 
-  /**
-   * Tells whether the user logged in recently.
-   * @param maxAge milliseconds
-   */
-  isRecentLogin({ authenticatedAt }: SessionClaims, maxAge: number): boolean {
-    return authenticatedAt !== undefined && this.clock.now() <= authenticatedAt * 1000 + maxAge;
-  }
-
   // ─── Lists and single sessions ────────────────────────────────────────────────────────────────────────────────────────
 
   /**

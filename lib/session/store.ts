@@ -1,91 +1,117 @@
 import { Brackets, type EntityManager, In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { QueryDeepPartialEntity } from 'typeorm/query-builder/QueryPartialEntity.js';
-import type { Database } from '../database/database.js';
-import type { Condition, Statements, Where, Transaction } from '../database/statements.js';
-import { UnavailableError } from '../errors.js';
-import { BlacklistEntity } from '../revocation/blacklist.entity.js';
-import type { RevocationConfig } from '../revocation/options.js';
-import type { PushedRevocations } from '../revocation/pushed-revocations.js';
+import type { Database, Transaction } from '../database/database.js';
+import type { Sql } from '../database/sql.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { RefreshTokenClaims } from '../token/refresh-token.js';
+import type { ChangeLog, EndedSession } from './change-log.js';
 import type { ClientInfo } from './client-info.js';
+import type { EndReason } from './events.js';
+import { isSessionId } from './id.js';
+import { type EndCondition, type EntryTimes, RowEndings } from './row-endings.js';
 import type { SeenGeneration } from './seen-generations.js';
 import { SessionEntity } from './session.entity.js';
-import { SHOWN_COLUMNS, type ShownRow } from './session.js';
-import { isSessionId } from './id.js';
-import type { EndReason } from './events.js';
+import {
+  activeValues,
+  type CheckedRow,
+  countActive,
+  type CountedRow,
+  FIND,
+  FIND_CURRENT,
+  FIND_FOR_CHECK,
+  FIND_NEXT,
+  type GenerationValues,
+  INSERT,
+  listActive,
+  RECOVER,
+  ROTATE,
+  sessionValues,
+  SLIDE,
+  TOUCH,
+} from './session-sql.js';
+import type { ShownRow } from './session.js';
 
-/** A session that has just been ended, by this process. */
-export interface EndedSession {
-  readonly row: ShownRow;
-  readonly reason: EndReason;
-}
+export type { EndedSession } from './change-log.js';
+export type { EndCondition } from './row-endings.js';
+export type { CountedRow } from './session-sql.js';
 
 /** What a new generation writes. */
 export interface NextGeneration {
   readonly jti: string;
   readonly kid: string;
-  /** Milliseconds. */
+  /** Milliseconds since 1970. */
   readonly expiresAt: number;
-  /** Absent where the policy leaves `lastUpdate` alone. */
+  /** Milliseconds since 1970; absent to leave `lastUpdate` as it is. */
   readonly lastUpdate?: number;
-  /** Who began it, as far as that is to be written. */
-  readonly client?: Partial<ClientInfo>;
+  /** Who asked for it: its address and agent are written even if unknown. Absent to leave the columns as they are. */
+  readonly client?: ClientInfo;
 }
 
-/** What to do with the sessions of a user who logs in, given those that are active. May throw, and then nothing is done. */
+/** Under which conditions `rotate` writes. */
+export interface RotateCondition {
+  /** The current token was issued at least this long ago, in milliseconds. */
+  readonly grace: number;
+  /**
+   * The row has not been read, so it must expire when the token says. Otherwise an expiry that was changed in the row would be
+   * undone, or one forged with our key written.
+   */
+  readonly unread?: boolean;
+  /** The session has no absolute expiry. For moving the expiry of a row that has not been read: the token does not state a bound. */
+  readonly withoutBound?: boolean;
+  /** Also writes the replaced token to the blacklist. */
+  readonly blacklistParent?: boolean;
+}
+
+/** Chooses which of a user's active sessions a login ends. If it throws, nothing is changed. */
 export type ChooseEvicted = (active: CountedRow[]) => CountedRow[];
 
-const CHECKED_COLUMNS = ['userId', 'type', 'expiresAt'] as const;
-const COUNTED_COLUMNS = ['id', 'userId', 'type', 'createdAt', 'lastUpdate'] as const;
-
-/** A session's row as far as limits go by it. */
-export type CountedRow = Pick<SessionEntity, (typeof COUNTED_COLUMNS)[number]>;
-
 /**
- * All SQL on sessions.
+ * All SQL on sessions. The statements of requests are in `session-sql.ts`.
  *
- * Invariants: a session's row and its blacklist entry change places in one transaction, so that a session is either live or
- * refused; sessions of one user are counted, evicted and inserted under that user's lock; a generation is followed by at most
- * one successor, by compare-and-swap on `refreshJti`.
+ * Invariants: sessions of one user are counted, evicted and inserted under the lock of that user; a generation has at most one
+ * successor, by compare-and-swap on `refreshJti`; the row of a session and its revocation entry change places in one
+ * transaction (see `RowEndings`).
  */
 export class SessionStore {
-  private readonly statements: Statements;
+  private readonly endings: RowEndings;
 
+  /**
+   * @param changes what is written in the same transaction as a change
+   */
   constructor(
     private readonly database: Database,
     private readonly revocations: RevocationTable,
-    private readonly push: PushedRevocations,
-    private readonly revocation: RevocationConfig,
-    /** For how long after its end an access token of a session can be accepted, in milliseconds. */
-    readonly acceptedAfterEnd: number,
-    private readonly now: () => number,
+    changes: ChangeLog,
+    private readonly times: EntryTimes,
   ) {
-    this.statements = database.statements;
+    this.endings = new RowEndings(database, revocations, changes, times);
   }
 
-  /** Anything but a uuid as we write it is unknown before any query is sent. */
+  // ─── Reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Finds a session, expired or not. An id that is not a uuid as we write it is unknown without a query. */
   async find(id: string): Promise<SessionEntity | null> {
     if (!isSessionId(id)) return null;
-    const [row] = await this.statements.select(undefined, SessionEntity, { is: { id } });
+    const [row] = await this.database.query(FIND, { id });
     return row ?? null;
   }
 
-  /** Of a session no more than each request asks for, where its policy's check is `session`. */
-  async findForCheck(id: string): Promise<Pick<SessionEntity, (typeof CHECKED_COLUMNS)[number]> | null> {
+  /** Reads as little of a session as a request needs whose policy has `accessCheck: 'session'`. */
+  async findForCheck(id: string): Promise<CheckedRow | null> {
     if (!isSessionId(id)) return null;
-    const [row] = await this.statements.select(undefined, SessionEntity, { is: { id } }, { only: CHECKED_COLUMNS });
+    const [row] = await this.database.query(FIND_FOR_CHECK, { id });
     return row ?? null;
   }
 
-  /** The user's sessions that have not expired, the earliest created first. */
+  /** Lists a user's sessions that have not expired, the earliest created first. */
   async listActive(userId: string, types: readonly string[]): Promise<ShownRow[]> {
-    return this.active(undefined, userId, types, this.now(), SHOWN_COLUMNS);
+    return this.active(undefined, userId, types);
   }
 
   /**
-   * Anybody's sessions that have not expired, the latest created first: ids are in the order of time.
-   * @param filter.from the least id @param filter.before greater than all ids
+   * Lists sessions of any user that have not expired, the latest created first: ids are in the order of time.
+   * @param filter.from the lowest id
+   * @param filter.before an id above all that are listed
    */
   async page(
     { userId, type, from, before }: { userId?: string; type?: string; from?: string; before?: string },
@@ -93,9 +119,9 @@ export class SessionStore {
   ): Promise<SessionEntity[]> {
     return this.database.run((manager) => {
       const query = manager.createQueryBuilder(SessionEntity, 'session');
-      query.where('session.expiresAt > :now', { now: this.now() });
+      query.where('session.expiresAt > :now', { now: this.times.now() });
       if (userId !== undefined) query.andWhere(this.database.sameText('session.userId', 'userId'), { userId });
-      // Of one type, MySQL and MariaDB go by the type alone and read from its end; of two, by the type and the id.
+      // With two types MySQL and MariaDB use the index on type and id; with one they read all sessions of the type, from its end.
       if (type !== undefined && this.database.kind === 'mysql')
         query.andWhere("session.type IN (:type, '')", { type }).orderBy('session.type', 'DESC');
       else if (type !== undefined) query.andWhere('session.type = :type', { type });
@@ -105,15 +131,19 @@ export class SessionStore {
     });
   }
 
-  /** Whether the refresh token of a session that has not expired is signed by this key. Looks at every session. */
+  /** Whether a session that has not expired has a refresh token signed by this key. Scans every session. */
   async isKeyInUse(manager: EntityManager, refreshKid: string): Promise<boolean> {
-    return manager.existsBy(SessionEntity, { refreshKid, expiresAt: MoreThan(new Date(this.now())) });
+    return manager.existsBy(SessionEntity, { refreshKid, expiresAt: MoreThan(new Date(this.times.now())) });
   }
 
+  // ─── Creating and changing ────────────────────────────────────────────────────────────────────────────────────────────
+
   /**
-   * Inserts a session. With `chooseEvicted` the user's active sessions of these types are counted first and those it names are
-   * ended, all in one transaction, serialised per user. Without it, there is no limit to hold, and it is one insert.
-   * @param types default: that of the session
+   * Inserts a session. With `chooseEvicted` it first ends the sessions that this chooses, in one transaction under the lock of
+   * the user. Without it, no limit applies, and the login is one INSERT.
+   * @param types the types of the sessions to choose from. Default: that of the new session
+   * @returns the sessions that it ended
+   * @throws whatever `chooseEvicted` throws
    */
   async create(
     row: SessionEntity,
@@ -121,25 +151,28 @@ export class SessionStore {
     types: readonly string[] = [row.type],
   ): Promise<EndedSession[]> {
     if (!chooseEvicted) {
-      await this.statements.insert(undefined, SessionEntity, [row]);
+      await this.insert(undefined, row);
       return [];
     }
     return this.asUser(row.userId, async (manager) => {
-      // Of those that stay no more is read, where the statement that ends the others answers them.
-      const columns = this.writesBothAtOnce ? COUNTED_COLUMNS : SHOWN_COLUMNS;
-      const active = await this.active(manager, row.userId, types, row.createdAt.getTime(), columns);
+      const { isOneStatement } = this.endings;
+      const now = row.createdAt.getTime();
+      // If the statement that ends a session returns its row, limits need only a few columns of the others.
+      const active = isOneStatement
+        ? await this.database.query(countActive(types.length), activeValues(row.userId, types, now), manager)
+        : await this.active(manager, row.userId, types, now);
       const evicted = chooseEvicted(active) as ShownRow[];
-      // First the older ids and then the new one: whoever locks in the order of the primary key meets nobody coming back.
-      const ended = await this.endRows(manager, evicted, 'evicted', {}, row);
-      if (evicted.length === 0 || !this.writesBothAtOnce) await this.statements.insert(manager, SessionEntity, [row]);
+      // The older rows before the new one, as every other statement locks them.
+      const ended = await this.endings.end(manager, evicted, 'evicted', { successor: row });
+      if (evicted.length === 0 || !isOneStatement) await this.insert(manager, row);
       return ended;
     });
   }
 
   /**
-   * Ends a session that is active and inserts another of the same user in its place, serialised with that user's logins: both or
-   * neither, and no limit is counted. @param make the new session, of the old one as it is under the lock
-   * @returns undefined where the old one was not active any more
+   * Ends an active session and inserts another one of the same user, under the lock of the user. No limit is counted.
+   * @param make makes the new session from the old one, whose row is locked
+   * @returns undefined if the old session was no longer active: then nothing is changed
    */
   async replace(
     { id, userId }: Pick<SessionEntity, 'id' | 'userId'>,
@@ -148,18 +181,19 @@ export class SessionStore {
   ): Promise<EndedSession | undefined> {
     return this.asUser(userId, async (manager) => {
       const [old] = await this.lockRows(manager, [id]);
-      if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.now()) return undefined;
-      const [ended] = await this.endRows(manager, [old], reason);
+      if (!old || old.userId !== userId || old.expiresAt.getTime() <= this.times.now()) return undefined;
+      const [ended] = await this.endings.end(manager, [old], reason);
       if (!ended) return undefined;
-      await this.statements.insert(manager, SessionEntity, [make(old)]);
+      await this.insert(manager, make(old));
       return ended;
     });
   }
 
   /**
-   * Changes what the application keeps with an active session. One change after the other, so that none is lost.
-   * @param change what to write, of the row as it is under the lock; may throw, and then nothing is done
-   * @returns the row after it, or null where the session is not active
+   * Changes the data or claims of an active session. Concurrent changes never overwrite each other.
+   * @param change returns what to write, given the locked row; if it throws, nothing is changed
+   * @returns the row after the change; null if the session is not active
+   * @throws whatever `change` throws
    */
   async change(
     id: string,
@@ -168,7 +202,7 @@ export class SessionStore {
     if (!isSessionId(id)) return null;
     const changed = await this.database.transaction(undefined, async (manager) => {
       const [row] = await this.lockRows(manager, [id]);
-      if (!row || row.expiresAt.getTime() <= this.now()) return null;
+      if (!row || row.expiresAt.getTime() <= this.times.now()) return null;
       const set = change(row);
       await manager.update(SessionEntity, { id }, set as QueryDeepPartialEntity<SessionEntity>);
       return Object.assign(row, set);
@@ -176,72 +210,65 @@ export class SessionStore {
     return changed ?? null;
   }
 
+  // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
   /**
-   * `rotate`: one statement, compare-and-swap on the presented token. Where the row has not been read, it must be what the
-   * token states of it: else an end that was moved in the row would come back, or one forged with our key go in. @returns the
-   * row after it, or null on a miss
+   * Replaces the presented token by the next generation, if it is the current one: one statement, compare-and-swap.
+   * @returns the row after it; null if the token is not current, the session has expired, or `condition` does not hold
    */
   async rotate(
     token: RefreshTokenClaims,
     next: NextGeneration,
     now: number,
-    condition: { grace: number; unread?: boolean; withoutBound?: boolean; blacklistParent?: boolean },
+    condition: RotateCondition,
   ): Promise<SessionEntity | null> {
-    const from = { ...token, parentJti: token.jti, parentGeneration: token.generation };
-    const conditions: Condition[] = [['rotatedAt <= :rotatedBefore', { rotatedBefore: now - condition.grace }]];
-    // Not by the index of ends: many sessions may end in one second, and the database is to go by the id.
-    if (condition.unread) conditions.push(['expiresAt + 0 = :statedEnd', { statedEnd: token.expiresAt }]);
-    // A token does not tell the bound, so where the expiry moves without the row having been read there must be none.
-    if (condition.withoutBound) conditions.push(['absoluteExpiresAt IS NULL']);
-    const update = (within: Transaction) => this.advance(within, from, next, now, conditions);
+    const values = {
+      ...presentedValues(token, now),
+      ...generationValues(next),
+      rotatedBefore: now - condition.grace,
+      // A token without an expiry never matches an unread row.
+      statedExpiry: condition.unread ? (token.expiresAt ?? 0) : null,
+      mayHaveBound: condition.withoutBound ? (0 as const) : (1 as const),
+    };
+    const update = (transaction: Transaction) => this.update(ROTATE, FIND_NEXT, values, transaction);
     return this.supersede(update, condition.blacklistParent ? token : undefined);
   }
 
-  /** `recover`: the lost successor dies. Its holder must not have been seen. @returns the row after it, or null on a miss */
+  /**
+   * Replaces the current token by another successor of the same parent, if the current one was never used: it was lost.
+   * @returns the row after it; null if the row has changed since it was read, or the current token has been used
+   */
   async recover(
     row: SessionEntity,
     next: NextGeneration,
     now: number,
     condition: { blacklistLost?: boolean } = {},
   ): Promise<SessionEntity | null> {
-    const from = {
-      sessionId: row.id,
-      type: row.type,
-      jti: row.refreshJti,
-      generation: row.generation,
-      parentJti: row.parentJti,
-      parentGeneration: row.parentGeneration,
-    };
-    const update = (within: Transaction) =>
-      this.advance(within, from, next, now, [['confirmedGeneration < generation']]);
-    const lost = { jti: row.refreshJti, expiresAt: row.expiresAt.getTime() };
+    const lost = { ...row, sessionId: row.id, jti: row.refreshJti, expiresAt: row.expiresAt.getTime() };
+    const values = { ...presentedValues(lost, now), ...generationValues(next) };
+    const update = (transaction: Transaction) => this.update(RECOVER, FIND_NEXT, values, transaction);
     return this.supersede(update, condition.blacklistLost ? lost : undefined);
   }
 
   /**
-   * `keep`: sets `lastUpdate`, and the generation as seen in use. @param sliding of a permanent session: its new
-   * end, written where it was not within the interval @returns the row, or null where the token is not current, or just was written
+   * Sets `lastUpdate`, and marks the token's generation as seen in use.
+   * @param sliding the new expiry of a permanent session; written only if the last use was at least `touchInterval`
+   *   milliseconds ago
+   * @returns the row; null if the token is not current, or the last use was more recent (on MySQL, then the row as it is)
    */
   async touch(
     token: RefreshTokenClaims,
     now: number,
     sliding?: { expiresAt: number; touchInterval: number },
   ): Promise<SessionEntity | null> {
-    const is = { id: token.sessionId, refreshJti: token.jti, generation: token.generation, type: token.type };
-    const active: Condition = ['expiresAt > :now', { now }];
-    const untouched: Condition[] = sliding
-      ? [['lastUpdate <= :touchedBefore', { touchedBefore: now - sliding.touchInterval }]]
-      : [];
-    const set = {
-      lastUpdate: new Date(now),
-      confirmedGeneration: token.generation,
-      ...(sliding && { expiresAt: new Date(sliding.expiresAt) }),
-    };
-    const where = { is, and: [active, ...untouched] };
-    return this.statements.updateReturning(undefined, SessionEntity, set, where, { is, and: [active] });
+    const values = presentedValues(token, now);
+    if (!sliding) return this.update(TOUCH, FIND_CURRENT, values, undefined);
+    const { expiresAt, touchInterval } = sliding;
+    const slide = { ...values, nextExpiresAt: expiresAt, touchedBefore: now - touchInterval };
+    return this.update(SLIDE, FIND_CURRENT, slide, undefined);
   }
 
-  /** Writes which generations were seen in use; a generation that has been superseded meanwhile is left alone. */
+  /** Marks generations as seen in use, except those that have been superseded in the meantime. */
   async confirm(batch: readonly SeenGeneration[]): Promise<void> {
     await this.database.run((manager) =>
       manager
@@ -263,20 +290,20 @@ export class SessionStore {
     );
   }
 
+  // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
   /**
-   * Ends one session: its row goes and its blacklist entry comes, or neither. @param condition what must still hold of the
-   * row @returns undefined where it was not there any more
+   * Ends one session: deletes its row and writes its revocation entry, or does neither.
+   * @param condition what must still hold of the row
+   * @returns undefined if the session had already ended, or the condition does not hold
    */
   async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
-    const end = (within: Transaction) => this.endRows(within, [row], reason, condition);
-    const isOneStatement = this.writesBothAtOnce && !this.push.isTransactional;
-    const ended = await (isOneStatement ? end(undefined) : this.database.transaction(undefined, end));
-    return ended?.[0];
+    return this.endings.endOne(row, reason, condition);
   }
 
   /**
-   * Ends those of a user's sessions that `choose` names, serialised with that user's logins. `choose` may throw, and then
-   * nothing is done.
+   * Ends those of a user's active sessions that `choose` returns, under the lock of the user. If it throws, nothing is changed.
+   * @throws whatever `choose` throws
    */
   async endOfUser(
     userId: string,
@@ -285,13 +312,13 @@ export class SessionStore {
     choose: (active: ShownRow[]) => ShownRow[],
   ): Promise<EndedSession[]> {
     return this.asUser(userId, async (manager) =>
-      this.endRows(manager, choose(await this.active(manager, userId, types, this.now(), SHOWN_COLUMNS)), reason),
+      this.endings.end(manager, choose(await this.active(manager, userId, types)), reason),
     );
   }
 
   /**
-   * Ends up to `limit` sessions, those of the least ids behind `after` and before `until`.
-   * @returns those it ended, and the last that it looked at: undefined where there are no more
+   * Ends up to `limit` sessions in the order of their ids, those after `after` and before `until`.
+   * @returns the sessions that it ended, and the last id that it looked at; without `last` if no more sessions are left
    */
   async endBetween(
     after: string,
@@ -303,23 +330,39 @@ export class SessionStore {
       const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id');
       query.where('session.id > :after AND session.id < :until', { after, until }).orderBy('session.id').limit(limit);
       const ids = (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
-      const ended = await this.endLocked(manager, await this.lockRows(manager, ids), reason);
+      const ended = await this.endings.endLocked(manager, await this.lockRows(manager, ids), reason);
       return { ended, ...(ids.length === limit && { last: ids[limit - 1] }) };
     });
     return batch ?? { ended: [] };
   }
 
-  /** Ends up to `limit` sessions that have expired. @returns undefined while another process is at it */
+  /**
+   * Ends up to `limit` sessions that have expired.
+   * @returns undefined if another process is cleaning up
+   */
   async endExpired(limit: number): Promise<EndedSession[] | undefined> {
     return this.cleanUp(async (manager) => {
-      const now = new Date(this.now());
-      const ids = await this.idsWhere(manager, { expiresAt: LessThanOrEqual(now) }, limit);
-      const expired = (await this.lockRows(manager, ids)).filter((row) => row.expiresAt <= now);
-      return this.endLocked(manager, expired, 'expired', { isPast: true });
+      const expiresAt = new Date(this.times.now());
+      const found = await manager.find(SessionEntity, {
+        select: { id: true },
+        where: { expiresAt: LessThanOrEqual(expiresAt) },
+        order: { expiresAt: 'ASC' },
+        take: limit,
+      });
+      const locked = await this.lockRows(
+        manager,
+        found.map(({ id }) => id),
+      );
+      // A refresh may have extended a session before it was locked.
+      const expired = locked.filter((row) => row.expiresAt <= expiresAt);
+      return this.endings.endLocked(manager, expired, 'expired', { haveExpired: true });
     });
   }
 
-  /** Ends up to `limit` sessions of types that are none of these and have not been used since. @returns as `endExpired` */
+  /**
+   * Ends up to `limit` sessions whose type is none of `types` and that have not been used since `unusedSince`.
+   * @returns undefined if another process is cleaning up
+   */
   async endOfRemovedTypes(
     types: readonly string[],
     unusedSince: number,
@@ -329,53 +372,57 @@ export class SessionStore {
       const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id').limit(limit);
       query.where('session.type NOT IN (:...types) AND session.lastUpdate <= :unusedSince', { types, unusedSince });
       const found = await query.getRawMany<{ id: string }>();
-      const ids = found.map((row) => row.id);
-      // One that was used before it could be locked is in use by a process that knows its type.
-      const unused = (await this.lockRows(manager, ids)).filter((row) => row.lastUpdate.getTime() <= unusedSince);
-      return this.endLocked(manager, unused, 'expired');
+      const locked = await this.lockRows(
+        manager,
+        found.map(({ id }) => id),
+      );
+      // A session that was used before it was locked belongs to a process that knows its type.
+      const unused = locked.filter((row) => row.lastUpdate.getTime() <= unusedSince);
+      return this.endings.endLocked(manager, unused, 'expired');
     });
   }
 
-  /** Deletes up to `limit` blacklist entries that refuse nothing any more. @returns how many; undefined as `endExpired` */
+  /**
+   * Deletes up to `limit` revocation entries that have expired.
+   * @returns how many it deleted; undefined if another process is cleaning up
+   */
   async deleteExpiredEntries(limit: number): Promise<number | undefined> {
-    return this.cleanUp((manager) =>
-      this.revocations.deleteExpired(manager, this.now() - this.revocation.overlap, limit),
-    );
+    // The polls of other processes may still look back for entries that expired a moment ago.
+    const before = () => this.times.now() - this.times.overlap;
+    return this.cleanUp((manager) => this.revocations.deleteExpired(manager, before(), limit));
   }
 
-  private advance(
-    within: Transaction,
-    from: Pick<RefreshTokenClaims, 'sessionId' | 'type' | 'jti' | 'generation'> &
-      Pick<SessionEntity, 'parentJti' | 'parentGeneration'>,
-    next: NextGeneration,
-    now: number,
-    conditions: readonly Condition[],
+  // ─── Pieces ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async insert(transaction: Transaction, row: SessionEntity): Promise<void> {
+    await this.database.execute(INSERT, sessionValues(row), transaction);
+  }
+
+  private active(
+    transaction: Transaction,
+    userId: string,
+    types: readonly string[],
+    now = this.times.now(),
+  ): Promise<ShownRow[]> {
+    return this.database.query(listActive(types.length), activeValues(userId, types, now), transaction);
+  }
+
+  /** Updates one row and returns it. @param find reads it afterwards, for MySQL, whose UPDATE returns no row */
+  private async update<V extends object>(
+    update: Sql<V, SessionEntity>,
+    find: Sql<V, SessionEntity>,
+    values: V,
+    transaction: Transaction,
   ): Promise<SessionEntity | null> {
-    // Values and not expressions of the old columns: MySQL would read the new ones.
-    const set = {
-      generation: from.generation + 1,
-      refreshJti: next.jti,
-      refreshKid: next.kid,
-      parentJti: from.parentJti,
-      parentGeneration: from.parentGeneration,
-      // Presenting a token is using its generation; the parent's in `recover` is below the row's, and stays so.
-      ...(from.parentJti === from.jti && { confirmedGeneration: from.generation }),
-      rotatedAt: new Date(now),
-      expiresAt: new Date(next.expiresAt),
-      ...(next.lastUpdate !== undefined && { lastUpdate: new Date(next.lastUpdate) }),
-      ...next.client,
-    };
-    const { sessionId: id, type, generation } = from;
-    const where = {
-      is: { id, type, refreshJti: from.jti, generation },
-      and: [['expiresAt > :now', { now }] as const, ...conditions],
-    };
-    return this.statements.updateReturning(within, SessionEntity, set, where, { is: { id, refreshJti: next.jti } });
+    let [row] = await this.database.query(update, values, transaction);
+    // Not by the number of rows: whether MySQL counts an update that changes nothing depends on the driver's flags.
+    if (this.database.kind === 'mysql') [row] = await this.database.query(find, values, transaction);
+    return row ?? null;
   }
 
-  /** Runs the update and, where it names the superseded token, writes that to the blacklist: both or neither. */
+  /** Runs the update and writes the superseded token, if one is given, to the blacklist: both or neither. */
   private async supersede(
-    update: (within: Transaction) => Promise<SessionEntity | null>,
+    update: (transaction: Transaction) => Promise<SessionEntity | null>,
     superseded: Pick<RefreshTokenClaims, 'jti' | 'expiresAt'> | undefined,
   ): Promise<SessionEntity | null> {
     if (!superseded) return update(undefined);
@@ -384,29 +431,12 @@ export class SessionStore {
       if (updated) {
         const { id: sessionId, userId } = updated;
         const expiresAt = superseded.expiresAt === null ? updated.expiresAt : new Date(superseded.expiresAt);
-        await this.revocations.record(manager, 'token', [
-          { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt },
-        ]);
+        const entry = { id: superseded.jti, sessionId, userId, reason: 'rotated', expiresAt };
+        await this.revocations.record(manager, 'token', [entry]);
       }
       return updated;
     });
     return row ?? null;
-  }
-
-  private active<P extends keyof SessionEntity>(
-    within: Transaction,
-    userId: string,
-    types: readonly string[],
-    now: number,
-    only: readonly P[],
-  ): Promise<Pick<SessionEntity, P>[]> {
-    const names = types.map((_, at) => `:type${at}`).join();
-    const and: Condition[] = [
-      [this.database.sameText('userId', 'userId'), { userId }],
-      [`type IN (${names})`, Object.fromEntries(types.map((type, at) => [`type${at}`, type]))],
-      ['expiresAt > :now', { now }],
-    ];
-    return this.statements.select(within, SessionEntity, { and }, { order: ['createdAt', 'id'], only });
   }
 
   private async asUser<T>(userId: string, work: (manager: EntityManager) => Promise<T>): Promise<T> {
@@ -417,21 +447,7 @@ export class SessionStore {
     return this.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, work);
   }
 
-  private async idsWhere(
-    manager: EntityManager,
-    where: { expiresAt: ReturnType<typeof LessThanOrEqual<Date>> },
-    limit: number,
-  ): Promise<string[]> {
-    const rows = await manager.find(SessionEntity, {
-      select: { id: true },
-      where,
-      order: { expiresAt: 'ASC' },
-      take: limit,
-    });
-    return rows.map((row) => row.id);
-  }
-
-  /** The rows as they are now, locked in the order of their primary key, as every other statement locks them. */
+  /** Reads and locks rows in the order of their primary key, as every other statement locks them. */
   private async lockRows(manager: EntityManager, ids: readonly string[]): Promise<SessionEntity[]> {
     if (ids.length === 0) return [];
     return manager.find(SessionEntity, {
@@ -440,107 +456,24 @@ export class SessionStore {
       ...(this.database.kind !== 'sqlite' && { lock: { mode: 'pessimistic_write' } }),
     });
   }
-
-  /**
-   * @param within undefined where one row is ended by one statement
-   * @param successor is inserted with the end of the last one, where a statement can do both
-   */
-  private async endRows(
-    within: Transaction,
-    rows: readonly ShownRow[],
-    reason: EndReason,
-    condition: EndCondition = {},
-    successor?: SessionEntity,
-  ): Promise<EndedSession[]> {
-    const startedAt = performance.now();
-    const ended: EndedSession[] = [];
-    const inOrder = [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
-    for (const row of inOrder) {
-      const next = row === inOrder.at(-1) ? successor : undefined;
-      const gone = await this.endRow(within, row, reason, condition, next);
-      if (gone) ended.push({ row: gone, reason });
-    }
-    if (within) await this.leaveEntries(within, needsEntry(reason, condition) ? ended : [], startedAt);
-    return ended;
-  }
-
-  /**
-   * Ends rows that this transaction has locked, all of them by one statement. @param isPast whether they have expired, and so
-   * need no entry
-   */
-  private async endLocked(
-    manager: EntityManager,
-    rows: readonly SessionEntity[],
-    reason: EndReason,
-    { isPast = false } = {},
-  ): Promise<EndedSession[]> {
-    if (rows.length === 0) return [];
-    const startedAt = performance.now();
-    await manager.delete(SessionEntity, { id: In(rows.map(({ id }) => id)) });
-    const ended = rows.map((row) => ({ row, reason }));
-    await this.leaveEntries(manager, isPast ? [] : ended, startedAt, { areWritten: false });
-    return ended;
-  }
-
-  /** The last of a transaction that ends sessions. @param areWritten by the statements that ended them, so that they are only told of */
-  private async leaveEntries(
-    manager: EntityManager,
-    ended: readonly EndedSession[],
-    startedAt: number,
-    { areWritten = this.writesBothAtOnce } = {},
-  ): Promise<void> {
-    const expiresAt = new Date(this.now() + this.acceptedAfterEnd);
-    const entries = ended.map(({ row, reason }) => ({ ...entryOf(row, reason), expiresAt }));
-    if (!areWritten) await this.revocations.record(manager, 'session', entries);
-    await this.push.publishIn(manager, entries);
-    // The polls of other processes look back by the overlap: a commit later than that could be missed for a while.
-    if (performance.now() - startedAt > this.revocation.overlap / 2) {
-      throw new UnavailableError(
-        new Error('the transaction took too long for its blacklist entries to be seen in time'),
-      );
-    }
-  }
-
-  /** Deletes the row, and writes its entry and its successor where the same statement can. @returns it, if it was there */
-  private async endRow(
-    within: Transaction,
-    row: ShownRow,
-    reason: EndReason,
-    condition: EndCondition,
-    successor: SessionEntity | undefined,
-  ): Promise<ShownRow | undefined> {
-    const { jti, expiredAt } = condition;
-    const where: Where<SessionEntity> = {
-      is: { id: row.id, ...(jti !== undefined && { refreshJti: jti }) },
-      and: expiredAt === undefined ? [] : [['expiresAt <= :expiredAt', { expiredAt }]],
-    };
-    if (!this.writesBothAtOnce || !needsEntry(reason, condition))
-      return (await this.statements.delete(within, SessionEntity, where)) > 0 ? row : undefined;
-    // By the database's time after its wait for the row, which a refresh may hold: so it outlives the token of that one too.
-    const expiresAt = () => `${this.database.now} + ${this.acceptedAfterEnd}`;
-    const entry = this.revocations.newRow('session', { ...entryOf(row, reason), expiresAt });
-    return this.statements.exchange(within, SessionEntity, where, SHOWN_COLUMNS, [BlacklistEntity, entry], successor);
-  }
-
-  /** Whether a row and its entry change places in one statement. */
-  private get writesBothAtOnce(): boolean {
-    return this.database.kind === 'postgres';
-  }
 }
 
-/** An access token never outlives its session, so what merely expired needs no entry. */
-function needsEntry(reason: EndReason, { expiredAt }: EndCondition): boolean {
-  return reason !== 'expired' || expiredAt === undefined;
+function presentedValues(
+  { sessionId, type, jti, generation }: Pick<RefreshTokenClaims, 'sessionId' | 'type' | 'jti' | 'generation'>,
+  now: number,
+) {
+  return { id: sessionId, type, jti, generation, now };
 }
 
-function entryOf({ id, userId }: ShownRow, reason: EndReason) {
-  return { id, sessionId: id, userId, reason };
-}
-
-/** What must still hold of a row for it to be ended. */
-export interface EndCondition {
-  /** Its current refresh token is this one. */
-  jti?: string;
-  /** It has expired at this time, in milliseconds. */
-  expiredAt?: number;
+function generationValues({ jti, kid, expiresAt, lastUpdate, client }: NextGeneration): GenerationValues {
+  return {
+    nextJti: jti,
+    nextKid: kid,
+    nextExpiresAt: expiresAt,
+    lastUpdate: lastUpdate ?? null,
+    hasClient: client ? 1 : 0,
+    userAgent: client?.userAgent ?? null,
+    ipAddress: client?.ipAddress ?? null,
+    deviceName: client?.deviceName ?? null,
+  };
 }

@@ -1,120 +1,202 @@
-import { type Attributes, type Histogram, metrics, SpanStatusCode, trace } from '@opentelemetry/api';
+import type {
+  Counter,
+  Histogram,
+  Meter,
+  MetricsAPI,
+  ObservableGauge,
+  Span,
+  TraceAPI,
+  Tracer,
+} from '@opentelemetry/api';
 
 /** The name of the meter and of the tracer. */
 const SCOPE = 'nestjs-multisession';
 
-// As OpenTelemetry's conventions have it for durations, in seconds.
+/** Seconds, as OpenTelemetry's semantic conventions recommend for durations. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
-/** What the gauges show of the blacklist of this process. */
+/** The values of `SpanStatusCode` that are used here. Importing the enum would load the package. */
+const STATUS_ERROR = 2;
+
+/** What the gauges read of this process's blacklist. */
 export interface ObservedBlacklist {
-  /** How many ended sessions are held in memory. */
+  /** The number of ended sessions in memory. */
   readonly size: number;
-  /** How old what it knows may be, in milliseconds; Infinity before the first poll. */
+  /** The age of the last successful poll, in milliseconds. Infinity before the first one. */
   readonly lag: number;
 }
 
-/** Says what has become of an operation, while it is under way. */
-export type SetAttributes = (attributes: Attributes) => void;
+/** Attributes of a metric or a span. */
+export type TelemetryAttributes = Record<string, string | number | boolean>;
+
+/** Adds attributes to the running operation. */
+export type SetAttributes = (attributes: TelemetryAttributes) => void;
+
+type Operation = 'login' | 'refresh';
+
+interface Instruments {
+  readonly tracer: Tracer;
+  readonly created: Counter;
+  readonly ended: Counter;
+  readonly refusals: Counter;
+  readonly durations: Record<Operation, Histogram>;
+  readonly entries: ObservableGauge;
+  readonly lag: ObservableGauge;
+}
 
 /**
- * Metrics and traces, through OpenTelemetry's API. Without an SDK in the application all of it does nothing. No user, session,
- * token or address is in an attribute: their values are few, and none is anybody's.
+ * Metrics and traces through OpenTelemetry's API. Every method does nothing before `start`, and if the application has not
+ * installed `@opentelemetry/api` or has no SDK.
  *
- * The SDK must be there before the application is made, since instruments that are made before it never report.
+ * No attribute holds a user, session, token or address. All attributes have few distinct values.
  */
 export class Telemetry {
-  private readonly meter = metrics.getMeter(SCOPE);
-  private readonly tracer = trace.getTracer(SCOPE);
-  private readonly created = this.meter.createCounter('multisession.session.created', {
-    unit: '{session}',
-    description: 'Sessions that began: logins, and those that the application made.',
-  });
-  private readonly ended = this.meter.createCounter('multisession.session.ended', {
-    unit: '{session}',
-    description: 'Sessions that this process ended, by reason.',
-  });
-  private readonly refusals = this.meter.createCounter('multisession.guard.refusals', {
-    unit: '{request}',
-    description: 'Requests that a guard has refused, by the code of the error.',
-  });
-  private readonly durations = {
-    login: this.duration('login', 'Logins, the password check included.'),
-    refresh: this.duration('refresh', 'Refreshes, by verdict.'),
-  };
+  private instruments?: Instruments;
+  private observed?: ObservedBlacklist;
   private stopObserving: () => void = () => undefined;
 
-  /** A session began. */
-  sessionCreated(type: string): void {
-    this.created.add(1, { 'multisession.session.type': type });
+  /**
+   * Loads `@opentelemetry/api` and creates the instruments. Register the SDK before: instruments that were created earlier
+   * never report.
+   *
+   * @param load loads the package. Default: a dynamic import
+   * @throws any error of loading, unless the package is not installed
+   */
+  async start(load: () => Promise<unknown> = () => import('@opentelemetry/api')): Promise<void> {
+    let api: { metrics: MetricsAPI; trace: TraceAPI };
+    try {
+      api = (await load()) as typeof api;
+    } catch (error) {
+      if (isNotInstalled(error)) return;
+      throw error;
+    }
+    this.instruments = createInstruments(api.metrics.getMeter(SCOPE), api.trace.getTracer(SCOPE));
+    this.report();
   }
 
-  /** A session ended. */
-  sessionEnded(type: string, reason: string): void {
-    this.ended.add(1, { 'multisession.session.type': type, 'multisession.session.end_reason': reason });
-  }
-
-  /** A guard refuses a request. */
-  refused(guard: string, error: unknown): void {
-    this.refusals.add(1, { 'multisession.guard.name': guard, 'error.type': errorType(error) });
-  }
-
-  /** Shows the blacklist until `stop`. */
+  /**
+   * Reports the size and the lag of a blacklist, from `start` until `stop`.
+   *
+   * @param blacklist the blacklist, which is read at each collection
+   */
   observe(blacklist: ObservedBlacklist): void {
-    const entries = this.meter.createObservableGauge('multisession.blacklist.entries', {
-      unit: '{session}',
-      description: 'Ended sessions that this process holds in memory.',
-    });
-    const lag = this.meter.createObservableGauge('multisession.blacklist.lag', {
-      unit: 's',
-      description: 'How old what this process knows of ended sessions may be.',
-    });
-    const ofEntries: Parameters<typeof entries.addCallback>[0] = (result) => result.observe(blacklist.size);
-    const ofLag: Parameters<typeof lag.addCallback>[0] = (result) => {
-      if (Number.isFinite(blacklist.lag)) result.observe(blacklist.lag / 1000);
-    };
-    entries.addCallback(ofEntries);
-    lag.addCallback(ofLag);
-    this.stopObserving = () => {
-      entries.removeCallback(ofEntries);
-      lag.removeCallback(ofLag);
-    };
+    this.observed = blacklist;
+    this.report();
   }
 
-  /** Lets go of what `observe` was given. */
+  /** Stops reporting the blacklist. */
   stop(): void {
     this.stopObserving();
   }
 
-  /** Runs `work` in a span, and records how long it took and what it came to. Its own error passes through. */
-  async measure<T>(operation: keyof Telemetry['durations'], work: (say: SetAttributes) => Promise<T>): Promise<T> {
+  /** Counts a session that began. */
+  sessionCreated(type: string): void {
+    this.instruments?.created.add(1, { 'multisession.session.type': type });
+  }
+
+  /** Counts a session that this process ended. */
+  sessionEnded(type: string, reason: string): void {
+    this.instruments?.ended.add(1, { 'multisession.session.type': type, 'multisession.session.end_reason': reason });
+  }
+
+  /** Counts a request that a guard refused. */
+  refused(guard: string, error: unknown): void {
+    this.instruments?.refusals.add(1, { 'multisession.guard.name': guard, 'error.type': errorType(error) });
+  }
+
+  /**
+   * Runs `work` in a span and records its duration. Errors of `work` pass through.
+   *
+   * @param operation names the span and the histogram
+   * @param work receives a function that adds attributes
+   * @returns what `work` returns
+   */
+  async measure<T>(operation: Operation, work: (setAttributes: SetAttributes) => Promise<T>): Promise<T> {
+    const { instruments } = this;
+    if (!instruments) return work(ignore);
     const startedAt = performance.now();
-    return this.tracer.startActiveSpan(`multisession.${operation}`, async (span) => {
-      const attributes: Attributes = {};
+    return instruments.tracer.startActiveSpan(`multisession.${operation}`, async (span: Span) => {
+      const attributes: TelemetryAttributes = {};
       try {
         return await work((more) => void Object.assign(attributes, more));
       } catch (error) {
         attributes['error.type'] = errorType(error);
-        // A refusal is what was to be done; a fault is not.
-        if (isFault(error)) span.setStatus({ code: SpanStatusCode.ERROR });
+        // A refused request is a normal outcome, so only faults mark the span.
+        if (isFault(error)) span.setStatus({ code: STATUS_ERROR });
         throw error;
       } finally {
-        this.durations[operation].record((performance.now() - startedAt) / 1000, attributes);
+        instruments.durations[operation].record((performance.now() - startedAt) / 1000, attributes);
         span.setAttributes(attributes).end();
       }
     });
   }
 
-  private duration(operation: string, description: string): Histogram {
-    return this.meter.createHistogram(`multisession.${operation}.duration`, {
+  private report(): void {
+    const { instruments, observed } = this;
+    if (!instruments || !observed) return;
+    const { entries, lag } = instruments;
+    const observeEntries: Parameters<ObservableGauge['addCallback']>[0] = (result) => result.observe(observed.size);
+    const observeLag: Parameters<ObservableGauge['addCallback']>[0] = (result) => {
+      if (Number.isFinite(observed.lag)) result.observe(observed.lag / 1000);
+    };
+    entries.addCallback(observeEntries);
+    lag.addCallback(observeLag);
+    this.stopObserving = () => {
+      entries.removeCallback(observeEntries);
+      lag.removeCallback(observeLag);
+    };
+  }
+}
+
+function createInstruments(meter: Meter, tracer: Tracer): Instruments {
+  const duration = (operation: string, description: string) =>
+    meter.createHistogram(`multisession.${operation}.duration`, {
       unit: 's',
       description,
       advice: { explicitBucketBoundaries: BUCKETS },
     });
-  }
+  return {
+    tracer,
+    created: meter.createCounter('multisession.session.created', {
+      unit: '{session}',
+      description: 'Sessions that began, by login or by the application.',
+    }),
+    ended: meter.createCounter('multisession.session.ended', {
+      unit: '{session}',
+      description: 'Sessions that this process ended, by reason.',
+    }),
+    refusals: meter.createCounter('multisession.guard.refusals', {
+      unit: '{request}',
+      description: 'Requests that a guard refused, by error code.',
+    }),
+    durations: {
+      login: duration('login', 'Duration of logins, including the password check.'),
+      refresh: duration('refresh', 'Duration of refreshes, by verdict.'),
+    },
+    entries: meter.createObservableGauge('multisession.blacklist.entries', {
+      unit: '{session}',
+      description: 'Ended sessions in the memory of this process.',
+    }),
+    lag: meter.createObservableGauge('multisession.blacklist.lag', {
+      unit: 's',
+      description: 'Age of what this process knows about ended sessions.',
+    }),
+  };
 }
 
-/** The code of an error of ours, or else its class: never its text, which may quote anything. */
+function ignore(): void {}
+
+/**
+ * Tells "the package is not installed" from every other fault of loading it, such as a broken installation. Node names the
+ * package in the message if the package itself is missing, and a path if a file of it is.
+ */
+function isNotInstalled(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const isMissing = code === 'ERR_MODULE_NOT_FOUND' || code === 'MODULE_NOT_FOUND';
+  return isMissing && /(^|[\s'"])@opentelemetry\/api($|[\s'",])/.test(String(message));
+}
+
+/** The code of an error of this library, or else its class. Never its message, which may quote a value. */
 function errorType(error: unknown): string {
   const { code, status } = (error ?? {}) as { code?: unknown; status?: unknown };
   if (typeof code === 'string' && typeof status === 'number') return code;

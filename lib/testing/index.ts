@@ -1,16 +1,19 @@
 import type { CanActivate } from '@nestjs/common';
 import { type AbstractHttpAdapter, HttpAdapterHost, Reflector } from '@nestjs/core';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
+import type { CredentialsConfig } from '../http/bearer.js';
 import type { CredentialsCarrier } from '../http/request.js';
+import { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionClaims } from '../token/access-token.js';
 
-/** Whom a test acts as: the members of the current session that it cares about, or null for nobody. */
+/** The user that a test acts as: the members of the session that matter to the test, or `null` for an anonymous caller. */
 export type Actor = Partial<SessionClaims> | null;
 
+/** Seconds. */
 const ACCESS_TOKEN_LIFETIME = 300;
 
 /**
- * In the place of `JwtAuthGuard`, lets a test be somebody without a token, a database or `MultiSessionModule`:
+ * Replaces `JwtAuthGuard` and runs your tests as a given user, without a token, a database or `MultiSessionModule`:
  *
  * ```ts
  * const moduleRef = await Test.createTestingModule({ controllers: [NotesController] })
@@ -19,23 +22,26 @@ const ACCESS_TOKEN_LIFETIME = 300;
  *   .compile();
  * ```
  *
- * It works in HTTP, GraphQL and WebSocket handlers, and the decorators mean what they mean in production: a `@Public()` route
- * sees nobody, an `@OptionalSession()` one sees the actor, and `@SessionTypes()` answers 403 to an actor of another type.
- * Nobody (`null`) gets 401, but for routes that are open.
+ * It works in HTTP, GraphQL and WebSocket handlers, and the decorators work as in production. A `@Public()` route has no
+ * session, an `@OptionalSession()` route has the actor, and `@SessionTypes()` answers 403 to an actor of another type.
+ * `actingAs(null)` is anonymous: it gets 401, except on open routes.
  *
- * Nest overrides a guard that is bound globally only where it is a provider: bind it with
- * `{ provide: APP_GUARD, useExisting: JwtAuthGuard }`, and say `overrideProvider(JwtAuthGuard)` in the test.
+ * Nest can override a global guard only if it is a provider. Bind it with
+ * `{ provide: APP_GUARD, useExisting: JwtAuthGuard }`, and use `overrideProvider(JwtAuthGuard)` in the test.
  *
- * @param actor the actor, or a function that is asked at each request, so that one application can serve several
+ * @param actor the user, or a function that returns one for each request, so that one application can serve several users
+ * @returns a guard for `useValue`
  */
 export function actingAs(actor: Actor | ((request: CredentialsCarrier) => Actor)): CanActivate {
   return new ActingGuard(typeof actor === 'function' ? actor : () => actor);
 }
 
 /**
- * A complete current session, for calling a handler directly: `controller.list(currentSession({ userId: 'alice' }))`.
- * Default: a session of the user `'user'` and the type `'LONG'` whose access token was issued just now. `claims` are added
- * to those that the library writes.
+ * Creates a complete session, to call a handler directly: `controller.list(currentSession({ userId: 'alice' }))`.
+ *
+ * @param given the members that matter to the test. Default: a session of the user `'user'` and the type `'LONG'`, whose
+ * access token was issued just now. `claims` are added to those that the library writes
+ * @returns the session
  */
 export function currentSession(given: Partial<SessionClaims> = {}): SessionClaims {
   const issuedAt = given.issuedAt ?? Math.floor(Date.now() / 1000);
@@ -67,24 +73,33 @@ export function currentSession(given: Partial<SessionClaims> = {}): SessionClaim
   return { ...session, claims };
 }
 
-/** `JwtAuthGuard` with all its rules, and another way to know who calls. */
+/** `JwtAuthGuard` with all its rules, which identifies the caller without a token. */
 class ActingGuard extends JwtAuthGuard {
   constructor(private readonly actorOf: (request: CredentialsCarrier) => Actor) {
-    // It looks at no token, so it needs neither the service nor the options that are about tokens.
-    super(undefined as never, new Reflector(), hostOfAnyAdapter(), undefined as never);
+    super(new NoTokens(), new Reflector(), hostOfAnyAdapter(), NO_CREDENTIALS);
   }
 
   protected override sessionOf(request: CredentialsCarrier): SessionClaims | undefined {
     const actor = this.actorOf(request);
     return actor ? currentSession(actor) : undefined;
   }
+}
 
-  protected override isRecentLogin({ authenticatedAt = 0 }: SessionClaims, maxAge: number): boolean {
-    return Date.now() <= authenticatedAt * 1000 + maxAge;
+/** Judges the age of a login by the clock of this process, and knows no token. */
+class NoTokens extends AccessVerifier {
+  verify(): never {
+    throw new Error('a test that uses actingAs has no tokens to verify');
+  }
+
+  now(): number {
+    return Date.now();
   }
 }
 
-/** The part of an HTTP adapter that a refusal needs, for Express and Fastify alike, since no adapter can be injected here. */
+/** The guard reads credentials by these options. An acting guard never does. */
+const NO_CREDENTIALS: CredentialsConfig = { accessTokenHeader: 'authorization', schemes: new Set(), cookies: false };
+
+/** The part of an HTTP adapter that a refusal needs. It serves Express and Fastify, because a test can inject no adapter here. */
 function hostOfAnyAdapter(): HttpAdapterHost {
   const host = new HttpAdapterHost();
   const setHeader = (response: NodeResponse, name: string, value: string) =>

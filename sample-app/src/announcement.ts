@@ -1,12 +1,16 @@
 import { DEMO_JWT_SECRET, DEMO_SECRET_KEY } from './demo.js';
 import type { Environment } from './environment.js';
 
-/** What the start prints: where the application is, and how to log in. @param port the one that it listens on */
+/**
+ * Describes the running application: its address and how to log in.
+ *
+ * @param port the port that it listens on
+ */
 export function announcement({ sessions, demoUsers }: Environment, port: number): string {
   const url = `http://127.0.0.1:${port}`;
   const lines = [
     `The sample application listens on ${url}, with Swagger UI at ${url}/docs`,
-    `Your devices, in a browser: ${url}/`,
+    `Open ${url}/ in a browser to see your devices`,
   ];
   const user = demoUsers.find(({ active }) => active);
   if (user) {
@@ -32,12 +36,12 @@ export function announcement({ sessions, demoUsers }: Environment, port: number)
   }
   const { jwt, secretKey } = sessions;
   if (jwt.secret === DEMO_JWT_SECRET || secretKey === DEMO_SECRET_KEY) {
-    lines.push('Warning: this runs with demo secrets that everybody knows. Set JWT_SECRET and SESSION_SECRET_KEY.');
+    lines.push('Warning: the demo secrets are public. Set JWT_SECRET and SESSION_SECRET_KEY.');
   }
   return lines.join('\n');
 }
 
-/** As one word for a POSIX shell. */
+/** Quotes a text as one word for a POSIX shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }

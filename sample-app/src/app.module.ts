@@ -20,7 +20,11 @@ const DJANGO_PROVIDERS: Provider[] = [{ provide: APP_FILTER, useClass: DjangoErr
 
 @Module({})
 export class AppModule {
-  /** @param dataSource connected, with all tables in place */
+  /**
+   * Configures the application.
+   *
+   * @param dataSource a connected database with all tables
+   */
   static with(
     { sessions, push, djangoCompat, throttleLogins, metrics }: Environment,
     dataSource: DataSource,

@@ -1,8 +1,8 @@
 import type { DemoUser } from './users/demo-user.js';
 
 /*
- * For demonstrations and nothing else: everybody can read these values here, and whoever knows the signing secret can be
- * any user. JWT_SECRET, SESSION_SECRET_KEY and DEMO_USERS take their place.
+ * For demonstrations only. These values are public, and anyone who knows the signing secret can act as any user. Replace them
+ * with JWT_SECRET, SESSION_SECRET_KEY and DEMO_USERS.
  */
 export const DEMO_JWT_SECRET = 'demo signing secret, which everybody knows';
 export const DEMO_SECRET_KEY = 'demo-secret-key';

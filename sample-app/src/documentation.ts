@@ -5,9 +5,9 @@ import { documentSessions } from 'nestjs-multisession/swagger';
 import type { Environment } from './environment.js';
 
 const DJANGO_NOTE =
-  'DJANGO_COMPAT=1: the errors have the statuses and bodies of Django REST framework instead of those shown here.';
+  'DJANGO_COMPAT=1: errors have the statuses and bodies of Django REST framework, not those shown here.';
 
-/** Swagger UI at `/docs`, and the document itself at `/docs-json`. */
+/** Serves Swagger UI at `/docs` and the OpenAPI document at `/docs-json`. */
 export function serveDocumentation(
   app: INestApplication,
   { sessions, djangoCompat, throttleLogins }: Environment,

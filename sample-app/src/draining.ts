@@ -4,24 +4,24 @@ import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 
-/** For requests that are on their way while the signal comes, in milliseconds. */
+/** Milliseconds to wait for requests that were sent before the signal. */
 const GRACE = 250;
-/** For how long new requests may go on arriving before the door is shut on them, in milliseconds. */
+/** Milliseconds after which the server stops accepting connections, even if requests keep arriving. */
 const ARRIVALS_LIMIT = 2000;
-/** No client may hold up the exit for longer, in milliseconds. Docker kills after ten seconds. */
+/** Milliseconds after which the process exits, even if a client is slow. Docker kills after ten seconds. */
 const LIMIT = 8000;
 
 /**
- * Has every request answered before the application closes. Node alone would close kept-alive connections under requests
- * that are just arriving, and would wait for those on which none ever comes.
+ * Answers every request before the application closes. Node alone closes keep-alive connections while a request is arriving
+ * on them, and waits for idle ones.
  *
- * It acts in `onModuleDestroy`, before all other hooks of the shutdown, so that everything is still there for the answers.
+ * It runs in `onModuleDestroy`, before all other shutdown hooks, because the answers still need the rest of the application.
  */
 @Injectable()
 export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly connections = new Set<Socket>();
   private readonly unanswered = new Set<ServerResponse>();
-  /** How many connections and requests there have been. */
+  /** The number of connections and requests so far. */
   private arrivals = 0;
   private draining = false;
 
@@ -56,8 +56,8 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   }
 
   /**
-   * Settles after a turn of the event loop that brought nothing. Node takes one new connection in a turn, and what is sent on
-   * it in a later one, so that requests may have been waiting for longer than any time that could be set here.
+   * Resolves after a turn of the event loop in which nothing arrived. A fixed wait is not enough: Node accepts one connection
+   * per turn and reads from it in a later one, so requests may have been queued for any time.
    */
   private async nothingArrives(giveUp: number): Promise<void> {
     let before: number;

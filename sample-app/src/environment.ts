@@ -9,23 +9,23 @@ import { DEMO_USERS } from './demo.js';
 import { readSessionOptions, type SessionOptions } from './session-options.js';
 import { DemoUser } from './users/demo-user.js';
 
-/** What the environment says, read and completed. */
+/** The environment variables, parsed and with defaults. */
 export interface Environment {
-  /** 0 for any that is free. */
+  /** 0: any free port. */
   readonly port: number;
   readonly adapter: 'express' | 'fastify';
   readonly database: DataSourceOptions;
   readonly sessions: SessionOptions;
-  /** By which processes tell each other of ended sessions, where the options name no push. */
+  /** How processes tell each other about ended sessions, unless the session options name a push. */
   readonly push?: RevocationPush;
   readonly demoUsers: readonly DemoUser[];
   readonly djangoCompat: boolean;
   readonly throttleLogins: boolean;
-  /** Whether Prometheus finds something at `/metrics`. */
+  /** Whether `/metrics` is served for Prometheus. */
   readonly metrics: boolean;
 }
 
-/** Why the application does not start, in words for whoever starts it. */
+/** Thrown if the application cannot start. The message is for the person who starts it. */
 export class StartError extends Error {
   constructor(readonly faults: readonly string[]) {
     super(`The sample application cannot start:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
@@ -34,10 +34,14 @@ export class StartError extends Error {
 
 type Variables = Readonly<Record<string, string | undefined>>;
 
-/** A variable that is empty counts as not set. @throws StartError that names every variable with a fault */
+/**
+ * Reads the environment variables. An empty variable counts as not set.
+ *
+ * @throws {@link StartError} that names every variable with a fault
+ */
 export function readEnvironment(variables: Variables): Environment {
   const faults: string[] = [];
-  /** Where `read` throws, its message is the fault of the variable. */
+  // If `read` throws, its message becomes the fault of the variable.
   function variable<T>(name: string, fallback: T, read: (value: string) => T): T {
     const value = variables[name];
     if (value === undefined || value.trim() === '') return fallback;
@@ -69,13 +73,13 @@ export function readEnvironment(variables: Variables): Environment {
 function oneOf<T>(choices: Readonly<Record<string, T>>): (value: string) => T {
   return (value) => {
     if (Object.hasOwn(choices, value)) return choices[value];
-    throw new Error(`must be ${Object.keys(choices).join(' or ')}; got «${value}»`);
+    throw new Error(`must be ${Object.keys(choices).join(' or ')}; got "${value}"`);
   };
 }
 
 function readPort(value: string): number {
   if (/^\d{1,5}$/.test(value) && Number(value) <= 65_535) return Number(value);
-  throw new Error(`must be a whole number from 0 to 65535; got «${value}»`);
+  throw new Error(`must be a whole number from 0 to 65535; got "${value}"`);
 }
 
 function readRedisUrl(url: string): RevocationPush {
@@ -91,7 +95,7 @@ function readText(path: string): string {
   }
 }
 
-// The parser's own message would quote the text, which may hold a password or a key.
+// The parser's own message quotes the text, which may hold a password or a key.
 function readJson(text: string): unknown {
   try {
     return JSON.parse(text);
@@ -109,7 +113,7 @@ function readDemoUsers(given: unknown): DemoUser[] {
   users.forEach((user, at) => {
     const [fault] = validateSync(user, { whitelist: true, forbidNonWhitelisted: true, stopAtFirstError: true });
     if (fault) throw new Error(`${shape}; in entry ${at + 1}, ${Object.values(fault.constraints ?? {})[0]}`);
-    if (names.indexOf(user.username) !== at) throw new Error(`${shape}; «${user.username}» is there twice`);
+    if (names.indexOf(user.username) !== at) throw new Error(`${shape}; "${user.username}" is listed twice`);
   });
   return users;
 }

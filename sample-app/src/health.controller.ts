@@ -10,7 +10,7 @@ export class HealthController {
     private readonly database: TypeOrmHealthIndicator,
   ) {}
 
-  /** 200 while the database answers, else 503. */
+  /** Answers 200 if the database answers, and 503 otherwise. */
   @Get()
   @HealthCheck()
   check(): Promise<HealthCheckResult> {

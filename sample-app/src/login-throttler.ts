@@ -2,7 +2,7 @@ import { HttpException, HttpStatus, Injectable } from '@nestjs/common';
 import { seconds, ThrottlerGuard, type ThrottlerModuleOptions } from '@nestjs/throttler';
 import { SessionsController } from 'nestjs-multisession';
 
-/** One address may try sixty logins a minute; no other route is counted. */
+/** Allows sixty logins per minute and address. Other routes are not limited. */
 export function loginThrottling(isOn: boolean): ThrottlerModuleOptions {
   return {
     throttlers: [{ limit: 60, ttl: seconds(60) }],
@@ -10,7 +10,7 @@ export function loginThrottling(isOn: boolean): ThrottlerModuleOptions {
   };
 }
 
-/** Refuses with the shape of the library's own errors; `Retry-After` is set by the guard of @nestjs/throttler. */
+/** Refuses with a body like the library's own errors. @nestjs/throttler sets `Retry-After`. */
 @Injectable()
 export class LoginThrottlerGuard extends ThrottlerGuard {
   protected override throwThrottlingException(): Promise<void> {

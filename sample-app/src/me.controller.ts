@@ -2,20 +2,20 @@ import { Controller, Get, UseGuards } from '@nestjs/common';
 import { ApiBearerAuth, ApiOkResponse, ApiOperation, ApiTags, ApiUnauthorizedResponse } from '@nestjs/swagger';
 import { CurrentSession, JwtAuthGuard } from 'nestjs-multisession';
 
-/** A route of the application itself, for those who are logged in. */
+/** A route of the application itself, for users who are logged in. */
 @ApiTags('me')
 @Controller('api/me')
 export class MeController {
   @Get()
   @UseGuards(JwtAuthGuard)
   @ApiBearerAuth()
-  @ApiOperation({ summary: 'Says who asks' })
+  @ApiOperation({ summary: 'Returns the current user' })
   @ApiOkResponse({
-    description: 'Done',
+    description: 'The current user',
     schema: { type: 'object', properties: { user_id: { type: 'integer' } }, required: ['user_id'] },
   })
   @ApiUnauthorizedResponse({
-    description: '`not_authenticated`, `bad_authorization_header`, `token_not_valid`: see the sessions',
+    description: '`not_authenticated`, `bad_authorization_header`, `token_not_valid`: see the session routes',
   })
   me(@CurrentSession('userId') userId: number): { user_id: number } {
     return { user_id: userId };

@@ -3,10 +3,10 @@ import { Controller, Get, Header, Inject } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { SessionOptions } from './session-options.js';
 
-/** The injection token of the options that the page is told of. */
+/** The injection token of the options that the page needs. */
 export const PAGE_OPTIONS = 'PAGE_OPTIONS';
 
-// Nothing but what stands in its own files, so that a device which calls itself `<script>` stays a text whatever happens.
+// Only the page's own files may run: the name of a device, such as `<script>`, is untrusted input.
 const POLICY = [
   ...["default-src 'none'", "script-src 'self'", "style-src 'self'", 'img-src data:', "connect-src 'self'"],
   ...["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"],
@@ -14,7 +14,7 @@ const POLICY = [
 
 const read = (name: string) => readFileSync(new URL(`./public/${name}`, import.meta.url), 'utf8');
 
-/** «Your devices», for people: a page without a build step, on the routes of the library and its cookies. */
+/** Serves the page "Your devices". It has no build step and uses the routes of the library with cookies. */
 @Controller()
 @ApiExcludeController()
 export class PageController {

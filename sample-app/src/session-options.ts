@@ -4,22 +4,13 @@ import { DEMO_JWT_SECRET, DEMO_SECRET_KEY } from './demo.js';
 /** The module's options, and the prefix of its routes. */
 export type SessionOptions = MultiSessionOptions & { path?: string };
 
-/** What the code of this application decides, and a file cannot. */
-const OF_THE_CODE = [
-  'authenticator',
-  'controller',
-  'dataSource',
-  'imports',
-  'isGlobal',
-  'passportStrategy',
-  'sessionTypes',
-  'userIdType',
-];
+/** Options that only the code of this application sets. */
+const SET_BY_CODE = ['authenticator', 'controller', 'dataSource', 'imports', 'isGlobal', 'sessionTypes', 'userIdType'];
 
 /**
- * The demo's options, each replaced by the one of that name in the file; of `jwt`, each member. Whether the values are
- * right is for the library to say.
- * @throws where the file cannot be options at all
+ * Merges the file over the demo's options; `jwt` is merged by its members. The library checks the values.
+ *
+ * @throws if the file is not an object or sets an option that only the code may set
  */
 export function readSessionOptions(
   file: unknown,
@@ -27,7 +18,7 @@ export function readSessionOptions(
   djangoCompat: boolean,
 ): SessionOptions {
   if (!isObject(file)) throw new Error('must hold a JSON object');
-  const misplaced = OF_THE_CODE.filter((name) => Object.hasOwn(file, name));
+  const misplaced = SET_BY_CODE.filter((name) => Object.hasOwn(file, name));
   if (misplaced.length > 0) throw new Error(`${misplaced.join(', ')} cannot be set in a file`);
   if (file.path !== undefined && typeof file.path !== 'string') throw new Error('path must be a string');
   const jwt = file.jwt ?? {};
@@ -39,7 +30,7 @@ export function readSessionOptions(
   return {
     secretKey: variables.SESSION_SECRET_KEY || DEMO_SECRET_KEY,
     policies: SHORT_AND_LONG,
-    // The page at / leaves its tokens to the browser.
+    // The page at / keeps its tokens in cookies.
     cookies: true,
     ...file,
     jwt: isObject(jwt) ? { ...jwtDefaults, ...jwt } : jwt,

@@ -10,19 +10,20 @@ import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
 
 const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:128.0) Gecko/20100101 Firefox/128.0';
 const PASSWORD = 'alice-demo-password';
-const ENDED = 'You have been logged out. Log in again to go on.';
-/** The page brings itself up to date so often, in milliseconds. */
+const ENDED = "You've been logged out. Log in again to continue.";
+/** Milliseconds between the updates of the page. */
 const POLL_INTERVAL = 10_000;
 
 jest.setTimeout(60_000);
 
-describe.each(ADAPTERS)('your devices, %s', (adapter) => {
+describe.each(ADAPTERS)('the page "Your devices", %s', (adapter) => {
   const folder = mkdtempSync(join(tmpdir(), 'devices-page-'));
   let browsers: BrowserContext[];
   let app: SampleApp;
   let environment: Record<string, string>;
   let [page, other]: Page[] = [];
-  let told: string[];
+  /** Console messages, page errors and requests. */
+  let log: string[];
 
   beforeAll(async () => {
     browsers = [await launchBrowser(), await launchBrowser({ userAgent: FIREFOX })];
@@ -41,19 +42,19 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
   };
 
   beforeEach(async () => {
-    told = [];
+    log = [];
     const open = async (browser: BrowserContext) => {
       const opened = await browser.newPage();
       await opened.clock.install();
-      opened.on('console', (message) => told.push(message.text()));
-      opened.on('pageerror', (error) => told.push(`uncaught: ${error.message}`));
-      opened.on('request', (request) => told.push(`${request.method()} ${request.url()}`));
+      opened.on('console', (message) => log.push(message.text()));
+      opened.on('pageerror', (error) => log.push(`uncaught: ${error.message}`));
+      opened.on('request', (request) => log.push(`${request.method()} ${request.url()}`));
       return opened;
     };
     [page, other] = [await open(browsers[0]), await open(browsers[1])];
   });
   afterEach(async () => {
-    expect(told.filter((line) => line.startsWith('uncaught') || line.includes('Content Security Policy'))).toEqual([]);
+    expect(log.filter((line) => line.startsWith('uncaught') || line.includes('Content Security Policy'))).toEqual([]);
     for (const each of [page, other]) {
       await each.evaluate(() => localStorage.clear());
       await each.close();
@@ -79,12 +80,12 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     );
   };
   const message = (on: Page) => on.locator('#message').textContent();
-  const saying = (on: Page, text: string) => on.waitForSelector(`#message:has-text("${text}")`);
-  /** Lets the page's own timer run. */
+  const waitForMessage = (on: Page, text: string) => on.waitForSelector(`#message:has-text("${text}")`);
+  /** Advances the clock until the page updates itself. */
   const later = (on: Page) => on.clock.fastForward(POLL_INTERVAL + 500);
-  const nudge = (on: Page) => on.evaluate(() => void window.dispatchEvent(new Event('online')));
+  const triggerUpdate = (on: Page) => on.evaluate(() => void window.dispatchEvent(new Event('online')));
 
-  test('one browser logs the other out, which is asked to log in and told why', async () => {
+  test('one browser logs the other out, which then shows why and asks for a login', async () => {
     await start();
     await logIn(page);
     expect(await devices(page, 1)).toMatchObject([{ isThis: true }]);
@@ -117,7 +118,7 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(await message(other)).toBe('');
   });
 
-  test('ends all others, and logs out', async () => {
+  test('logs out all other devices, and then itself', async () => {
     await start();
     await logIn(other);
     await devices(other, 1);
@@ -127,52 +128,52 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     await page.click('dialog button[value=yes]');
     expect(await devices(page, 1)).toMatchObject([{ isThis: true }]);
     expect(await message(page)).toBe('One other device has been logged out.');
-    await nudge(other);
-    await saying(other, ENDED);
+    await triggerUpdate(other);
+    await waitForMessage(other, ENDED);
 
     await page.click('#log-out');
-    await saying(page, 'You are logged out.');
+    await waitForMessage(page, "You're logged out.");
     await page.reload();
     await page.waitForSelector('#login:not([hidden])');
     expect(await page.context().cookies()).toEqual([]);
   });
 
-  test('says in words why there is no login, and keeps nothing of it', async () => {
+  test('explains why a login failed, and clears the message after the next one', async () => {
     const policies = { LONG: { refreshTokenLifetime: '30d', maxActiveSessions: 1, whenFull: 'refuse' } };
     await start({ policies });
     await logIn(page, { password: 'wrong' });
-    await saying(page, 'The user name or the password is not right.');
+    await waitForMessage(page, 'Wrong user name or password.');
     expect(await page.isVisible('#remember-choice')).toBe(false);
     await page.fill('#password', PASSWORD);
     await page.keyboard.press('Enter');
     await devices(page, 1);
     await logIn(other);
-    await saying(other, 'You are logged in on as many devices as you may be.');
+    await waitForMessage(other, "You've reached the maximum number of devices.");
     await page.click('#log-out');
-    await saying(page, 'You are logged out.');
+    await waitForMessage(page, "You're logged out.");
   });
 
-  test('says so where the browser keeps no cookies, and sends no password over plain http', async () => {
+  test('says that the browser rejected the cookies, and sends no password over plain HTTP', async () => {
     await start({ cookies: { domain: 'example.com' } });
     await logIn(page);
-    await saying(page, 'Your browser has not kept the session');
+    await waitForMessage(page, 'Your browser rejected the cookies of this page');
     await page.goto(`http://page.test:${new URL(app.url).port}/`);
-    told = [];
+    log = [];
     await logIn(page);
-    await saying(page, 'You cannot log in over plain http.');
-    expect(told.filter((line) => line.startsWith('POST'))).toEqual([]);
+    await waitForMessage(page, "You can't log in over plain HTTP.");
+    expect(log.filter((line) => line.startsWith('POST'))).toEqual([]);
   });
 
-  test('too many attempts', async () => {
+  test('says when to retry after too many attempts', async () => {
     await start({}, { THROTTLE: 'on' });
     const body = { username: 'alice', password: 'x', session: 'LONG', secret_key: 'demo-secret-key' };
     await Promise.all(Array.from({ length: 60 }, () => app.post('/api/session/login/', body)));
     await logIn(page);
-    await saying(page, 'Too many attempts. Try again in');
+    await waitForMessage(page, 'Too many attempts. Try again in');
     expect(await message(page)).toMatch(/ in [1-9]\d* seconds\.$/);
   });
 
-  test('works by the keyboard alone', async () => {
+  test('works with the keyboard alone', async () => {
     await start();
     await logIn(other);
     await devices(other, 1);
@@ -183,11 +184,11 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
       page.evaluate(() => getComputedStyle(document.activeElement as Element).outlineStyle !== 'none');
     expect(await focused()).toBe('username');
     await page.keyboard.type('alice');
-    // What has been typed stays.
-    await nudge(page);
+    // An update keeps what the user has typed.
+    await triggerUpdate(page);
     await page.keyboard.press('Tab');
     await page.keyboard.type(PASSWORD);
-    await nudge(page);
+    await triggerUpdate(page);
     expect(await isRinged()).toBe(true);
     await page.keyboard.press('Enter');
     await devices(page, 2);
@@ -195,7 +196,7 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect([await focused(), await isRinged()]).toEqual(['log-out', true]);
     await page.keyboard.press('Tab');
     expect([await focused(), await isRinged()]).toEqual(['Log out Firefox 128 on Windows', true]);
-    await nudge(page);
+    await triggerUpdate(page);
     await page.waitForTimeout(300);
     expect(await focused()).toBe('Log out Firefox 128 on Windows');
     await page.keyboard.press('Enter');
@@ -210,15 +211,15 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(await focused()).toBe('log-out');
   });
 
-  test('a server that is away is told in words, logs nobody out, and is found again', async () => {
+  test('stays logged in and says so while the server cannot be reached, and recovers by itself', async () => {
     const database = join(folder, 'away.sqlite');
     await start({}, { DATABASE_URL: database });
     const port = new URL(app.url).port;
     await logIn(page);
     await devices(page, 1);
     await app.stop();
-    await nudge(page);
-    await saying(page, 'The server cannot be reached.');
+    await triggerUpdate(page);
+    await waitForMessage(page, "Can't reach the server.");
     expect(await devices(page, 1)).toHaveLength(1);
     app = await startSampleApp({ ...environment, PORT: port });
     await later(page);
@@ -226,15 +227,15 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(await devices(page, 1)).toHaveLength(1);
   });
 
-  test('an access token that has expired is replaced, and nobody sees it', async () => {
+  test('refreshes an expired access token without the user noticing', async () => {
     await start({ jwt: { accessTokenLifetime: '1s' } });
     await logIn(page);
     await devices(page, 1);
     await page.waitForTimeout(1200);
-    const before = told.length;
+    const before = log.length;
     await page.reload();
     await devices(page, 1);
-    const asked = told.slice(before).filter((line) => line.includes('/api/session/'));
+    const asked = log.slice(before).filter((line) => line.includes('/api/session/'));
     const url = (method: string, route: string) => `${method} ${app.url}/api/session/${route}`;
     expect(asked.filter((line) => /^(GET|POST)/.test(line)).slice(0, 3)).toEqual([
       url('GET', 'sessions'),
@@ -244,7 +245,7 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(await message(page)).toBe('');
   });
 
-  test('a device that calls itself HTML is a text, and no secret is where it could be seen', async () => {
+  test('shows a device name with HTML as text, and exposes no secret', async () => {
     await start();
     const evil = '<img src=x onerror=alert(1)><b>phone</b>';
     const body = { username: 'alice', password: PASSWORD, session: 'LONG', secret_key: 'demo-secret-key' };
@@ -253,7 +254,7 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(await devices(page, 2)).toMatchObject([{}, { name: evil }]);
     expect(await page.locator('#list b, #list img').count()).toBe(0);
     const seen = [
-      ...told,
+      ...log,
       await page.evaluate(
         () => document.cookie + JSON.stringify({ ...localStorage, ...sessionStorage }) + location.href,
       ),
@@ -269,12 +270,12 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
     expect(headers.get('content-security-policy')).toMatch(/^default-src 'none'; script-src 'self'; style-src 'self'/);
   });
 
-  test.each(['light', 'dark'] as const)('can be read at 360 pixels, in %s', async (colorScheme) => {
+  test.each(['light', 'dark'] as const)('is readable at a width of 360 pixels, in %s', async (colorScheme) => {
     await start();
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width: 360, height: 640 });
     await logIn(page, { password: 'wrong' });
-    await saying(page, 'not right');
+    await waitForMessage(page, 'Wrong user name');
     const fits = () => page.evaluate(() => (document.scrollingElement as Element).scrollWidth <= 360);
     expect([await fits(), await faint(page)]).toEqual([true, []]);
     const long = 'x'.repeat(200);
@@ -294,7 +295,7 @@ describe.each(ADAPTERS)('your devices, %s', (adapter) => {
   });
 });
 
-/** The visible texts whose contrast with what is behind them is below 4.5 (WCAG 2.2, 1.4.3). */
+/** Returns the visible texts whose contrast with their background is below 4.5 (WCAG 2.2, 1.4.3). */
 function faint(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const channels = (color: string) => (color.match(/[\d.]+/g) ?? []).map(Number);

@@ -39,7 +39,7 @@ onEachDatabase((name) => {
     return { counts, login };
   };
 
-  test('what began before the first flush is counted once, though it is noted and in its table', async () => {
+  test('a session that starts before the first flush is counted once', async () => {
     await processes[0].store.create(newRow('bob'));
     const { counts, login } = countsOf(processes[0]);
     await login();
@@ -48,7 +48,7 @@ onEachDatabase((name) => {
     expect((await counts.statistics({ days: 1 })).active).toEqual({ LONG: 2, SHORT: 1 });
   });
 
-  test('processes that write at once lose nothing', async () => {
+  test('processes that write at the same time lose no counts', async () => {
     const all = processes.map(countsOf);
     await Promise.all(
       all.map(async ({ counts, login }) => {
@@ -64,7 +64,7 @@ onEachDatabase((name) => {
     ]);
   });
 
-  test('a day begins at midnight in UTC, and figures go so many days back', async () => {
+  test('a day starts at midnight in UTC, and statistics go back the given number of days', async () => {
     const { counts, login } = countsOf(processes[0]);
     await counts.start();
     for (const at of [-DAY - 1, -DAY, -1, 0]) {

@@ -64,7 +64,7 @@ const DRIVER_OPTIONS: Partial<Record<DatabaseName, Partial<DataSourceOptions>[]>
 test('a database that is not supported is refused with the supported ones named', () => {
   const dataSource = { options: { type: 'mssql' } } as DataSource;
   expect(() => new Database(dataSource)).toThrow(MultiSessionConfigurationError);
-  expect(() => new Database(dataSource)).toThrow(/«mssql» is not supported.*postgres.*mariadb.*better-sqlite3/);
+  expect(() => new Database(dataSource)).toThrow(/"mssql" is not supported.*postgres.*mariadb.*better-sqlite3/);
 });
 
 onEachDatabase((name) => {

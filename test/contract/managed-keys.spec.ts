@@ -258,6 +258,9 @@ onEachDatabase((name) => {
       expect(shown).toEqual(
         algorithm.startsWith('HS') ? [] : [{ kid: one.keyring.current.kid, alg: algorithm, use: 'sig' }],
       );
+      // 3072 bits.
+      if (/^[RP]S/.test(algorithm))
+        expect(Buffer.from(one.keyring.jwks().keys[0].n ?? '', 'base64url')).toHaveLength(384);
       expect(JSON.stringify(one.keyring.jwks())).not.toMatch(/"(d|p|q|dp|dq|qi|k)":/);
     },
   );

@@ -11,6 +11,8 @@ import { Clock } from '../../lib/database/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
 import { SHOWN_COLUMNS, type ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/id.js';
+import { ChangeLog } from '../../lib/session/change-log.js';
+import { PushWriter } from '../../lib/session/push-writer.js';
 import { SessionStore } from '../../lib/session/store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
@@ -84,7 +86,9 @@ function onDataSource(
   const clock = new Clock();
   const known = makeRevocations({ database, clock }, revocation);
   const { revocations, push, poller } = known;
-  const store = new SessionStore(database, revocations, push, revocation, ACCEPTED_AFTER_END, () => clock.now());
+  const changes = new ChangeLog(push.isTransactional ? [new PushWriter(push)] : []);
+  const times = { acceptedAfterEnd: ACCEPTED_AFTER_END, overlap: revocation.overlap, now: () => clock.now() };
+  const store = new SessionStore(database, revocations, changes, times);
   const close = async () => {
     await push.stop();
     await poller.stop();

@@ -225,7 +225,7 @@ if (withServers.includes('postgres')) {
         one.database.transaction(undefined, async (manager) => {
           const entries = [{ ...entry, id: entry.sessionId, expiresAt: new Date(entry.expiresAt) }];
           await one.revocations.record(manager, 'session', entries);
-          await one.push.publishIn(manager, entries);
+          await one.push.publishIn(manager, [entry]);
           await sleep(200);
           expect(other.revoked.has(entry.sessionId)).toBe(false);
           if (fails) throw new TypeError('rolled back');

@@ -30,12 +30,8 @@ onEachDatabase((name) => {
   });
 
   test('a list, whose length would be in the text, is refused', async () => {
-    const { statements } = process.database;
-    const ids: unknown = ['a', 'b'];
-    const ask = () =>
-      process.database.run((manager) =>
-        statements.select(manager, SessionEntity, { and: [['id IN (:...ids)', { ids }]] }),
-      );
+    const text = 'SELECT id FROM user_session WHERE id IN (:...ids)';
+    const ask = () => process.database.query({ entities: [SessionEntity], columns: 'id', text }, { ids: 'a' });
     await expect(ask()).rejects.toThrow(TypeError);
   });
 });

@@ -8,6 +8,7 @@ const ENTRIES = [
   'index.ts',
   'compat/django/index.ts',
   'migrations/index.ts',
+  'passport/index.ts',
   'redis/index.ts',
   'swagger/index.ts',
   'testing/index.ts',

@@ -36,6 +36,9 @@ export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
   return diagnostics.map(describeDiagnostic);
 }
 
+/** Files on disk, which all programs share: parsing them takes longer than checking a few modules. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
 function hostWith(modules: ReadonlyMap<string, string>, options: ts.CompilerOptions): ts.CompilerHost {
   const host = ts.createCompilerHost(options);
   const folders = new Set([...modules.keys()].flatMap(foldersOf));
@@ -45,7 +48,9 @@ function hostWith(modules: ReadonlyMap<string, string>, options: ts.CompilerOpti
   const getSourceFile = host.getSourceFile.bind(host);
   host.getSourceFile = (path, version, ...rest) => {
     const text = modules.get(path);
-    return text === undefined ? getSourceFile(path, version, ...rest) : ts.createSourceFile(path, text, version, true);
+    if (text !== undefined) return ts.createSourceFile(path, text, version, true);
+    if (!parsed.has(path)) parsed.set(path, getSourceFile(path, version, ...rest));
+    return parsed.get(path);
   };
   return host;
 }

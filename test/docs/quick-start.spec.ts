@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
@@ -11,32 +11,63 @@ import { codeBlocks, readDocument, ROOT, SWC } from './documents.js';
 const blocks = codeBlocks(['README.md']);
 const requests = blocks.filter((block) => block.language === 'sh').flatMap((block) => curlLines(block.text));
 
-test('the README names every peer that must be installed', () => {
-  const { peerDependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
-    peerDependencies: object;
-    peerDependenciesMeta: object;
-  };
+const { peerDependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+  peerDependencies: object;
+  peerDependenciesMeta: object;
+};
+const OPTIONAL_PEERS = Object.keys(peerDependenciesMeta);
+
+/** Makes the optional peers unresolvable in a process: `node --import=HIDE_OPTIONAL_PEERS`. */
+const HIDE_OPTIONAL_PEERS = moduleUrl(
+  `import { register } from 'node:module'; register(${JSON.stringify(
+    moduleUrl(`export async function resolve(specifier, context, nextResolve) {
+      const hidden = ${JSON.stringify(OPTIONAL_PEERS)}.find((name) => (specifier + '/').startsWith(name + '/'));
+      if (!hidden) return nextResolve(specifier, context);
+      const error = new Error(\`Cannot find package '\${hidden}' imported from \${context.parentURL}\`);
+      throw Object.assign(error, { code: 'ERR_MODULE_NOT_FOUND' });
+    }`),
+  )});`,
+);
+
+function moduleUrl(code: string): string {
+  return `data:text/javascript,${encodeURIComponent(code)}`;
+}
+
+describe('the install section of the README', () => {
   const [, install] = /^## Install$([^]*?)^## /m.exec(readDocument('README.md')) ?? [];
-  const words = install.split(/[\s`,.]+/);
-  const required = Object.keys(peerDependencies).filter((peer) => !(peer in peerDependenciesMeta));
-  expect(required.filter((peer) => !words.includes(peer))).toEqual([]);
+
+  test('names every peer that is not optional', () => {
+    const words = install.split(/[\s`,.]+/);
+    const required = Object.keys(peerDependencies).filter((peer) => !OPTIONAL_PEERS.includes(peer));
+    expect(required.filter((peer) => !words.includes(peer))).toEqual([]);
+  });
+
+  test('needs one line of at most five packages beside Nest and TypeORM', () => {
+    const lines = [...install.matchAll(/^npm install (.*)$/gm)].map(([, packages]) => packages.split(' '));
+    const [ours, typeorm] = lines;
+    expect(lines).toHaveLength(2);
+    expect(ours).toContain('nestjs-multisession');
+    expect(ours.length).toBeLessThanOrEqual(5);
+    expect(typeorm).toEqual(['typeorm', expect.stringMatching(/^better-sqlite3@/)]);
+    expect(ours.filter((name) => OPTIONAL_PEERS.includes(name))).toEqual([]);
+  });
 });
 
-describe('the quick start of the README', () => {
+describe('the quick start of the README, without any optional peer', () => {
   let folder: string;
   let application: ChildProcess;
   let output = '';
   let port: number;
 
   beforeAll(async () => {
-    // Below node_modules, so that the peers are found, and the library itself by its package name.
+    // Below node_modules, so that Node resolves the peers, and the library by its package name.
     const cache = join(ROOT, 'node_modules/.cache');
     mkdirSync(cache, { recursive: true });
     folder = mkdtempSync(join(cache, 'quick-start-'));
     writeLibrary(join(folder, 'node_modules/nestjs-multisession'));
     writeApplication(folder);
     port = await freePort();
-    application = spawn(process.execPath, ['src/main.js'], {
+    application = spawn(process.execPath, [`--import=${HIDE_OPTIONAL_PEERS}`, 'src/main.js'], {
       cwd: folder,
       env: { ...process.env, PORT: String(port), JWT_SECRET: 'a signing secret of more than thirty-two bytes' },
     });
@@ -48,6 +79,13 @@ describe('the quick start of the README', () => {
   afterAll(async () => {
     if (application?.exitCode === null && application.kill()) await once(application, 'exit');
     rmSync(folder, { recursive: true, force: true });
+  });
+
+  test.each(OPTIONAL_PEERS)('cannot load %s', (peer) => {
+    const load = ['--input-type=module', '-e', `import ${JSON.stringify(peer)}`];
+    const run = (...options: string[]) => spawnSync(process.execPath, [...options, ...load], { cwd: folder });
+    expect(run(`--import=${HIDE_OPTIONAL_PEERS}`).stderr.toString()).toContain('ERR_MODULE_NOT_FOUND');
+    expect(run().status).toBe(0);
   });
 
   test('answers 200 to each of its curl lines', async () => {
@@ -67,7 +105,8 @@ describe('the quick start of the README', () => {
   async function listening(): Promise<void> {
     const giveUp = performance.now() + 20_000;
     for (;;) {
-      if (application.exitCode !== null || performance.now() > giveUp) throw new Error(`it did not start:\n${output}`);
+      if (application.exitCode !== null || performance.now() > giveUp)
+        throw new Error(`the application did not start:\n${output}`);
       const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
       if (answer) return;
       await sleep(50);
@@ -105,15 +144,16 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** The curl commands of a block, each on one line. */
+/** The curl commands of a block, each joined to one line. */
 function curlLines(text: string): string[] {
   const lines = text.replaceAll(/\\\n\s*/g, '').split('\n');
   return lines.filter((line) => line.startsWith('curl '));
 }
 
 /**
- * What a curl line asks for. `$ACCESS` and `$REFRESH` are of the last answer that had them.
- * @throws for anything but a URL, -X, -H and -d, since that would go unchecked
+ * Parses a curl line. `$ACCESS` and `$REFRESH` come from the last answer that had them.
+ *
+ * @throws if the line has anything but a URL, -X, -H and -d, because it would go unchecked
  */
 function readCurl(line: string, variables: ReadonlyMap<string, string>) {
   const words = [...line.matchAll(/'([^']*)'|"((?:[^"\\]|\\.)*)"|(\S+)/g)].map(
@@ -130,7 +170,7 @@ function readCurl(line: string, variables: ReadonlyMap<string, string>) {
     else if (words[at] === '-H') addHeader(request.headers, words[++at]);
     else if (words[at] === '-d') [request.method, request.body] = ['POST', words[++at]];
     else if (/^(http:\/\/)?localhost:/.test(words[at])) request.url = words[at].replace(/^(http:\/\/)?/, 'http://');
-    else throw new Error(`not understood: ${words[at]} in ${line}`);
+    else throw new Error(`unknown word ${words[at]} in ${line}`);
   }
   return request;
 }
@@ -143,7 +183,7 @@ function addHeader(headers: Record<string, string>, line: string): void {
 function substitute(text: string, variables: ReadonlyMap<string, string>): string {
   return text.replaceAll(/\$([A-Z]+)/g, (_, name: string) => {
     const value = variables.get(name);
-    if (value === undefined) throw new Error(`no answer has given $${name} yet`);
+    if (value === undefined) throw new Error(`no answer has had $${name} yet`);
     return value;
   });
 }

@@ -10,11 +10,11 @@ import {
   type Session,
   SessionAdministration,
   SessionCleanup,
-  SessionDailyCountEntity,
   SessionEntity,
   SessionService,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
+import { SessionDailyCountEntity } from '../../lib/admin/statistics/session-daily-count.entity.js';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import { folderForBlocks, importBlock } from '../helpers/code-block.js';
 import { ACCESS_COOKIE, ASKS_FOR_COOKIES, cookieHeader, tokensInCookies } from '../helpers/cookies.js';
@@ -71,11 +71,11 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     app.request(method, `/api/session/admin/${route}`, { body, headers: bearer(access) });
   const listed = async (query = '') => (await ask('GET', `sessions${query}`)).body as Listed;
   const idsOf = (page: Listed) => page.sessions.map(({ id }) => id);
-  /** Of two in one millisecond, as the ids have it. */
+  /** Sorts by id, which decides within a millisecond. */
   const latestFirst = (ids: string[]) => [...ids].sort().reverse();
   const refusal = ({ status, body }: Answer) => [status, body.code];
 
-  test('nobody gets in but whom the guard lets pass', async () => {
+  test('every route refuses a caller whom the guard refuses', async () => {
     const bob = await login('bob');
     const routes = [
       ['GET', 'sessions'],
@@ -93,7 +93,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(await rows.count()).toBe(2);
   });
 
-  test('from a browser, only with the header that shows who sends it', async () => {
+  test('a request with cookies must pass the CSRF check', async () => {
     const body = { username: 'alice', password: 'alice-password', session: 'LONG' };
     const { access } = tokensInCookies(await app.post('login/', body, ASKS_FOR_COOKIES));
     const cookie = cookieHeader([ACCESS_COOKIE, access]);
@@ -104,7 +104,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('the list', () => {
-    test('shows everybody’s active sessions, the latest first', async () => {
+    test("shows everybody's active sessions, the newest first", async () => {
       const bobs = await make('bob', 2, 'SHORT');
       await rows.update({ id: bobs[0] }, { expiresAt: new Date(1000) });
       const answer = await ask('GET', 'sessions');
@@ -131,7 +131,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    test('of one user, one type, since a time, and all three at once', async () => {
+    test('filters by user, by type, by time, and by all three', async () => {
       const [early, late] = [await make('Bob', 2), await make('bob', 3)];
       const short = await make('bob', 1, 'SHORT');
       const lateBegin = (await rows.findOneByOrFail({ id: late[0] })).createdAt.toISOString();
@@ -145,7 +145,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(idsOf(await listed('?since=1969-01-01'))).toHaveLength(7);
     });
 
-    test('goes on where the page before ended, whatever begins and ends meanwhile', async () => {
+    test('continues where the previous page ended, whatever starts and ends in between', async () => {
       const before = [alice.session_id, ...(await make('bob', 11))];
       const seen: string[] = [];
       let next: string | null = '';
@@ -173,13 +173,13 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ['?limit=1e2', 'limit', /1 to 200/],
       ['?limit=201', 'limit', /1 to 200/],
       ['?constructor=1', 'constructor', /not known/i],
-    ])('%s is refused with its name', async (query, field, fault) => {
+    ])('refuses %s and names the parameter', async (query, field, fault) => {
       const { status, body } = await ask('GET', `sessions${query}`);
       expect([status, body.code, Object.keys(body.errors)]).toEqual([400, 'validation_failed', [field]]);
       expect(body.errors[field][0]).toMatch(fault);
     });
 
-    test('a type that is not known is refused', async () => {
+    test('refuses an unknown session type', async () => {
       expect(refusal(await ask('GET', 'sessions?type=WEB'))).toEqual([400, 'invalid_session_type']);
     });
   });
@@ -196,7 +196,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(refusal(await ask('DELETE', 'sessions/nonsense'))).toEqual([404, 'session_not_found']);
   });
 
-  test('ends all of a user, whatever the id looks like', async () => {
+  test('ends all sessions of a user, whatever characters the id has', async () => {
     const names = ['bob', 'a/b c?&%', '{"a":1}', 'Bob'];
     for (const name of names) await make(name, 2);
     for (const name of names) {
@@ -207,11 +207,11 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(await rows.count()).toBe(1);
   });
 
-  test('ends everybody’s, where it is confirmed', async () => {
+  test("ends everybody's sessions if the request confirms it", async () => {
     const bob = await login('bob');
     for (const body of [undefined, {}, { confirm: true }, { confirm: 'yes' }, { confirm: ['END ALL SESSIONS'] }]) {
       const { status, body: answer } = await ask('POST', 'sessions/end-all', alice.access, body);
-      expect([status, answer.errors]).toEqual([400, { confirm: ['Must be «END ALL SESSIONS».'] }]);
+      expect([status, answer.errors]).toEqual([400, { confirm: ['Must be "END ALL SESSIONS".'] }]);
     }
     expect(await rows.count()).toBe(2);
     expect(await ask('POST', 'sessions/end-all', alice.access, CONFIRMED)).toMatchObject({ body: { ended: 2 } });
@@ -244,12 +244,12 @@ onEachDatabase((databaseName) => {
     const service = app.get(SessionService);
     for (let at = 0; at < count; at++) await service.create(`user ${at}`, { type });
   };
-  const figures = (app: TestApp) => app.get(DailyCounts).statistics();
+  const statistics = (app: TestApp) => app.get(DailyCounts).statistics();
   const countsOf = (app: TestApp) =>
     app.get<Repository<SessionDailyCountEntity>>(getRepositoryToken(SessionDailyCountEntity) as string);
   const today = () => new Date().toISOString().slice(0, 10);
 
-  test('everybody’s sessions end in batches while others log in, and those that come later live', async () => {
+  test('endAll ends sessions in batches, and logins after its start survive', async () => {
     const app = await started({});
     await create(app, 450);
     const service = app.get(SessionService);
@@ -270,7 +270,7 @@ onEachDatabase((databaseName) => {
     expect(later.userId).toBe('busy');
   });
 
-  test('figures of each day, by type and reason, without a look at the sessions', async () => {
+  test('statistics count each day by type and reason, without counting sessions', async () => {
     const app = await started({ admin: { guard: OnlyAlice }, cleanup: false });
     await create(app, 3);
     await create(app, 4, 'SHORT');
@@ -282,48 +282,48 @@ onEachDatabase((databaseName) => {
       .update({ userId: 'user 3' }, { expiresAt: new Date(1000) });
     await app.get(SessionCleanup).run();
     await app.get(DailyCounts).flush();
-    const { days } = await figures(app);
-    expect(await figures(app)).toEqual({
+    const { days } = await statistics(app);
+    expect(await statistics(app)).toEqual({
       active: { LONG: 1, SHORT: 2 },
       days: [{ day: today(), logins: { LONG: 3, SHORT: 4 }, endings: { destroyed: 1, admin: 2, expired: 1 } }],
     });
     await create(app, 2);
     await app.get(DailyCounts).flush();
-    expect((await figures(app)).days[0].logins.LONG).toBe(days[0].logins.LONG + 2);
+    expect((await statistics(app)).days[0].logins.LONG).toBe(days[0].logins.LONG + 2);
   });
 
-  test('a recount finds what was lost', async () => {
+  test('recount corrects the number of active sessions', async () => {
     const app = await started({ dailyCounts: true });
     await create(app, 3);
     await app.get(DailyCounts).flush();
     await countsOf(app).delete({ kind: 'created' });
     await create(app, 2, 'SHORT');
-    expect((await figures(app)).active).toEqual({});
+    expect((await statistics(app)).active).toEqual({});
     await app.get(DailyCounts).recount();
-    expect((await figures(app)).active).toEqual({ LONG: 3, SHORT: 2 });
+    expect((await statistics(app)).active).toEqual({ LONG: 3, SHORT: 2 });
   });
 
-  // The memory of an embedded database is one application's.
+  // Two applications cannot share an embedded database in memory.
   if (!databaseName.startsWith('sql')) {
-    test('what is there when counting begins is counted once', async () => {
+    test('sessions that exist when counting is turned on are counted once', async () => {
       const without = await started({});
       await create(without, 5);
       const counting = [await started({ dailyCounts: true }), await started({ dailyCounts: true })];
-      expect(await figures(counting[0])).toEqual({ active: { LONG: 5 }, days: [] });
+      expect(await statistics(counting[0])).toEqual({ active: { LONG: 5 }, days: [] });
       await Promise.all(counting.map((app) => create(app, 3, 'SHORT')));
       await Promise.all(counting.map((app) => app.get(DailyCounts).flush()));
-      expect((await figures(counting[1])).active).toEqual({ LONG: 5, SHORT: 6 });
-      // By a process that does not count.
+      expect((await statistics(counting[1])).active).toEqual({ LONG: 5, SHORT: 6 });
+      // This process does not count.
       await without.get(SessionAdministration).endAll();
       await create(without, 1);
-      expect((await figures(counting[0])).active).toEqual({ LONG: 5, SHORT: 6 });
+      expect((await statistics(counting[0])).active).toEqual({ LONG: 5, SHORT: 6 });
       await counting[0].get(DailyCounts).recount();
-      expect((await figures(counting[1])).active).toEqual({ LONG: 1, SHORT: 0 });
-      expect((await figures(counting[1])).days).toEqual([{ day: today(), logins: { SHORT: 6 }, endings: {} }]);
+      expect((await statistics(counting[1])).active).toEqual({ LONG: 1, SHORT: 0 });
+      expect((await statistics(counting[1])).days).toEqual([{ day: today(), logins: { SHORT: 6 }, endings: {} }]);
     });
   }
 
-  test('counts that cannot be written are kept until they can, and none is lost at shutdown', async () => {
+  test('counts are kept until they can be written, and written at shutdown', async () => {
     const app = await started({ dailyCounts: true });
     const rename = (from: string, to: string) => app.get(DataSource).query(`ALTER TABLE ${from} RENAME TO ${to}`);
     await create(app, 2);
@@ -332,14 +332,14 @@ onEachDatabase((databaseName) => {
     await create(app, 1);
     await rename('away', 'session_daily_count');
     await app.get(DailyCounts).flush();
-    expect((await figures(app)).active).toEqual({ LONG: 3 });
+    expect((await statistics(app)).active).toEqual({ LONG: 3 });
     if (databaseName.startsWith('sql')) return;
     await create(app, 4);
     await apps.pop()?.close();
-    expect((await figures(await started({ dailyCounts: true }))).active).toEqual({ LONG: 7 });
+    expect((await statistics(await started({ dailyCounts: true }))).active).toEqual({ LONG: 7 });
   });
 
-  test('an application that is not asked to counts nothing', async () => {
+  test('an application without the option counts nothing', async () => {
     const app = await started({});
     await create(app, 1);
     await app.get(DailyCounts).flush();
@@ -348,7 +348,7 @@ onEachDatabase((databaseName) => {
 });
 
 onEachAdapter((databaseName, adapter) => {
-  test('the guard and the report of the documents do what they say', async () => {
+  test('the guard and the report in the documentation work', async () => {
     const folder = folderForBlocks();
     try {
       const block = (file: string) => importBlock(folder, 'docs/administration.md', file);
@@ -383,7 +383,7 @@ onEachAdapter((databaseName, adapter) => {
     }
   });
 
-  test('there are no such routes without the option', async () => {
+  test('the routes are off without the option admin', async () => {
     const app = await startApp({ databaseName, adapter });
     try {
       const { access } = await app.login();
@@ -395,14 +395,14 @@ onEachAdapter((databaseName, adapter) => {
   });
 
   test.each([{}, { guard: [] }, { guard: undefined }, { guard: ['admin'] }])(
-    'nor with %j, which is refused at the start',
+    'the option admin is refused at start if it is %j',
     async (admin) => {
       const options = { admin } as unknown as TestAppOptions['options'];
       await expect(startApp({ databaseName, adapter, options })).rejects.toThrow(/admin\.guard: is missing/);
     },
   );
 
-  test('a class of the application’s has routes of its own beside them', async () => {
+  test('a class of the application can replace the controller', async () => {
     class OurAdmin extends AdminSessionsController {}
     const options = { admin: { guard: OnlyAlice, controller: OurAdmin } };
     const app = await startApp({ databaseName, adapter, options });

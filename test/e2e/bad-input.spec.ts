@@ -26,7 +26,7 @@ interface Route {
   name: string;
   needsAccess: boolean;
   body: (tokens: Tokens) => Body;
-  /** What a value is answered that is well-formed, and wrong. */
+  /** The answer to a value that is well-formed but wrong, by field. */
   wrong: Record<string, string>;
 }
 
@@ -87,7 +87,7 @@ const FIELDS = ROUTES.flatMap((route) =>
   Object.keys(route.body({} as Tokens)).map((field) => [route.name, field, route] as const),
 );
 
-/** Where a NUL or U+FFFD would be a name, a type or an id that was broken on its way. */
+/** Fields that hold a name, a type or an id, so that U+FFFD means that the text was broken in transit. */
 const NAMES = ['username', 'session', 'session_id'];
 
 const FAULTS: [what: string, value: unknown, text: string][] = [
@@ -110,7 +110,7 @@ const FAULTS: [what: string, value: unknown, text: string][] = [
   ['NUL within', 'LO\0NG', NO_NUL],
 ];
 
-/** Refused in names; in the other texts they are values like others. */
+/** Refused in names and accepted in other texts. */
 const BROKEN_NAMES: [what: string, value: string][] = [
   ['U+FFFD', 'LO\ufffdNG'],
   ['a lone high surrogate', 'LONG\ud800'],
@@ -118,7 +118,7 @@ const BROKEN_NAMES: [what: string, value: string][] = [
   ['surrogates the wrong way round', '\udc00\ud800'],
 ];
 
-/** Well-formed, and wrong. */
+/** Well-formed but wrong values. */
 const WRONG_VALUES: [what: string, value: string][] = [
   ['another', 'NOPE'],
   ['of 50 000 characters', 'x'.repeat(50_000)],
@@ -138,7 +138,7 @@ const PIPES = [
   ],
 ] as const;
 
-/** Status, code and errors in one line; no answer may be a fault of the server. */
+/** Writes status, code and errors in one line. Fails on a server error. */
 function summary({ status, body }: Answer): string {
   expect(status).toBeLessThan(500);
   if (body.code === undefined) return String(status);
@@ -151,12 +151,12 @@ function summary({ status, body }: Answer): string {
 const refused = (errors: Record<string, string>): string =>
   `400 validation_failed ${JSON.stringify(Object.fromEntries(Object.entries(errors).map(([field, text]) => [field, [text]])))}`;
 
-/** One text for every required field of a route. */
+/** The refusal that has one text for every required field of a route. */
 const allRefused = (route: Route, text: string): string =>
   refused(Object.fromEntries(Object.keys(route.wrong).map((field) => [field, text])));
 
 onEachDatabaseAndAdapter((databaseName, adapter) => {
-  // What a pipe does, it does on every database alike.
+  // A pipe works the same on every database.
   const pipes = PIPES.filter(([, pipe]) => !pipe || databaseName === selectedDatabases()[0]);
 
   describe.each(pipes)('%s', (_name, pipe) => {
@@ -188,7 +188,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       );
     const routeNamed = (name: string) => ROUTES.find((route) => route.name === name) as Route;
 
-    /** Asks each of a table's questions and compares all answers at once; nothing may be stored or ended by any of them. */
+    /** Sends all requests of a table and compares their answers. None of them may change the database. */
     async function expectTable(rows: (readonly [what: string, ask: () => Promise<string>, answer: string])[]) {
       const before = await rowsOf(app);
       const answers = Object.fromEntries(
@@ -216,7 +216,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         if (wrong) await expectTable(WRONG_VALUES.map(([what, value]) => [what, ask(value), wrong] as const));
       });
 
-      test('all faulty fields are named at once, and nobody is asked', async () => {
+      test('names all faulty fields at once, before it asks the authenticator', async () => {
         const { asked } = app.users;
         await expectTable(
           ROUTES.flatMap((route) => {
@@ -232,7 +232,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         expect(app.users.asked).toBe(asked);
       });
 
-      test('deeply nested values are faults like others', async () => {
+      test('refuses deeply nested values like any other faulty value', async () => {
         const nest = (depth: number) => '['.repeat(depth) + ']'.repeat(depth);
         await expectTable(
           FIELDS.map(([name, field, route]) => {
@@ -242,7 +242,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         );
       });
 
-      test('an unknown session type is told which there are', async () => {
+      test('lists the known types in the refusal of an unknown one', async () => {
         const typesTold = async (name: string) =>
           (await app.post(name, { ...routeNamed(name).body(tokens), session: 'NOPE' }, bearer(tokens.access))).body
             .message;
@@ -252,7 +252,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         expect(await typesTold('destroyAllOther')).toMatch(/SHORT, LONG, ONE, ALL$/);
       });
 
-      test('ALL is a type where sessions are listed, and none to log in with', async () => {
+      test('accepts ALL in lists, but not at login or refresh', async () => {
         await expectTable(
           ['login', 'refresh'].map((name) => {
             const route = routeNamed(name);
@@ -274,10 +274,10 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ][] = [
         ['none', undefined, () => undefined, (route) => allRefused(route, REQUIRED)],
         ['none, said to be a form', FORM_TYPE, () => '', (route) => allRefused(route, REQUIRED)],
-        // Fastify's own parser refuses it, before anything of ours is asked.
+        // Fastify's own parser refuses it before our code runs.
         ['none, said to be JSON', JSON_TYPE, () => '', (route) => differs(allRefused(route, REQUIRED), '400')],
         ['text/plain', 'text/plain', object, (route) => allRefused(route, REQUIRED)],
-        // Express leaves what it does not read; Fastify says so.
+        // Express ignores a body that it does not parse, and Fastify refuses it.
         ['XML', 'application/xml', () => '<a/>', (route) => differs(allRefused(route, REQUIRED), '415')],
         [
           'multipart',
@@ -304,7 +304,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         ['true', JSON_TYPE, () => 'true', () => '400'],
         ['false', JSON_TYPE, () => 'false', () => '400'],
         ['null', JSON_TYPE, () => 'null', () => '400'],
-        // Fastify refuses what could poison a prototype, before anything of ours is asked.
+        // Fastify refuses prototype poisoning before our code runs.
         [
           'all fields in __proto__',
           JSON_TYPE,
@@ -327,12 +327,12 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         );
       });
 
-      test('over the limit', async () => {
+      test('answers 413 to a body over the limit', async () => {
         const body = JSON.stringify({ session: 'x'.repeat(1_100_000) });
         await expectTable(ROUTES.map((route) => [route.name, () => raw(route, JSON_TYPE, body), '413'] as const));
       });
 
-      test('broken JSON comes before the access token, and the access token before the fields', async () => {
+      test('checks JSON before the access token, and the access token before the fields', async () => {
         await expectTable(
           ROUTES.filter((route) => route.needsAccess).flatMap((route) => {
             const ask = async (body: string, headers: Record<string, string>) =>
@@ -351,10 +351,10 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     describe('forms', () => {
       const form = (body: Body) => new URLSearchParams(body as Record<string, string>).toString();
 
-      test('work on every route', async () => {
+      test('are accepted by every route', async () => {
         const [own, other] = [await app.login(), await app.login()];
         for (const { name, body } of ROUTES) {
-          // One session asks for the other to be destroyed, and logs out in the end.
+          // One session destroys the other, and logs out in the end.
           const fields = body(name === 'destroy' ? other : own);
           const headers = { 'content-type': FORM_TYPE, ...bearer(own.access) };
           expect([name, (await app.post(`${name}/`, form(fields), headers)).status]).toEqual([name, 200]);
@@ -362,7 +362,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         tokens = await app.login();
       });
 
-      test('faults', async () => {
+      test('are refused with the same texts as JSON', async () => {
         const login = routeNamed('login');
         const valid = form(login.body(tokens));
         const ask = (body: string) => () => raw(login, FORM_TYPE, body);
@@ -387,12 +387,12 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    describe('what is no fault', () => {
+    describe('unusual but valid requests', () => {
       const EXTRA = { admin: true, id: 7, userId: 'alice', type: 'ONE', toString: 1, hasOwnProperty: null, then: {} };
 
-      test('extra fields are ignored', async () => {
+      test('ignores extra fields', async () => {
         const own = await app.login();
-        // Express reads a field of this name; Fastify's parser refuses the body.
+        // Express parses a field of this name, and Fastify refuses the body.
         const extra = JSON.stringify({ ...EXTRA, constructor: 'x' }).slice(1, -1);
         const proto = adapter === 'express' ? ',"__proto__":{"session":"NOPE","admin":true}' : '';
         for (const route of ROUTES.filter(({ name }) => name !== 'destroy')) {
@@ -407,7 +407,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
 
       test.each(['LONG', 'long', 'Long', ' lOnG ', '\tLONG\n', '\u00a0long\u3000'])(
-        'the session type %j',
+        'accepts the session type %j',
         async (session) => {
           const own = await app.login({ session });
           const refresh = { refresh: own.refresh, secret_key: SECRET_KEY, session };
@@ -422,7 +422,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         },
       );
 
-      test('a last slash changes nothing; another path or method is not found', async () => {
+      test('ignores a trailing slash, and answers 404 to another path or method', async () => {
         await expectTable(
           ROUTES.flatMap((route) => {
             const ask = (method: string, path: string) => async () =>
@@ -448,7 +448,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     });
 
-    test('the order of the checks, and nobody is asked before the cheap ones', async () => {
+    test('runs cheap checks before it asks the authenticator, in the order of the contract', async () => {
       await app.login({ session: 'ONE', username: 'bob', password: 'bob-password' });
       const login = { username: 'bob', password: 'bob-password', secret_key: SECRET_KEY, session: 'ONE' };
       const [refresh, logout] = [routeNamed('refresh'), routeNamed('logout')];
@@ -505,7 +505,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
     afterAll(() => app?.close());
 
-    /** What the list tells of a session that was opened with this. */
+    /** Logs in with this `info` and returns it as the list shows it, or the refusal of the login. */
     async function infoAfter(info: unknown, headers: Record<string, string> = {}): Promise<unknown> {
       const body = { username: 'alice', password: 'alice-password', secret_key: SECRET_KEY, session: 'LONG', info };
       const answer = await app.post('login/', body, headers);
@@ -533,7 +533,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ['one too many, each of two code units', '🦊'.repeat(21), refused({ info: tooLong(20) })],
     ])('%s', async (_what, info, expected) => expect(await infoAfter(info)).toBe(expected));
 
-    test('absent, it is the device, else the user agent, else nothing', async () => {
+    test('defaults to the device name, then to the user agent, then to nothing', async () => {
       expect(await infoAfter(undefined, { 'x-device-model': ' Pixel 9 ', 'user-agent': 'curl/8' })).toBe('Pixel 9');
       expect(await infoAfter(undefined, { 'user-agent': 'curl/8' })).toBe('curl/8');
       expect(await infoAfter(undefined, { 'x-device-model': ' ', 'user-agent': '' })).toBe('');
@@ -541,7 +541,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await infoAfter('told', { 'x-device-model': 'Pixel 9' })).toBe('told');
     });
 
-    test('10 000 characters unless set otherwise, of four bytes each too', async () => {
+    test('may have 10,000 characters by default, even of four bytes each', async () => {
       const ordinary = await startApp({ databaseName, adapter });
       try {
         await ordinary.login({ info: '🦊'.repeat(10_000) });
@@ -619,7 +619,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('the field that holds the user name is named in errors as it was configured', async () => {
+  test('errors name the user name field as it is configured', async () => {
     const app = await startApp({ databaseName, adapter, options: { usernameField: 'email' } });
     const ask = async (more: Body) =>
       summary(

@@ -13,6 +13,7 @@ import {
   SessionService,
 } from 'nestjs-multisession';
 import { DjangoErrorFilter } from 'nestjs-multisession/django';
+import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import { DataSource } from 'typeorm';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
 import {
@@ -104,7 +105,7 @@ interface Browser {
   sessionId: string;
   access: string;
   refresh: string;
-  /** The cookies, and what a page of our own adds. */
+  /** The cookies, and the headers that our own page adds. */
   headers: Record<string, string>;
 }
 
@@ -115,6 +116,7 @@ onEachAdapter((databaseName, adapter) => {
       databaseName,
       adapter,
       controllers: [NotesController, LinkController],
+      imports: [MultiSessionPassportModule.forRoot()],
       ...more,
       options: { policies: POLICIES, ...options },
     });
@@ -158,8 +160,8 @@ onEachAdapter((databaseName, adapter) => {
     beforeAll(async () => void (app = await start({ cookies: { origins: ['https://spa.test'] } })));
     afterAll(() => app?.close());
 
-    describe('the way of a session', () => {
-      test('login puts both tokens into cookies, and none into the body', async () => {
+    describe('the life of a session', () => {
+      test('login sets both tokens as cookies and has none in the body', async () => {
         const answer = await app.post('login/', ALICE, ASKS_FOR_COOKIES);
         expect(answer).toMatchObject({ status: 200 });
         expect(Object.keys(answer.body)).toEqual(['session_id']);
@@ -176,7 +178,7 @@ onEachAdapter((databaseName, adapter) => {
         ]);
       });
 
-      test('a guarded request, refresh, and logout, with cookies alone', async () => {
+      test('guarded requests, refresh and logout work with cookies alone', async () => {
         const first = await logIn();
         expect(await app.request('GET', '/notes', { headers: cookiesOf(first.access, undefined) })).toMatchObject({
           status: 200,
@@ -195,7 +197,7 @@ onEachAdapter((databaseName, adapter) => {
         expect(await isLive(second)).toBe(false);
       });
 
-      test('a refresh that hands out no refresh token sets the access cookie alone', async () => {
+      test('a refresh without a new refresh token sets only the access cookie', async () => {
         const browser = await logIn({ session: 'KEEPING' });
         const answer = await refresh(browser.headers, 'KEEPING');
         expect(setCookies(answer).map(({ name, maxAge }) => [name, maxAge])).toEqual([
@@ -205,7 +207,7 @@ onEachAdapter((databaseName, adapter) => {
         expect(answer.body).toEqual({ session_id: browser.sessionId });
       });
 
-      test('the body has no part in it: neither its secret key nor its refresh token', async () => {
+      test('ignores the secret key and the refresh token in the body', async () => {
         const browser = await logIn({ secret_key: 'wrong' });
         expect((await app.post('logout/', { refresh: browser.refresh }, ASKS_FOR_COOKIES)).body.code).toBe(
           'session_not_found',
@@ -214,14 +216,14 @@ onEachAdapter((databaseName, adapter) => {
         expect((await app.post('refresh/', body, browser.headers)).status).toBe(200);
       });
 
-      test('an expired access cookie is told as such', async () => {
+      test('reports an expired access cookie as an expired token', async () => {
         const { access } = await logIn();
         const answer = await app.request('GET', '/notes', { headers: cookiesOf(expired(access), undefined) });
         expect(answer).toMatchObject({ status: 401, body: { code: 'token_not_valid' } });
         expect(setCookies(answer)).toEqual([]);
       });
 
-      test('destroyAllOther takes the refresh token of the cookie', async () => {
+      test('destroyAllOther reads the refresh token from the cookie', async () => {
         const [browser, other] = [await logIn({ session: 'STRICT' }), await logIn({ session: 'STRICT' })];
         expect(await app.post('destroyAllOther/', { session: 'STRICT' }, browser.headers)).toMatchObject({
           status: 200,
@@ -234,12 +236,12 @@ onEachAdapter((databaseName, adapter) => {
         );
       });
 
-      test.each(['refresh/', 'logout/'])('%s without the cookie is as with an unknown token', async (route) => {
+      test.each(['refresh/', 'logout/'])('%s without the cookie answers as for an unknown token', async (route) => {
         const answer = await app.post(route, { session: 'LONG' }, ASKS_FOR_COOKIES);
         expect(answer).toMatchObject({ status: 401, body: { code: 'session_not_found' } });
       });
 
-      test('the Authorization header counts before the cookie, and one of another scheme does not', async () => {
+      test('prefers the Authorization header to the cookie, unless it has another scheme', async () => {
         const [alice, bob] = [await logIn(), await logIn(BOB)];
         const cookie = cookieHeader([ACCESS_COOKIE, alice.access]);
         const who = async (authorization: string) =>
@@ -249,16 +251,16 @@ onEachAdapter((databaseName, adapter) => {
         expect(await who('Basic c3RhZ2luZzpz')).toEqual({ userId: 'alice' });
       });
 
-      test('a refresh token is no access token, in a cookie either', async () => {
+      test('refuses a refresh token in the access cookie', async () => {
         const { refresh: token } = await logIn();
         const answer = await app.request('GET', '/notes', { headers: cookieHeader([ACCESS_COOKIE, token]) });
         expect(answer.body.code).toBe('token_not_valid');
       });
     });
 
-    describe('how it is asked for', () => {
+    describe('the header X-Session-Transport', () => {
       test.each<Record<string, string>>([{}, { 'x-session-transport': 'body' }])(
-        'with %j tokens travel in the body',
+        'tokens travel in the body with %j',
         async (headers) => {
           const answer = await app.post('login/', { ...ALICE, secret_key: SECRET_KEY }, headers);
           expect(Object.keys(answer.body)).toEqual(['refresh', 'access', 'session_id']);
@@ -270,7 +272,7 @@ onEachAdapter((databaseName, adapter) => {
             headers,
           );
           expect(Object.keys(refreshed.body)).toEqual(['refresh', 'access']);
-          // A cookie that is there by the way changes nothing.
+          // A refresh cookie does not replace the missing field.
           const ignored = await app.post(
             'logout/',
             {},
@@ -281,7 +283,7 @@ onEachAdapter((databaseName, adapter) => {
       );
 
       test.each(['Cookie', 'header', '', 'cookie, cookie', 'cookies'])(
-        '%j is refused, with all else that is wrong',
+        '%j is refused together with all faulty fields',
         async (transport) => {
           const answer = await app.post('login/', { username: 'alice' }, { 'x-session-transport': transport });
           expect(answer).toMatchObject({
@@ -297,7 +299,7 @@ onEachAdapter((databaseName, adapter) => {
         },
       );
 
-      test('faulty fields and an unknown type are told before a forged request is', async () => {
+      test('faulty fields and an unknown type are reported before the CSRF check', async () => {
         const forged = { ...ASKS_FOR_COOKIES, origin: 'https://evil.test' };
         expect((await app.post('login/', { username: 'alice', session: 'LONG' }, forged)).body.errors).toEqual({
           password: ['This field is required.'],
@@ -359,14 +361,14 @@ onEachAdapter((databaseName, adapter) => {
         },
       );
 
-      test('an access token in the Authorization header needs none of it', async () => {
+      test('a request with an access token in the Authorization header needs no CSRF check', async () => {
         const { access } = await logIn();
         const headers = { ...bearer(access), origin: 'https://evil.test', 'sec-fetch-site': 'cross-site' };
         for (const path of ['', '/optional', '/passport'])
           expect((await app.request('POST', `/notes${path}`, { headers })).body).toEqual({ userId: 'alice' });
       });
 
-      test('from an allowed origin it is none', async () => {
+      test('a request from an allowed origin passes', async () => {
         const { headers } = await logIn();
         const fromSpa = { ...headers, 'sec-fetch-site': 'cross-site', origin: 'https://spa.test' };
         for (const path of ['', '/optional', '/passport'])
@@ -376,7 +378,7 @@ onEachAdapter((databaseName, adapter) => {
     });
 
     describe('duplicate cookies', () => {
-      test('an access token of any of them that verifies is admitted', async () => {
+      test('any access cookie with a valid token is accepted', async () => {
         const [alice, gone] = [await logIn(), await logIn({ session: 'CHECKED' })];
         await app.post('logout/', {}, gone.headers);
         const other = 'x'.repeat(20);
@@ -396,7 +398,7 @@ onEachAdapter((databaseName, adapter) => {
         expect((await app.request('GET', '/notes/passport', { headers: none })).status).toBe(401);
       });
 
-      // What `STRICT` would end a session for: a token from before the last rotation, with its successor seen in use.
+      // Makes a token whose reuse ends a `STRICT` session: it was rotated, and its successor has been used.
       const stale = async () => {
         const first = await logIn({ session: 'STRICT' });
         const second = await refreshTwice(first, 'STRICT');
@@ -408,21 +410,24 @@ onEachAdapter((databaseName, adapter) => {
           'STRICT',
         );
 
-      test.each(['before', 'behind'])('a superseded refresh token %s the current one ends nothing', async (place) => {
-        const { old, current } = await stale();
-        const tokens = place === 'before' ? [old.refresh, 'x', current.refresh] : [current.refresh, 'x', old.refresh];
-        const answer = await refreshWith(current.access, ...tokens);
-        expect(answer).toMatchObject({ status: 200, body: { session_id: current.sessionId } });
-        expect(await isLive(browserOf(answer))).toBe(true);
-      });
+      test.each(['before', 'behind'])(
+        'a superseded refresh token %s the current one ends no session',
+        async (place) => {
+          const { old, current } = await stale();
+          const tokens = place === 'before' ? [old.refresh, 'x', current.refresh] : [current.refresh, 'x', old.refresh];
+          const answer = await refreshWith(current.access, ...tokens);
+          expect(answer).toMatchObject({ status: 200, body: { session_id: current.sessionId } });
+          expect(await isLive(browserOf(answer))).toBe(true);
+        },
+      );
 
-      test('neither does one whose type is another', async () => {
+      test('a refresh token of another type ends no session', async () => {
         const [long, strict] = [await logIn(), await logIn({ session: 'STRICT' })];
         expect((await refreshWith(undefined, long.refresh, strict.refresh)).body.session_id).toBe(strict.sessionId);
         expect(await isLive(long)).toBe(true);
       });
 
-      test('where none is granted, each is refused as it deserves', async () => {
+      test('if no refresh token is accepted, each one is judged by itself', async () => {
         const [one, two] = [await stale(), await stale()];
         const answer = await refreshWith(undefined, 'x', one.old.refresh, two.old.refresh);
         expect(answer).toMatchObject({ status: 401, body: { code: 'session_not_found' } });
@@ -430,7 +435,7 @@ onEachAdapter((databaseName, adapter) => {
         expect([await isLive(one.current), await isLive(two.current)]).toEqual([false, false]);
       });
 
-      test('a token of another session than the access cookie is not taken, wherever it stands', async () => {
+      test("a refresh token of another session than the access cookie's is ignored, in any order", async () => {
         const [victim, attacker] = [await logIn({ session: 'STRICT' }), await logIn({ ...BOB, session: 'STRICT' })];
         const access = expired(victim.access);
         const tossed = await refreshWith(access, attacker.refresh, victim.refresh);
@@ -442,11 +447,11 @@ onEachAdapter((databaseName, adapter) => {
           expectCleared(answer);
         }
         expect(await isLive(attacker)).toBe(true);
-        // What is no access cookie of ours, tells nothing.
+        // An invalid access cookie does not decide whose session it is.
         expect((await refreshWith('x.y.z', attacker.refresh)).body.session_id).toBe(attacker.sessionId);
       });
 
-      test('logout ends the session of each', async () => {
+      test('logout ends the session of each refresh cookie', async () => {
         const [one, two] = [await logIn(), await logIn()];
         const headers = cookieHeader(
           [ACCESS_COOKIE, one.access],
@@ -460,7 +465,7 @@ onEachAdapter((databaseName, adapter) => {
     });
 
     describe('the cookies are cleared', () => {
-      test('when the session that asks is destroyed, and not another', async () => {
+      test('when the current session is destroyed, and not when another is', async () => {
         const [browser, other] = [await logIn(), await logIn()];
         const destroy = (sessionId: string) => app.post('destroy/', { session_id: sessionId }, browser.headers);
         expect(setCookies(await destroy(other.sessionId))).toEqual([]);
@@ -488,7 +493,7 @@ onEachAdapter((databaseName, adapter) => {
       });
     });
 
-    describe('a login of the application’s own', () => {
+    describe('a login of the application', () => {
       const login = (headers: Record<string, string>, claim = 'c') =>
         app.request('POST', '/link/login', { body: { claim }, headers });
 
@@ -499,7 +504,7 @@ onEachAdapter((databaseName, adapter) => {
         expectCleared(await app.request('POST', '/link/leave'));
       });
 
-      test('is guarded against forged requests', async () => {
+      test('passes the CSRF check or is refused', async () => {
         for (const headers of [{}, { ...ASKS_FOR_COOKIES, origin: 'https://evil.test' }] as Record<string, string>[])
           expect(await login(headers)).toMatchObject({
             status: 403,
@@ -507,7 +512,7 @@ onEachAdapter((databaseName, adapter) => {
           });
       });
 
-      test('of a token that no browser keeps is an error of the server, with no cookie set', async () => {
+      test('fails with 500 and sets no cookie if a token is too long for a cookie', async () => {
         const fits = await login(ASKS_FOR_COOKIES, 'c'.repeat(2400));
         expect(setCookies(fits)).toHaveLength(2);
         const answer = await login(ASKS_FOR_COOKIES, 'c'.repeat(3000));
@@ -523,10 +528,10 @@ onEachAdapter((databaseName, adapter) => {
     });
   });
 
-  describe('cookies by other options', () => {
+  describe('other options of cookies', () => {
     afterEach(() => app?.close());
 
-    test('off: who asks for cookies gets no tokens, and a cookie opens nothing', async () => {
+    test('off: the cookie transport is refused, and cookies are ignored', async () => {
       app = await start({});
       const before = await rowsOf(app);
       const answer = await app.post('login/', { ...ALICE, secret_key: SECRET_KEY }, ASKS_FOR_COOKIES);
@@ -534,7 +539,7 @@ onEachAdapter((databaseName, adapter) => {
         status: 400,
         body: {
           code: 'validation_failed',
-          errors: { 'X-Session-Transport': ['Must be body: cookies are not offered here.'] },
+          errors: { 'X-Session-Transport': ['Must be body: this server does not use cookies.'] },
         },
       });
       expect(setCookies(answer)).toEqual([]);
@@ -548,7 +553,7 @@ onEachAdapter((databaseName, adapter) => {
       expect((await app.request('POST', '/link/login', { body: {}, headers: ASKS_FOR_COOKIES })).status).toBe(500);
     });
 
-    test('the default: a request that says nothing gets no token, and one that asks for the body does', async () => {
+    test('default: a request without the header uses cookies, and one for the body works', async () => {
       app = await start({ cookies: { default: true } });
       const inBody = { 'x-session-transport': 'body' };
       const { body } = await app.post('login/', { ...ALICE, secret_key: SECRET_KEY }, inBody);
@@ -566,7 +571,7 @@ onEachAdapter((databaseName, adapter) => {
       await logIn();
     });
 
-    test('a domain, a name, a path, and pages of another site', async () => {
+    test('domain, name, path and sameSite shape the cookies', async () => {
       app = await start({ cookies: { domain: 'app.test', name: 'shop', path: '/v1/sessions', sameSite: 'none' } });
       const answer = await app.post('login/', ALICE, ASKS_FOR_COOKIES);
       const shared = { domain: 'app.test', sameSite: 'none', secure: true, httpOnly: true };
@@ -580,7 +585,7 @@ onEachAdapter((databaseName, adapter) => {
       ['the option path', { path: 'v1/auth' }, '/v1/auth', '/v1/auth'],
       ['a controller of the application', { controller: AuthController }, '/auth', '/'],
       ['both', { controller: AuthController, path: 'v1' }, '/v1/auth', '/v1'],
-    ])('the refresh cookie has the path of %s', async (_, options, prefix, path) => {
+    ])('the path of the refresh cookie follows %s', async (_, options, prefix, path) => {
       app = await start({ cookies: true, ...options });
       const answer = await app.request('POST', `${prefix}/login`, { body: ALICE, headers: ASKS_FOR_COOKIES });
       expect(setCookies(answer).map((cookie) => cookie.path)).toEqual(['/', path]);
@@ -591,7 +596,7 @@ onEachAdapter((databaseName, adapter) => {
       ]);
     });
 
-    test('while the database is away a refresh is 503, of several cookies too, and clears nothing', async () => {
+    test('a refresh without the database answers 503 and clears no cookie', async () => {
       app = await start({ cookies: true });
       const [browser, other] = [await logIn(), await logIn({ session: 'STRICT' })];
       await app.get(DataSource).destroy();
@@ -612,7 +617,7 @@ onEachAdapter((databaseName, adapter) => {
       await app.get(DataSource).initialize();
     });
 
-    test('with the Django filter a forged request is told in its words, on any route', async () => {
+    test('the Django filter translates csrf_failed on any route', async () => {
       app = await start(
         { cookies: true },
         { providers: [{ provide: APP_FILTER, useClass: DjangoErrorFilter }, AnswerHeadersInterceptor] },
@@ -626,7 +631,7 @@ onEachAdapter((databaseName, adapter) => {
         expect(answer).toMatchObject({ status: 403, body: { detail: expect.any(String) } });
     });
 
-    test('a token of a key that signs no longer still tells whose session it is', async () => {
+    test('only an access cookie with a valid signature decides whose session it is', async () => {
       app = await start({ cookies: true });
       const [browser, other] = [await logIn(), await logIn(BOB)];
       const forgedSid = resigned(other.access, {}, 'another secret of more than thirty-two bytes');

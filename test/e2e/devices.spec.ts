@@ -43,7 +43,7 @@ interface Device {
   device_id: string;
 }
 
-/** What drf-jwt-devices does, sentence by sentence of its README. */
+/** What the README of drf-jwt-devices promises, one test for each sentence. */
 onEachDatabaseAndAdapter((databaseName, adapter) => {
   let app: TestApp;
   let rows: Repository<SessionEntity>;
@@ -86,7 +86,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     app.request(method, `/api/session/${route}`, { headers: { ...bearer(access), ...headers } });
   const whoAmI = (access: string) => app.request('GET', '/me', { headers: bearer(access) });
 
-  test('a login answers token, permanent_token and device_id, and a login of another type does not', async () => {
+  test('only a login to a permanent type answers token, permanent_token and device_id', async () => {
     const device = await login();
     expect(Object.keys(device)).toEqual(['token', 'permanent_token', 'device_id']);
     expect((await whoAmI(device.token)).status).toBe(200);
@@ -94,7 +94,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(Object.keys(body as object).sort()).toEqual(['access', 'refresh', 'session_id']);
   });
 
-  test('in cookies a refresh that is written moves the cookie on', async () => {
+  test('a refresh in the cookie transport extends the cookie', async () => {
     const answer = await app.post('login/', credentials('alice', 'DEVICE'), ASKS_FOR_COOKIES);
     const { refresh: permanent } = tokensInCookies(answer);
     const written = new Date(Date.now() - DAY);
@@ -109,7 +109,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(set?.maxAge).toBeGreaterThan((7 * DAY) / 1000 - 5);
   });
 
-  test('in cookies it answers as any login does', async () => {
+  test('a login in the cookie transport answers like any other login', async () => {
     const answer = await app.post('login/', credentials('alice', 'DEVICE'), ASKS_FOR_COOKIES);
     expect(Object.keys(answer.body as object)).toEqual(['session_id']);
     const cookie = setCookies(answer).find(({ name }) => name === REFRESH_COOKIE);
@@ -117,7 +117,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('device-refresh-token', () => {
-    test('gives a new token for the permanent token in the header', async () => {
+    test('issues a new token for the permanent token in the header', async () => {
       const { permanent_token: permanent, device_id } = await login();
       const { status, body } = await refresh(permanent);
       expect([status, Object.keys(body as object)]).toEqual([200, ['token']]);
@@ -127,14 +127,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(Object.keys((await refresh(permanent)).body as object)).toEqual(['token']);
     });
 
-    test('names the header where it is missing, and asks for the secret key', async () => {
+    test('names a missing header, and requires the secret key', async () => {
       const { permanent_token: permanent } = await login();
       const without = await app.request('POST', '/api/session/device-refresh-token/', { headers: KEY });
       expect([without.status, without.body.errors]).toEqual([400, { 'Permanent-Token': ['This header is required.'] }]);
       expect((await refresh(permanent, {})).body.code).toBe('secret_key_invalid');
     });
 
-    test('logs an expired device out, and says so', async () => {
+    test('logs an expired device out and reports it', async () => {
       const { permanent_token: permanent, device_id } = await login();
       await rows.update(device_id, { expiresAt: new Date(Date.now() - 1000) });
       const { status, body } = await refresh(permanent);
@@ -147,7 +147,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(events.filter(({ name }) => name === 'session.ended')).toMatchObject([{ event: { reason: 'expired' } }]);
     });
 
-    test('takes no refresh token of another type, and does nothing to it', async () => {
+    test('refuses a refresh token of another type and changes nothing', async () => {
       const { body } = await app.post('login/', credentials('alice', 'LONG'));
       const before = await rows.find();
       expect((await refresh(body.refresh)).body.code).toBe('token_not_valid');
@@ -155,7 +155,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('refresh takes a permanent token in the body too', async () => {
+  test('refresh accepts a permanent token in the body too', async () => {
     const { permanent_token: permanent, device_id } = await login();
     for (let at = 0; at < 2; at++) {
       const { status, body } = await app.post('refresh/', {
@@ -169,7 +169,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('PermittedHeadersGuard', () => {
-    test('lets the header pass to its refresh route alone', async () => {
+    test('refuses the header on every route but device-refresh-token', async () => {
       const { token, permanent_token: permanent } = await login();
       expect((await refresh(permanent)).status).toBe(200);
       for (const [method, path] of [
@@ -195,7 +195,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await app.request('GET', '/open')).status).toBe(200);
     });
 
-    test('an empty header is one too', async () => {
+    test('refuses an empty header too', async () => {
       expect((await app.request('GET', '/open', { headers: { 'permanent-token': '' } })).status).toBe(400);
     });
   });
@@ -204,7 +204,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const logout = (access: string, id?: string) =>
       ask('DELETE', 'device-logout/', access, id === undefined ? {} : { 'device-id': id });
 
-    test('ends the device that the header names, and its token is refused at once', async () => {
+    test('ends the device that the header names, and refuses its token at once', async () => {
       for (const type of ['DEVICE', 'CHECKED']) {
         const [own, other] = [await login({}, 'alice', type), await login({}, 'alice', type)];
         expect((await logout(own.token, other.device_id)).status).toBe(204);
@@ -216,7 +216,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await rows.count()).toBe(0);
     });
 
-    test("is 400 without the header, and 404 for an unknown device, another's, or a session that is none", async () => {
+    test('answers 400 without the header, and 404 for anything but a device of the caller', async () => {
       const { token } = await login();
       const bob = await login({}, 'bob');
       const { body } = await app.post('login/', credentials('alice', 'LONG'));
@@ -247,7 +247,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ]);
     });
 
-    test('DELETE devices/:id ends one of the own, and no other', async () => {
+    test('DELETE devices/:id ends a device of the caller, and no other', async () => {
       const [own, other, bob] = [await login(), await login(), await login({}, 'bob')];
       expect((await ask('DELETE', `devices/${other.device_id}/`, own.token)).status).toBe(204);
       expect((await ask('DELETE', `devices/${other.device_id}/`, own.token)).status).toBe(404);
@@ -257,7 +257,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('in the words of DRF an unknown device is no logout, and an expired one says so', async () => {
+  test('the Django filter answers 404 for an unknown device and 401 for an expired one', async () => {
     const drf = await startApp({
       databaseName: 'sqlite',
       adapter,
@@ -285,7 +285,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     }
   });
 
-  test('the routes are there where they are asked for, by another header too, and need a permanent type', async () => {
+  test('the routes are off by default, accept another header, and need a permanent session type', async () => {
     const off = await startApp({ databaseName: 'sqlite', adapter, options: { policies: POLICIES } });
     expect((await off.request('GET', '/api/session/devices')).status).toBe(404);
     await off.close();

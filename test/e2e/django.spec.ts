@@ -62,10 +62,10 @@ class ShopController {
 
   @Get('broken')
   broken(): never {
-    throw new Error('for the log alone');
+    throw new Error('only for the log');
   }
 
-  /** A flow of the application's own: its errors are its own too. */
+  /** The filter must not touch errors of the application's own routes. */
   @Post('refresh')
   refresh(@Body('refresh') refresh: string) {
     return this.sessions.refresh(refresh);
@@ -77,11 +77,11 @@ class ShopController {
 class SecretResolver {
   @Query(() => String)
   secret(): string {
-    return 'told';
+    return 'the secret';
   }
 }
 
-/** Refuses as a throttler does, with a header set before, once it is switched on. */
+/** Refuses like a throttler, with a header, while `isCrowded` is set. */
 @Injectable()
 class CrowdGuard implements CanActivate {
   static isCrowded = false;
@@ -118,7 +118,7 @@ function expectAnswer(answer: Answer, status: number, body: unknown): void {
 }
 
 onEachAdapter((databaseName, adapter) => {
-  describe('DjangoErrorFilter: the rows of the contract', () => {
+  describe('DjangoErrorFilter answers like Django:', () => {
     let app: TestApp;
     let session: { refresh: string; access: string; session_id: string };
     beforeAll(async () => {
@@ -137,13 +137,13 @@ onEachAdapter((databaseName, adapter) => {
     });
     afterAll(() => app?.close());
 
-    test('what goes well is not touched', async () => {
+    test('leaves successful answers alone', async () => {
       expectAnswer(await app.post('list/', { session: 'SHORT' }, bearer(session.access)), 200, {
         Short: { 'Available Sessions': '1', Sessions: [] },
       });
     });
 
-    test('validation_failed: the faulty fields and nothing else', async () => {
+    test('validation_failed: only the faulty fields', async () => {
       expectAnswer(await app.post('login/', {}), 400, {
         username: REQUIRED,
         password: REQUIRED,
@@ -167,7 +167,7 @@ onEachAdapter((databaseName, adapter) => {
       });
     });
 
-    test('invalid_session_type: the types as Python lists them, and nothing of them at destroyAllOther', async () => {
+    test('invalid_session_type: the types as Python lists them, except at destroyAllOther', async () => {
       const types = (list: string) => ({ non_field_errors: [`Invalid Session Type. Valid options: ${list}`] });
       expectAnswer(await app.post('login/', { ...LOGIN, session: 'ALL' }), 400, types("['LONG', 'SHORT']"));
       expectAnswer(
@@ -187,7 +187,7 @@ onEachAdapter((databaseName, adapter) => {
       );
     });
 
-    test('invalid_credentials and secret_key_invalid: one text for all', async () => {
+    test('invalid_credentials and secret_key_invalid: the same text', async () => {
       const refresh = { refresh: session.refresh, session: 'LONG', secret_key: 'another' };
       expectAnswer(await app.post('login/', { ...LOGIN, password: 'x' }), 400, BAD_CREDENTIALS);
       expectAnswer(await app.post('login/', { ...LOGIN, username: 'nobody' }), 400, BAD_CREDENTIALS);
@@ -203,7 +203,7 @@ onEachAdapter((databaseName, adapter) => {
       });
     });
 
-    test('token_not_valid: a refresh token of another session type, and no own one at destroyAllOther', async () => {
+    test('token_not_valid: a refresh token of another session type, or of another user at destroyAllOther', async () => {
       const other = await app.login();
       expectAnswer(
         await app.post('destroyAllOther/', { session: 'ALL', refresh: other.refresh }, bearer(session.access)),
@@ -217,7 +217,7 @@ onEachAdapter((databaseName, adapter) => {
       expectAnswer(await app.post('refresh/', body), 401, UNKNOWN);
     });
 
-    test('session_not_found: 401 wherever, at destroy too', async () => {
+    test('session_not_found: 401, at destroy too', async () => {
       const gone = { refresh: 'x', secret_key: SECRET_KEY };
       expectAnswer(await app.post('refresh/', { ...gone, session: 'LONG' }), 401, UNKNOWN);
       expectAnswer(await app.post('logout/', gone), 401, UNKNOWN);
@@ -239,7 +239,7 @@ onEachAdapter((databaseName, adapter) => {
       expect(answer.headers.get('www-authenticate')).toBe('Bearer realm="api"');
     });
 
-    test('token_not_valid: a forged access token, and a refresh token in its place', async () => {
+    test('token_not_valid: a forged access token, or a refresh token instead of one', async () => {
       for (const token of ['forged', session.refresh]) {
         const answer = await app.post('list/', { session: 'ALL' }, bearer(token));
         expectAnswer(answer, 401, ACCESS_NOT_VALID);
@@ -247,7 +247,7 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
 
-    test('broken JSON, and JSON that is no object', async () => {
+    test('broken JSON, and JSON that is not an object', async () => {
       expectAnswer(await app.post('login/', '{"username": ', JSON_BODY), 400, PARSE_ERROR);
       expectAnswer(await app.post('login/', '[1]', JSON_BODY), 400, PARSE_ERROR);
       expectAnswer(await app.post('login/', '"text"', JSON_BODY), 400, expect.anything());
@@ -275,7 +275,7 @@ onEachAdapter((databaseName, adapter) => {
     });
   });
 
-  describe('DjangoErrorFilter: what the application itself throws', () => {
+  describe('DjangoErrorFilter and errors of the application:', () => {
     let app: TestApp;
     beforeAll(async () => {
       app = await startApp({
@@ -286,7 +286,7 @@ onEachAdapter((databaseName, adapter) => {
     });
     afterAll(() => app?.close());
 
-    test('an authenticator: its message is the detail, and a body of its own is left as it is', async () => {
+    test('the message of an authenticator becomes the detail, and a custom body stays', async () => {
       app.users.authenticate = () => Promise.reject(new ForbiddenException('Locked until tomorrow'));
       expectAnswer(await app.post('login/', LOGIN), 403, { detail: 'Locked until tomorrow' });
       app.users.authenticate = () => Promise.reject(new BadRequestException(['Too old.', 'Too short.']));
@@ -297,7 +297,7 @@ onEachAdapter((databaseName, adapter) => {
       app.users.authenticate = () => Promise.resolve({ id: 'alice' });
     });
 
-    test('a throttler: its Retry-After stays', async () => {
+    test('the Retry-After of a throttler stays', async () => {
       CrowdGuard.isCrowded = true;
       const answer = await app.post('login/', LOGIN);
       CrowdGuard.isCrowded = false;
@@ -305,7 +305,7 @@ onEachAdapter((databaseName, adapter) => {
       expect(answer.headers.get('retry-after')).toBe('42');
     });
 
-    test('no database', async () => {
+    test('an unreachable database is 503 with Retry-After', async () => {
       await app.app.get<DataSource>(getDataSourceToken()).destroy();
       const answer = await app.post('login/', LOGIN);
       expectAnswer(answer, 503, { detail: 'Temporarily unavailable, try again' });
@@ -313,7 +313,7 @@ onEachAdapter((databaseName, adapter) => {
     });
   });
 
-  describe('DjangoErrorFilter: outside the prefix', () => {
+  describe('DjangoErrorFilter outside of the prefix', () => {
     let app: TestApp;
     let plain: TestApp;
     beforeAll(async () => {
@@ -342,7 +342,7 @@ onEachAdapter((databaseName, adapter) => {
       expect(theirs.body.statusCode).toBe(status);
     });
 
-    test("the guard's refusals are DRF's", async () => {
+    test('translates the refusals of JwtAuthGuard', async () => {
       const { access } = await app.login({ session: 'SHORT' });
       expectAnswer(await app.request('GET', '/shop/me', { headers: bearer(access) }), 200, { ok: true });
       const nobody = await app.request('GET', '/shop/me');
@@ -359,7 +359,7 @@ onEachAdapter((databaseName, adapter) => {
     });
   });
 
-  describe('DjangoErrorFilter: wherever the routes are', () => {
+  describe('DjangoErrorFilter finds the routes:', () => {
     @Controller('auth')
     class AuthController extends SessionsController {
       @Get('who')
@@ -380,7 +380,7 @@ onEachAdapter((databaseName, adapter) => {
     @Controller()
     class BareController extends SessionsController {}
 
-    interface Place {
+    interface Location {
       at: string;
       outside: string;
       options?: object;
@@ -392,7 +392,7 @@ onEachAdapter((databaseName, adapter) => {
       app.enableVersioning({ type: VersioningType.URI, defaultVersion: '3' });
     };
 
-    test.each<[string, Place]>([
+    test.each<[string, Location]>([
       ['a path of the module', { at: '/a/b', outside: '/a', options: { path: 'a/b' } }],
       [
         'a global prefix and a version',
@@ -416,7 +416,7 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
 
-    test('a route that the global prefix leaves out', async () => {
+    test('a route that is excluded from the global prefix', async () => {
       const app = await startApp({ databaseName, adapter, providers: BOUND, configure: globally });
       try {
         expectAnswer(await app.request('POST', '/v3/api/session/logout', { body: {} }), 400, {
@@ -431,13 +431,13 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
 
-    test('a subclass without a path has its routes, and no prefix', async () => {
+    test('the routes of a subclass without a path, which has no prefix', async () => {
       const app = await startApp({
         databaseName,
         adapter,
         options: { controller: BareController },
         controllers: [ShopController],
-        // The other way to bind it.
+        // The other way to bind the filter.
         providers: [DjangoErrorFilter],
         configure: (given) => {
           given.setGlobalPrefix('api');
@@ -456,7 +456,7 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
 
-    test("a subclass's own routes, and a configured user name", async () => {
+    test('own routes of a subclass, with a configured user name field', async () => {
       const app = await startApp({
         databaseName,
         adapter,
@@ -478,7 +478,7 @@ onEachAdapter((databaseName, adapter) => {
       }
     });
 
-    test('prefixes that only the application knows', async () => {
+    test('routes below the configured prefixes', async () => {
       const app = await startApp({
         databaseName,
         adapter,
@@ -498,7 +498,7 @@ onEachAdapter((databaseName, adapter) => {
   });
 });
 
-test('a GraphQL resolver has no HTTP answer of its own: its refusals are left to its driver', async () => {
+test('DjangoErrorFilter leaves the errors of GraphQL resolvers to their driver', async () => {
   const app = await startApp({
     databaseName: selectedDatabases()[0],
     imports: [GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true })],

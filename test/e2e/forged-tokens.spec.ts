@@ -55,7 +55,7 @@ const foreignEc = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
 const pem = (key: KeyObject) =>
   key.export({ type: key.type === 'private' ? 'pkcs8' : 'spki', format: 'pem' }).toString();
 
-/** The servers that are attacked: how each signs, and the signatures that only its own keys make and it must refuse all the same. */
+/** The attacked servers: how each signs, and signatures by its own keys that it must refuse nevertheless. */
 const SERVERS: {
   name: string;
   jwt: JwtOptions;
@@ -81,7 +81,7 @@ const SERVERS: {
   },
   {
     name: 'ES256',
-    // A second key, so that the algorithms of all keys together are more than one key's own.
+    // With a second key, a token may name an algorithm that another key has.
     jwt: { keys: [{ algorithm: 'ES256', privateKey: pem(ecPair.privateKey) }, { secret: SIGNING_SECRET }] },
     sign: ecdsa(ecPair.privateKey),
     publicKey: ecPair.publicKey,
@@ -96,13 +96,13 @@ const SERVERS: {
 ];
 type AttackedServer = (typeof SERVERS)[number];
 
-/** What an attacker has: a genuine token, in its parts, one of the other type, one of another session, and own keys. */
+/** What an attacker has: the parts of a genuine token, one of the other type, one of another session, and own keys. */
 interface Loot {
   server: AttackedServer;
   genuine: string;
   ofOtherType: string;
   ofOtherSession: string;
-  /** The address of a key set of the attacker's. */
+  /** The URL of the attacker's key set. */
   keySet: string;
 }
 type Forgery = readonly [what: string, token: string];
@@ -110,7 +110,7 @@ type Forgery = readonly [what: string, token: string];
 const encode = (part: unknown) =>
   Buffer.from(typeof part === 'string' ? part : JSON.stringify(part)).toString('base64url');
 
-/** A token of any header and claims; a text is taken as it is, where JSON would not say it. */
+/** Builds a token from any header and claims. A string is used as it is, for text that JSON cannot produce. */
 function token(header: unknown, claims: unknown, sign: Signer): string {
   const text = `${encode(header)}.${encode(claims)}`;
   return `${text}.${sign(text).toString('base64url')}`;
@@ -121,7 +121,7 @@ function brief(value: unknown): string {
   return text.length > 50 ? `${text.slice(0, 10)}… of ${text.length} characters` : text;
 }
 
-/** Every key of the attacker's with the algorithm that goes with it. */
+/** Every key of the attacker, with its algorithm. */
 const FOREIGN: Record<string, Signer> = {
   HS256: hmac('sha256', 'a secret of the attacker, of more than thirty-two bytes'),
   RS256: rsa('sha256', foreignRsa.privateKey),
@@ -162,13 +162,13 @@ function forgedAlgorithms({ genuine, server }: Loot): Forgery[] {
       [`${alg} of another key, no kid`, token({ alg, typ: 'JWT' }, claims, sign)],
     ]),
     ...['', ' ', 'secret', 'null', String(header.kid)].map((secret): Forgery => [
-      `HS256 with the secret «${secret}»`,
+      `HS256 with the secret "${secret}"`,
       token({ ...header, alg: 'HS256' }, claims, hmac('sha256', secret)),
     ]),
   ];
 }
 
-/** The public key, in each form in which a server might hold it, taken for an HMAC secret. */
+/** The public key as an HMAC secret, in every form in which a server might hold it. */
 function confused({ genuine, server: { publicKey } }: Loot): Forgery[] {
   if (!publicKey) return [];
   const [header, claims] = [decoded(genuine, 0), decoded(genuine, 1)];
@@ -266,10 +266,10 @@ function editedClaims({ genuine, ofOtherSession }: Loot): Forgery[] {
   ];
 }
 
-/** Types that a session could once have had. */
+/** Session types that could have existed before. */
 const GONE_TYPES = ['GONE', 'long', 'ALL', '', '__proto__'];
 
-/** Signed with the server's own key: what a signing key alone, or a bug, could make. */
+/** Tokens that are signed with the server's own key, as a leaked key or a bug could produce. */
 function brokenClaims({ genuine, server }: Loot): Forgery[] {
   const [header, claims] = [decoded(genuine, 0), decoded(genuine, 1)];
   const now = Math.floor(Date.now() / 1000);
@@ -277,7 +277,7 @@ function brokenClaims({ genuine, server }: Loot): Forgery[] {
   const numbers: unknown[] = [undefined, null, '9999999999', true, [9999999999], {}];
   const issued = 'issuer' in server.jwt;
   const broken: Record<string, unknown[]> = {
-    // A refresh token without an end is a permanent session's; the row decides.
+    // A refresh token without expiry belongs to a permanent session. The row decides.
     exp: [...numbers.slice(1), 0.5, now - 10.5],
     gen: [...numbers, 1.5, -1, 1e300, 2 ** 31],
     sid: texts,
@@ -309,7 +309,7 @@ function brokenClaims({ genuine, server }: Loot): Forgery[] {
       `the claims ${JSON.stringify(body)}`,
       token(header, body, server.sign),
     ]),
-    // Nothing of ours was ever signed so: each part is base64url of UTF-8, once.
+    // The library never signs such a text: each part is the base64url of UTF-8, once.
     ['the claims encoded twice', token(header, encode(claims), server.sign)],
   ];
 }
@@ -360,7 +360,7 @@ function brokenTexts({ genuine, ofOtherType }: Loot): Forgery[] {
   ];
 }
 
-/** Those that no header can carry: asked of the routes that take a token in the body. */
+/** Forgeries that no header can carry. They are sent to the routes that take a token in the body. */
 function brokenInBodies({ genuine }: Loot): Forgery[] {
   return [
     ['a space before', ` ${genuine}`],
@@ -382,11 +382,11 @@ const summary = ({ status, body, headers }: Answer) =>
   [status, body.code, headers.get('www-authenticate')].filter((part) => part !== null && part !== undefined).join(' ');
 
 onEachDatabaseAndAdapter((databaseName, adapter) => {
-  // Which keys a server has makes no difference to its database, nor to its adapter.
+  // The keys of a server do not depend on its database or its adapter.
   const isFirst = databaseName === selectedDatabases()[0] && adapter === 'express';
   const servers = SERVERS.filter(({ name }) => name === 'HS256' || isFirst);
 
-  describe.each(servers)('$name', (server) => {
+  describe.each(servers)('forgeries against $name', (server) => {
     let app: TestApp;
     let keyServer: Server;
     let keySetAsked = 0;
@@ -418,7 +418,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const destroyAllOther = (token: string) =>
       app.post('destroyAllOther/', { session: 'ALL', refresh: token }, bearer(alice.access));
 
-    /** Every forgery gets its answer, nothing is stored or ended, and the genuine tokens are good as before. */
+    /** Asserts that every forgery is refused, that nothing is stored or ended, and that the genuine tokens stay valid. */
     async function expectRefused(forged: Forgery[], ask: (token: string) => Promise<Answer>, expected: string) {
       const before = await rowsOf(app);
       const names = forged.map(([what]) => what);
@@ -433,11 +433,11 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(keySetAsked).toBe(0);
     }
 
-    test('as access tokens', async () => {
+    test('are refused as access tokens', async () => {
       await expectRefused(forgeries(loot.access), me, '401 token_not_valid Bearer error="invalid_token"');
     });
 
-    test('on each route that takes an access token', async () => {
+    test('are refused on each route that takes an access token', async () => {
       const forged = [...forgedAlgorithms(loot.access).slice(0, 3), ...brokenTexts(loot.access).slice(0, 2)];
       const bodies = {
         list: { session: 'ALL' },
@@ -450,7 +450,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       }
     });
 
-    test('on routes that need no access token, a bad one does no harm', async () => {
+    test('do no harm on routes that need no access token', async () => {
       const [forged] = forgeries(loot.access);
       const body = { refresh: alice.refresh, secret_key: SECRET_KEY, session: 'LONG' };
       for (const header of [`Bearer ${forged[1]}`, 'Bearer', 'Bearer a b', 'x']) {
@@ -458,18 +458,18 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       }
     });
 
-    test('at refresh', async () => {
+    test('are refused at refresh', async () => {
       const forged = [...forgeries(loot.refresh), ...brokenInBodies(loot.refresh)];
       await expectRefused(forged, (token) => refresh(token), '401 session_not_found');
     });
 
-    test('at logout and destroyAllOther', async () => {
+    test('are refused at logout and destroyAllOther', async () => {
       const forged = [forgedAlgorithms, confused, brokenTexts, brokenInBodies].flatMap((make) => make(loot.refresh));
       await expectRefused(forged, logout, '401 session_not_found');
       await expectRefused(forged, destroyAllOther, '401 token_not_valid');
     });
 
-    test('our key and a token of their own give nobody another type, generation or end', async () => {
+    test('do not change type, generation or expiry, even if signed with our key', async () => {
       const [header, claims] = [decoded(alice.refresh, 0), decoded(alice.refresh, 1)];
       const stated = (change: TokenPart) => token(header, { ...claims, ...change }, server.sign);
       const before = await rowsOf(app);
@@ -529,7 +529,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         [`Bearer   ${access}`, '200'],
       ];
       for (const [header, answer] of answers) expect([header, await ask(header)]).toEqual([header, answer]);
-      // Node itself refuses headers of more than 16 kB.
+      // Node itself refuses headers over 16 kB.
       expect(await ask(`Bearer ${'x'.repeat(100_000)}`)).toBe('431');
 
       const own = await custom.login();

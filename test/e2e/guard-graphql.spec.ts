@@ -71,26 +71,26 @@ describe('with GraphQL', () => {
 
   const ask = async (query: string, token?: string) =>
     (await app.request('POST', '/graphql', { body: { query }, headers: token ? bearer(token) : {} })).body;
-  /** Apollo's driver puts our body into `originalError`. */
+  /** Apollo's driver returns our body as `originalError`. */
   const refusal = (code: string, statusCode: number) => [
     expect.objectContaining({
       extensions: expect.objectContaining({ originalError: expect.objectContaining({ code, statusCode }) }),
     }),
   ];
 
-  test('a resolver knows the session that asks, and so do its fields', async () => {
+  test('injects the session of the caller into resolvers and their fields', async () => {
     expect(await ask('{ me { userId sessionType greeting } }', access)).toEqual({
       data: { me: { userId: 'alice', sessionType: 'LONG', greeting: 'Hello alice' } },
     });
     expect(await ask('mutation { rename(name: "Al") }', access)).toEqual({ data: { rename: 'alice is Al' } });
   });
 
-  test('open resolvers answer nobody; an optional one knows who is there', async () => {
+  test('lets anonymous callers use open resolvers, and injects the session into optional ones', async () => {
     expect(await ask('{ version perhaps }')).toEqual({ data: { version: '1', perhaps: null } });
     expect(await ask('{ perhaps }', access)).toEqual({ data: { perhaps: 'alice' } });
   });
 
-  test('refusals carry our code in the errors, each field its own', async () => {
+  test('puts the code of a refusal into the errors, for each field', async () => {
     expect(await ask('{ me { userId } }')).toEqual({ data: null, errors: refusal('not_authenticated', 401) });
     expect(await ask('{ me { userId } }', expired(access))).toEqual({
       data: null,
@@ -107,7 +107,7 @@ describe('with GraphQL', () => {
     });
   });
 
-  test('a session that has ended is refused', async () => {
+  test('refuses a session that has ended', async () => {
     const { access: token, session } = await app.get(SessionService).create('bob', { type: 'LONG' });
     expect(await ask('{ me { userId } }', token)).toEqual({ data: { me: { userId: 'bob' } } });
     await app.get(SessionService).destroy(session.id);

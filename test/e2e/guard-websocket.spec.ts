@@ -48,7 +48,7 @@ abstract class Messages {
   }
 }
 
-/** Closes the sockets of sessions that end, on whichever process they end: each session is a room of Socket.IO. */
+/** Closes the sockets of ended sessions, on every process. Each session is a room of Socket.IO. */
 @WebSocketGateway()
 @UseGuards(JwtAuthGuard)
 class ClosingGateway extends Messages implements OnGatewayConnection {
@@ -71,14 +71,14 @@ class ClosingGateway extends Messages implements OnGatewayConnection {
   }
 }
 
-/** Leaves the sockets open, so that the guard is what answers. */
+/** Leaves the sockets open, so that the guard answers. */
 @WebSocketGateway()
 @UseGuards(JwtAuthGuard)
 class PlainGateway extends Messages {}
 
 type KeptRequest = WebSocket & { request?: unknown; auth?: { token: string } };
 
-/** What `ws` needs of a gateway: keeping the request that opened the socket, or a token that came in a message. */
+/** With `ws`, a gateway must keep the request that opened the socket, or a token from a message. */
 @WebSocketGateway()
 @UseGuards(JwtAuthGuard)
 class WsGateway extends Messages implements OnGatewayConnection {
@@ -122,7 +122,7 @@ describe('WebSockets', () => {
       await new Promise((resolve) => socket.once('connect', () => resolve(undefined)));
       return socket;
     };
-    /** The answer to a message: `you`, or the `exception` that refuses it. */
+    /** Waits for the answer to a message: `you`, or the `exception` that refuses it. */
     const ask = (socket: Socket, message: string): Promise<unknown> =>
       new Promise((resolve) => {
         socket.once('you', resolve);
@@ -133,7 +133,7 @@ describe('WebSockets', () => {
     test.each([
       ['`auth.token`', (token: string) => ({ auth: { token } })],
       ['the headers of the handshake', (token: string) => ({ extraHeaders: bearer(token) })],
-    ])('the token is taken from %s', async (_, credentials) => {
+    ])('reads the token from %s', async (_, credentials) => {
       await start(PlainGateway, IoAdapter);
       const { access } = await create('alice');
       const socket = await connect(credentials(access));
@@ -141,7 +141,7 @@ describe('WebSockets', () => {
       expect(await ask(socket, 'optional')).toEqual({ userId: 'alice' });
     });
 
-    test('a refusal is an exception with the body that HTTP would answer', async () => {
+    test('refuses with an exception that has the body of the HTTP answer', async () => {
       await start(PlainGateway, IoAdapter);
       const nobody = await connect({});
       expect(await ask(nobody, 'whoami')).toEqual({
@@ -160,7 +160,7 @@ describe('WebSockets', () => {
       expect(await ask(short, 'long')).toMatchObject({ statusCode: 403, code: 'session_type_not_allowed' });
     });
 
-    test('the next message after the session has ended is refused, also where a session is optional', async () => {
+    test('refuses the next message after the session has ended, even if a session is optional', async () => {
       await start(PlainGateway, IoAdapter);
       const { access, session } = await create('alice');
       const socket = await connect({ auth: { token: access } });
@@ -170,7 +170,7 @@ describe('WebSockets', () => {
       expect(await ask(socket, 'optional')).toMatchObject({ code: 'token_not_valid' });
     });
 
-    test('`session.revoked` closes the sockets of the session and no others', async () => {
+    test('closes the sockets of a session on `session.revoked`, and no others', async () => {
       await start(ClosingGateway, IoAdapter);
       const [ending, staying] = [await create('alice'), await create('alice')];
       const connectTo = ({ access }: typeof ending) => connect({ auth: { token: access } });
@@ -198,7 +198,7 @@ describe('WebSockets', () => {
       return JSON.parse(answer.toString());
     };
 
-    test('the token is taken from the request that opened the socket', async () => {
+    test('reads the token from the request that opened the socket', async () => {
       await start(WsGateway, WsAdapter);
       const { access, session } = await create('alice');
       const socket = await connect(bearer(access));
@@ -210,7 +210,7 @@ describe('WebSockets', () => {
       });
     });
 
-    test('a browser, which sets no headers, sends its token in a message, and a new one when that expires', async () => {
+    test('accepts the token of a browser in a message, and a new one after it expires', async () => {
       await start(WsGateway, WsAdapter);
       const { access } = await create('alice');
       const socket = await connect();
@@ -221,7 +221,7 @@ describe('WebSockets', () => {
       expect(await ask(socket, 'whoami')).toMatchObject({ event: 'you', data: { userId: 'alice' } });
     });
 
-    test('a token in a message counts before the request that opened the socket', async () => {
+    test('prefers a token from a message to the request that opened the socket', async () => {
       await start(WsGateway, WsAdapter);
       const socket = await connect(bearer((await create('alice')).access));
       await ask(socket, 'authenticate', (await create('bob', 'SHORT')).access);

@@ -37,7 +37,7 @@ class NotesController {
   }
 }
 
-/** A feature module as applications have them: it imports nothing. */
+/** A feature module like an application's: it imports nothing. */
 @Module({ controllers: [NotesController] })
 class NotesModule {}
 
@@ -47,7 +47,7 @@ const POLICIES = {
   SESSION: { refreshTokenLifetime: '1d', accessCheck: 'session' },
 } as const;
 
-/** Polls once, at start: what a statement counter sees is then the requests' own. */
+/** Polls only at start, so that a statement counter sees only the statements of requests. */
 const NO_POLLS = { pollInterval: '1h', maxStaleness: '2h' } as const;
 
 /** Counts the statements of a DataSource. */
@@ -73,7 +73,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   afterEach(() => app.close());
 
   describe('in a feature module that imports nothing', () => {
-    test('the session that asks is at hand, whole or a member of it', async () => {
+    test('injects the session of the caller, or one member of it', async () => {
       await start();
       const { session, access } = await create('alice', 'LONG', { claims: { role: 'editor' } });
       expect(await get('/notes/session', access)).toMatchObject({
@@ -91,7 +91,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(await get('/notes/user', access)).toMatchObject({ status: 200, body: { userId: 'alice' } });
     });
 
-    test("the application's own claims are among the claims", async () => {
+    test("passes on the application's own claims", async () => {
       await start();
       const { access } = await create('alice', 'LONG', { claims: { role: 'editor', tenants: [1, 'zwei'] } });
       expect((await get('/notes/claims', access)).body).toMatchObject({
@@ -113,14 +113,14 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       ['a scheme alone', { authorization: 'Bearer' }, 'bad_authorization_header', 'Bearer realm="api"'],
       ['three words', { authorization: 'JWT a b' }, 'bad_authorization_header', 'Bearer realm="api"'],
       ['no token of ours', { authorization: 'Bearer a.b.c' }, 'token_not_valid', 'Bearer error="invalid_token"'],
-    ])('%s is refused with the header that tells why', async (_, headers: Record<string, string>, code, challenge) => {
+    ])('refuses %s, with a header that says why', async (_, headers: Record<string, string>, code, challenge) => {
       await start();
       const answer = await app.request('GET', '/notes/session', { headers });
       expect(answer).toMatchObject({ status: 401, body: { statusCode: 401, error: 'Unauthorized', code } });
       expect(answer.headers.get('www-authenticate')).toBe(challenge);
     });
 
-    test('a refresh token, an expired token and one from before the lifetime was shortened are refused', async () => {
+    test('refuses a refresh token, an expired token, and one from before the lifetime was shortened', async () => {
       await start({
         options: { jwt: { secret: 'a signing secret of more than thirty-two bytes', accessTokenLifetime: '1m' } },
       });
@@ -136,7 +136,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     test.each([
       [['Bearer', 'bearer', 'JWT', 'jwt', 'BEARER'], undefined],
       [['Token', 'token'], { name: 'X-Access', schemes: 'Token' }],
-    ])('the schemes %j are taken', async (schemes, header) => {
+    ])('accepts the schemes %j', async (schemes, header) => {
       await start({ options: { jwt: { secret: SIGNING_SECRET, header } } });
       const { access } = await create('alice', 'LONG');
       const name = header?.name ?? 'Authorization';
@@ -148,7 +148,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(other.body.code).toBe('not_authenticated');
     });
 
-    test('user ids come back as they were given', async () => {
+    test('returns user ids with the type that they were given', async () => {
       await start();
       for (const userId of [' bob ', 'Zoë', '0012', 'a:b/c?d=e', '🙂', 'ÿ'.repeat(255)]) {
         const { access } = await create(userId, 'LONG');
@@ -237,7 +237,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       providers: [{ provide: APP_GUARD, useClass: JwtAuthGuard }],
     };
 
-    // What each of these answers to nobody, to alice, and to a token that is bad, expired or not alone in its header.
+    // The answers to an anonymous caller, to alice, and to a bad token, an expired one, and a malformed header.
     const REFUSED = [401, 401, 401] as const;
     test.each([
       ['/plain', 401, 'alice', REFUSED],
@@ -266,19 +266,22 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       ['/typed/public', 200, 200, 200],
       ['/long', 401, 403, 200],
       ['/optional/long', 200, 403, 200],
-    ])('%s: nobody gets %i, a SHORT session %i, a LONG one %i', async (path, nobody, short, long) => {
-      await start(globally);
-      const answers = [
-        await get(path),
-        await get(path, (await create('alice', 'SHORT')).access),
-        await get(path, (await create('alice', 'LONG')).access),
-      ];
-      expect(answers.map((answer) => answer.status)).toEqual([nobody, short, long]);
-      if (short === 403)
-        expect(answers[1].body).toMatchObject({ error: 'Forbidden', code: 'session_type_not_allowed' });
-    });
+    ])(
+      '%s answers %i to an anonymous caller, %i to a SHORT session, %i to a LONG one',
+      async (path, nobody, short, long) => {
+        await start(globally);
+        const answers = [
+          await get(path),
+          await get(path, (await create('alice', 'SHORT')).access),
+          await get(path, (await create('alice', 'LONG')).access),
+        ];
+        expect(answers.map((answer) => answer.status)).toEqual([nobody, short, long]);
+        if (short === 403)
+          expect(answers[1].body).toMatchObject({ error: 'Forbidden', code: 'session_type_not_allowed' });
+      },
+    );
 
-    test('the routes of the module stay as they are: login is open, list is not', async () => {
+    test('does not change the routes of the module: login is open, list is not', async () => {
       await start(globally);
       const { access } = await app.login();
       expect((await app.post('list/', { session: 'ALL' })).body.code).toBe('not_authenticated');
@@ -320,7 +323,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       },
     );
 
-    test('a token is refused at once after logout, destroy and eviction, and nobody else is', async () => {
+    test('refuses a token at once after logout, destroy and eviction, and no other token', async () => {
       await start({ options: { policies: POLICIES, revocation: NO_POLLS } });
       const service = app.get(SessionService);
       const bystander = await create('bob', 'BLACKLIST');
@@ -335,7 +338,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(await ended(destroyed.access)).toBe(true);
 
       const evicted = await create('alice', 'BLACKLIST');
-      // Of two that were created within one millisecond, either is the older.
+      // If both were created in the same millisecond, either may count as the older.
       await new Promise((resolve) => setTimeout(resolve, 5));
       const second = await create('alice', 'BLACKLIST');
       expect(await ended(evicted.access)).toBe(false);
@@ -344,7 +347,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       for (const { access } of [second, third, bystander]) expect(await ended(access)).toBe(false);
     });
 
-    test('beyond the bound of the blacklist each request reads its row, and nobody ended is let in', async () => {
+    test('reads the row for each request if the blacklist is full, and still refuses ended sessions', async () => {
       const revocation = { pollInterval: '50ms', maxEntries: 2 } as const;
       await start({ options: { policies: POLICIES, revocation } });
       const service = app.get(SessionService);
@@ -357,19 +360,19 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       }
       expect((await get('/notes/user', live.access)).status).toBe(200);
       for (const { access } of ended) expect((await get('/notes/user', access)).body.code).toBe('token_not_valid');
-      // One whose row has gone, though no entry of it is known: the row is what is looked at.
+      // The row has gone and memory has no entry: only reading the row can refuse it.
       await app.get(DataSource).getRepository('SessionEntity').delete({ id: live.session.id });
       expect((await get('/notes/user', live.access)).body.code).toBe('token_not_valid');
     });
 
-    test('a blacklist that is stale makes each request read its row', async () => {
+    test('reads the row for each request while the blacklist is stale', async () => {
       await start({ options: { policies: POLICIES, revocation: { pollInterval: '50ms', maxStaleness: '1s' } } });
       const live = await create('alice', 'BLACKLIST');
       const gone = await create('bob', 'BLACKLIST');
       const signed = await create('bob', 'SIGNATURE');
       const dataSource = app.get(DataSource);
       app.app.useLogger(false);
-      // Nothing can be read from the blacklist any more, and a session is ended as if by another process.
+      // The blacklist cannot be polled any more, and a session ends as if in another process.
       await dataSource.query('ALTER TABLE session_blacklist RENAME TO session_blacklist_away');
       await dataSource.getRepository('SessionEntity').delete({ id: gone.session.id });
       expect((await get('/notes/user', gone.access)).status).toBe(200);
@@ -380,7 +383,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       await dataSource.query('ALTER TABLE session_blacklist_away RENAME TO session_blacklist');
     });
 
-    test('while the database is away a request that needs it gets 503 and when to come again, never 401', async () => {
+    test('answers 503 with Retry-After, never 401, while the database is away and a request needs it', async () => {
       await start({ options: { policies: POLICIES, revocation: { pollInterval: '50ms', maxStaleness: '200ms' } } });
       const byRow = await create('alice', 'SESSION');
       const byMemory = await create('alice', 'BLACKLIST');
@@ -395,7 +398,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(refused.headers.get('www-authenticate')).toBeNull();
       expect((await get('/notes/user', 'a.b.c')).status).toBe(401);
       if (databaseName === 'sqlite') {
-        // Its polls use the one connection that there is, and what is known grows stale.
+        // The polls use the only connection, so memory becomes stale.
         await new Promise((resolve) => setTimeout(resolve, 300));
         expect((await get('/notes/user', byMemory.access)).status).toBe(503);
       }
@@ -422,7 +425,7 @@ for (const name of selectedDatabases().filter((selected) => selected === 'postgr
       await drop();
     });
 
-    test('a session ended on one is refused on the other within the poll interval', async () => {
+    test('refuse within the poll interval a session that ended on the other', async () => {
       const [first, second] = apps;
       const { access, session } = await first.get(SessionService).create('alice', { type: 'LONG' });
       const status = async (app: TestApp) =>
@@ -430,7 +433,7 @@ for (const name of selectedDatabases().filter((selected) => selected === 'postgr
       expect([await status(first), await status(second)]).toEqual([200, 200]);
       await first.get(SessionService).destroy(session.id);
       expect(await status(first)).toBe(401);
-      // The interval, and what a busy machine may take.
+      // The interval, plus a margin for a busy machine.
       const deadline = performance.now() + 200 + 1000;
       while ((await status(second)) === 200) {
         expect(performance.now()).toBeLessThan(deadline);

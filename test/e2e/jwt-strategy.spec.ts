@@ -1,7 +1,9 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { Controller, Get, Injectable, UseGuards } from '@nestjs/common';
+import { Controller, Get, Injectable, Module, type ModuleMetadata, type OnModuleInit, UseGuards } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
 import { AuthGuard, PassportStrategy } from '@nestjs/passport';
-import { CurrentSession, JwtAuthGuard, SessionService } from 'nestjs-multisession';
+import { CurrentSession, JwtAuthGuard, MultiSessionConfigurationError, SessionService } from 'nestjs-multisession';
+import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import passport from 'passport';
 import { DataSource } from 'typeorm';
 import { ADAPTERS, type AdapterName, bearer, startApp, type TestApp } from '../helpers/app.js';
@@ -12,7 +14,7 @@ const [databaseName] = selectedDatabases();
 const FIRST_SECRET = 'the first secret of more than thirty-two bytes';
 const SECOND_SECRET = 'the second secret of more than thirty-two bytes';
 
-/** A strategy of the application: passes a request with the right `X-Api-Key`. */
+/** A strategy of the application: accepts a request with the right `X-Api-Key`. */
 class ApiKey extends passport.Strategy {
   constructor(private readonly verify: (key: unknown, done: (error: unknown, user?: object | null) => void) => void) {
     super();
@@ -85,16 +87,17 @@ const OPTIONS = {
   policies: POLICIES,
 } as const;
 
-const start = (adapter: AdapterName, options: object = OPTIONS) =>
+const start = (adapter: AdapterName, options: object, imports: ModuleMetadata['imports'] = []) =>
   startApp({
     databaseName,
     adapter,
     options,
+    imports,
     controllers: [WhoController],
     providers: [ApiKeyStrategy],
   });
 
-/** Marsaglia's xorshift, so that every run makes the same choices. */
+/** Marsaglia's xorshift. Every run makes the same choices. */
 function seeded(state: number): (below: number) => number {
   return (below) => {
     state ^= state << 13;
@@ -105,7 +108,7 @@ function seeded(state: number): (below: number) => number {
 }
 
 interface Material {
-  /** A token that is good, and others of the same user: of a session that has ended, and a refresh token. */
+  /** A valid access token. The others are the same user's: of an ended session, and a refresh token. */
   good: string;
   ended: string;
   refresh: string;
@@ -131,14 +134,14 @@ const anyOf =
 const NO_TEXT = anyOf(undefined, null, 7, true, {}, [], '');
 const NO_NUMBER = anyOf(undefined, null, '7', true, {}, [], '');
 
-/** What is done to a good token, and what is a good token still. */
+/** Ways to send or to change a good token. Some of the results are still valid. */
 const MUTATIONS: Mutation[] = [
   ({ good }) => `Bearer ${good}`,
   ({ good }) => `bearer   ${good} `,
   ({ good }) => `JWT ${good}`,
   ({ refresh }) => `Bearer ${refresh}`,
   ({ ended }) => `Bearer ${ended}`,
-  // What stands in the header of the request.
+  // The authorization header.
   ({ good }) => good,
   ({ good }) => `Basic ${good}`,
   ({ good }) => `Bearer ${good} ${good}`,
@@ -156,7 +159,7 @@ const MUTATIONS: Mutation[] = [
   ({ good }) => `Bearer ${good.slice(0, good.lastIndexOf('.') + 1)}`,
   ({ good, ended }) => `Bearer ${good.slice(0, good.lastIndexOf('.'))}${ended.slice(ended.lastIndexOf('.'))}`,
   ({ good, ended }) => `Bearer ${[good.split('.')[0], ended.split('.')[1], good.split('.')[2]].join('.')}`,
-  // Who signed it, and with what.
+  // The signature.
   ({ good }) => `Bearer ${resigned(good, {}, SECOND_SECRET)}`,
   ({ good }) => `Bearer ${resigned(good, { header: { kid: 'second' } }, SECOND_SECRET)}`,
   ({ good }) => `Bearer ${resigned(good, { header: { kid: 'second', alg: 'HS512' } }, SECOND_SECRET)}`,
@@ -175,7 +178,7 @@ const MUTATIONS: Mutation[] = [
     `Bearer ${signedByHand(pick(random, [null, [], 7, 'text', {}]), decoded(good, 1), FIRST_SECRET)}`,
   ({ good, random }) =>
     `Bearer ${signedByHand(decoded(good, 0), pick(random, [null, [], 7, 'text', {}, true]), FIRST_SECRET)}`,
-  // What it says.
+  // The claims.
   claims((_, now) => ({ exp: now - 1 })),
   claims((_, now) => ({ exp: now + 100 })),
   claims((_, now) => ({ exp: now + 100.5 })),
@@ -210,7 +213,7 @@ const TOKENS = 200;
 describe.each(ADAPTERS)('on %s', (adapter) => {
   describe('the guard and the strategy', () => {
     let app: TestApp;
-    beforeAll(async () => void (app = await start(adapter)));
+    beforeAll(async () => void (app = await start(adapter, OPTIONS, [MultiSessionPassportModule.forRoot()])));
     afterAll(() => app.close());
 
     const material = async (type: string): Promise<Material> => {
@@ -244,22 +247,25 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect(statuses.every((status) => status === 200 || status === 401)).toBe(true);
     });
 
-    test.each(['/key-or-jwt', '/jwt-or-key'])('in the chain %s either is enough', async (path) => {
-      const { good, ended } = await material('BLACKLIST');
-      const outcome = async (headers: Record<string, string>) => {
-        const { status, body } = await app.request('GET', path, { headers });
-        return body.userId ?? status;
-      };
-      expect(await outcome({ 'x-api-key': 'right' })).toBe('a machine');
-      expect(await outcome(bearer(good))).toBe('alice');
-      expect(await outcome({ 'x-api-key': 'wrong', ...bearer(good) })).toBe('alice');
-      expect(await outcome({ 'x-api-key': 'right', ...bearer(ended) })).toBe('a machine');
-      expect(await outcome({ 'x-api-key': 'wrong', ...bearer(ended) })).toBe(401);
-      expect(await outcome({ 'x-api-key': 'right', authorization: 'Bearer' })).toBe('a machine');
-      expect(await outcome({})).toBe(401);
-    });
+    test.each(['/key-or-jwt', '/jwt-or-key'])(
+      'pass a request in the chain %s if either strategy accepts it',
+      async (path) => {
+        const { good, ended } = await material('BLACKLIST');
+        const outcome = async (headers: Record<string, string>) => {
+          const { status, body } = await app.request('GET', path, { headers });
+          return body.userId ?? status;
+        };
+        expect(await outcome({ 'x-api-key': 'right' })).toBe('a machine');
+        expect(await outcome(bearer(good))).toBe('alice');
+        expect(await outcome({ 'x-api-key': 'wrong', ...bearer(good) })).toBe('alice');
+        expect(await outcome({ 'x-api-key': 'right', ...bearer(ended) })).toBe('a machine');
+        expect(await outcome({ 'x-api-key': 'wrong', ...bearer(ended) })).toBe(401);
+        expect(await outcome({ 'x-api-key': 'right', authorization: 'Bearer' })).toBe('a machine');
+        expect(await outcome({})).toBe(401);
+      },
+    );
 
-    test('while the database is away both answer 503, and a chain that reaches the token ends there', async () => {
+    test('both answer 503 while the database is away, and end a chain that reaches the token', async () => {
       const { good } = await material('SESSION');
       app.app.useLogger(false);
       await app.get(DataSource).destroy();
@@ -277,20 +283,107 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       const { access } = await app.get(SessionService).create('alice', { type: 'LONG' });
       return (await app.request('GET', path, { headers: bearer(access) })).status;
     };
-    // Passport is one for the whole process, and keeps what an earlier application has registered.
-    const forget = () => ['jwt', 'session-token'].forEach((name) => passport.unuse(name));
     afterEach(() => app.close());
 
     test.each([
-      [undefined, { '/passport': 200, '/renamed': 500 }],
-      ['session-token', { '/passport': 500, '/renamed': 200 }],
-      [false, { '/passport': 500, '/renamed': 500 }],
-    ] as const)('passportStrategy: %j', async (passportStrategy, expected) => {
-      forget();
-      app = await start(adapter, passportStrategy === undefined ? {} : { passportStrategy });
+      ['jwt by default', [MultiSessionPassportModule.forRoot()], { '/passport': 200, '/renamed': 500 }],
+      ['jwt if undefined', [MultiSessionPassportModule.forRoot({ name: undefined })], { '/passport': 200 }],
+      [
+        'the one that the module was given',
+        [MultiSessionPassportModule.forRoot({ name: 'session-token' })],
+        { '/passport': 500, '/renamed': 200 },
+      ],
+      ['not registered without the module', [], { '/passport': 500, '/renamed': 500 }],
+    ])('is %s', async (_, imports, expected) => {
+      app = await start(adapter, {}, imports);
       app.app.useLogger(false);
       expect(await status('/direct')).toBe(200);
       for (const [path, wanted] of Object.entries(expected)) expect([path, await status(path)]).toEqual([path, wanted]);
     });
+  });
+});
+
+describe('a name that Passport has already', () => {
+  /** The application's own strategy, under the name that ours would have. */
+  @Injectable()
+  class OwnJwtStrategy extends PassportStrategy(ApiKey, 'jwt') {
+    validate() {
+      return null;
+    }
+  }
+
+  @Module({ providers: [OwnJwtStrategy] })
+  class OwnAuthModule {}
+
+  @Module({})
+  class LateAuthModule implements OnModuleInit {
+    onModuleInit() {
+      new OwnJwtStrategy();
+    }
+  }
+
+  const ours = MultiSessionPassportModule.forRoot();
+  const faultsOf = (imports: ModuleMetadata['imports']) =>
+    start('express', {}, imports).then(
+      async (app) => {
+        await app.close();
+        return [];
+      },
+      (error: unknown) => {
+        expect(error).toBeInstanceOf(MultiSessionConfigurationError);
+        return (error as MultiSessionConfigurationError).faults;
+      },
+    );
+
+  afterEach(() => void passport.unuse('jwt'));
+
+  test.each([
+    ['imported before ours', [OwnAuthModule, ours]],
+    ['imported after ours', [ours, OwnAuthModule]],
+    ['registered during start, before ours', [LateAuthModule, ours]],
+    ['registered during start, after ours', [ours, LateAuthModule]],
+  ])('stops the start: a strategy of the application, %s', async (_, imports) => {
+    expect(await faultsOf(imports)).toEqual([
+      expect.stringMatching(/already has a strategy named 'jwt' \(class OwnJwtStrategy\).*choose another name/),
+    ]);
+  });
+
+  test('stops the start: the strategy that Passport itself has', async () => {
+    expect(await faultsOf([MultiSessionPassportModule.forRoot({ name: 'session' })])).toEqual([
+      expect.stringMatching(/'session' \(class SessionStrategy\)/),
+    ]);
+  });
+
+  test('leaves the strategy of the application in place if ours has another name', async () => {
+    expect(await faultsOf([OwnAuthModule, MultiSessionPassportModule.forRoot({ name: 'session-token' })])).toEqual([]);
+    expect(passport).toHaveProperty('_strategies.jwt', expect.any(OwnJwtStrategy));
+  });
+
+  test('may belong to another application of this library, and is free after shutdown', async () => {
+    const first = await start('express', {}, [ours]);
+    const second = await start('fastify', {}, [ours]);
+    await first.close();
+    const { access } = await second.get(SessionService).create('alice', { type: 'LONG' });
+    expect((await second.request('GET', '/passport', { headers: bearer(access) })).status).toBe(200);
+    await second.close();
+    expect(await faultsOf([OwnAuthModule])).toEqual([]);
+    expect(passport).toHaveProperty('_strategies.jwt', expect.any(OwnJwtStrategy));
+  });
+});
+
+describe('MultiSessionPassportModule', () => {
+  test.each([
+    [{ name: '' }, /name: must be a string that is not blank/],
+    [{ name: 7 }, /name: must be a string/],
+    [{ strategy: 'jwt' }, /strategy: is (no|not an) option/],
+  ])('refuses the options %j', (options, message) => {
+    expect(() => MultiSessionPassportModule.forRoot(options as never)).toThrow(MultiSessionConfigurationError);
+    expect(() => MultiSessionPassportModule.forRoot(options as never)).toThrow(message);
+  });
+
+  test('says what is missing without MultiSessionModule', async () => {
+    const moduleRef = await Test.createTestingModule({ imports: [MultiSessionPassportModule.forRoot()] }).compile();
+    await expect(moduleRef.init()).rejects.toThrow(/MultiSessionPassportModule needs MultiSessionModule/);
+    await moduleRef.close();
   });
 });

@@ -1,16 +1,10 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { getRepositoryToken } from '@nestjs/typeorm';
 import fc from 'fast-check';
-import {
-  deviceIdOf,
-  fingerprintOf,
-  KnownDeviceEntity,
-  KnownDevices,
-  SessionCleanup,
-  SessionEvents,
-  type SessionEventMap,
-} from 'nestjs-multisession';
+import { KnownDevices, SessionCleanup, SessionEvents, type SessionEventMap } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
+import { deviceIdOf, fingerprintOf } from '../../lib/known-devices/fingerprint.js';
+import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';

@@ -29,6 +29,7 @@ import {
   MultiSessionConfigurationError,
   MultiSessionModule,
   type MultiSessionOptions,
+  type Session,
   SessionEntity,
   SessionPolicyService,
   SessionRoute,
@@ -36,6 +37,7 @@ import {
   SessionService,
   SHORT_AND_LONG,
   UserAuthenticator,
+  UserDirectory,
   ValidBody,
 } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
@@ -56,7 +58,7 @@ const CREDENTIALS = {
   info: 'a test',
 };
 
-/** Keeps what the application logs. */
+/** Records what the application logs. */
 class LoggedErrors implements LoggerService {
   readonly lines: string[] = [];
   log() {}
@@ -79,7 +81,7 @@ describe('the module', () => {
     configure?: (app: INestApplication) => void;
   }
 
-  /** Starts an application with this module, on a database of its own. */
+  /** Starts an application with this module, on its own database. */
   async function start(module: DynamicModule | DynamicModule[], { dataSource, configure, ...metadata }: Start = {}) {
     database ??= await createDatabase('sqlite');
     const options = {
@@ -107,7 +109,7 @@ describe('the module', () => {
     return { status: response.status, body: (await response.json()) as Record<string, any> };
   }
 
-  /** Every fault that stops the start. */
+  /** Returns every fault that stops the start. */
   async function faultsOf(started: Promise<unknown>): Promise<readonly string[]> {
     const error: unknown = await started.then(
       () => undefined,
@@ -126,7 +128,7 @@ describe('the module', () => {
   });
 
   describe('with options from a factory', () => {
-    /** As @nestjs/config has it. */
+    /** Like the one of @nestjs/config. */
     @Injectable()
     class ConfigService {
       private readonly values: Record<string, string> = { JWT_SECRET: SIGNING_SECRET, SECRET_KEY };
@@ -174,12 +176,12 @@ describe('the module', () => {
       ],
       ['useClass', { imports: [ConfigModule], useClass: OptionsFactory }],
       ['useExisting', { imports: [OptionsModule], useExisting: OptionsFactory }],
-    ])('%s: a login is made', async (_, factory) => {
+    ])('accepts %s', async (_, factory) => {
       await start(MultiSessionModule.forRootAsync({ ...beside, ...factory }));
       expect((await post('/api/session/login', CREDENTIALS)).status).toBe(200);
     });
 
-    test('the session types must be those of the policies, and must be named', async () => {
+    test('requires the names of the session types, which must be those of the policies', async () => {
       const useFactory = () => VALUES;
       expect(() => MultiSessionModule.forRootAsync({ useFactory })).toThrow(/sessionTypes: is missing/);
       expect(() => MultiSessionModule.forRootAsync({ useFactory, sessionTypes: [] })).toThrow(
@@ -193,7 +195,7 @@ describe('the module', () => {
       ]);
     });
 
-    test('an option on the wrong side of the factory is a fault, not ignored', async () => {
+    test('refuses a static option in the factory, and a value beside it', async () => {
       const values = { ...beside, useFactory: () => VALUES, cleanup: false };
       expect(() => MultiSessionModule.forRootAsync(values)).toThrow(/cleanup: is not a static option/);
       const useFactory = () => ({ ...VALUES, controller: false });
@@ -202,7 +204,7 @@ describe('the module', () => {
       ]);
     });
 
-    test('a fault of the options stops the start', async () => {
+    test('stops the start if an option is not valid', async () => {
       const useFactory = () => ({ ...VALUES, secretKey: undefined as never });
       expect(await faultsOf(start(MultiSessionModule.forRootAsync({ ...beside, useFactory })))).toEqual([
         expect.stringMatching(/^secretKey: is missing/),
@@ -210,8 +212,8 @@ describe('the module', () => {
     });
   });
 
-  test('an option that is given as undefined has its default', async () => {
-    const nothing = { controller: undefined, isGlobal: undefined, path: undefined, passportStrategy: undefined };
+  test('uses the default of an option that is undefined', async () => {
+    const nothing = { controller: undefined, isGlobal: undefined, path: undefined };
     @Controller('guarded')
     @UseGuards(JwtAuthGuard)
     class GuardedController {
@@ -228,7 +230,7 @@ describe('the module', () => {
   });
 
   describe('the authenticator', () => {
-    /** An application's users, who end all of a user's sessions when the password changes. */
+    /** Users whose sessions end when the password changes. */
     @Injectable()
     class UsersService {
       private readonly passwords = new Map([['alice', 'alice-password']]);
@@ -266,7 +268,7 @@ describe('the module', () => {
         'useFactory',
         { useFactory: (users: UsersService) => Promise.resolve(new AppAuthenticator(users)), inject: [UsersService] },
       ],
-    ])('%s: users may inject SessionService, though sessions ask the users', async (_, authenticator) => {
+    ])('may inject SessionService, which depends on it: %s', async (_, authenticator) => {
       await start(MultiSessionModule.forRoot({ ...VALUES, authenticator, imports: [UsersModule] }));
       const { body } = await post('/api/session/login', CREDENTIALS);
       expect(await app?.get(UsersService, { strict: false }).changePassword('alice', 'another')).toBe(1);
@@ -278,7 +280,47 @@ describe('the module', () => {
       expect((await post('/api/session/login', { ...CREDENTIALS, password: 'another' })).status).toBe(200);
     });
 
-    test('without one a login is a fault of the server that says what is missing, and all else works', async () => {
+    test('may be a directory without passwords: the service creates sessions, and a login fails with the reason in the log', async () => {
+      const roles = new Map([['alice', 'reader']]);
+      class AppUsers extends UserDirectory<{ id: string; role: string }> {
+        override findActive(id: string | number) {
+          const role = roles.get(String(id));
+          return Promise.resolve(role ? { id: String(id), role } : null);
+        }
+
+        override buildClaims(_session: Session, { role }: { role?: string }) {
+          return { role };
+        }
+      }
+      @Module({ providers: [AppUsers], exports: [AppUsers] })
+      class AppUsersModule {}
+      const authenticator = { useExisting: AppUsers };
+      await start(MultiSessionModule.forRoot({ ...VALUES, authenticator, imports: [AppUsersModule] }));
+      const sessions = (app as INestApplication).get(SessionService);
+
+      const { session, refresh } = await sessions.create('alice', { type: 'LONG' });
+      roles.set('alice', 'editor');
+      const refreshed = await post('/api/session/refresh', { refresh, secret_key: SECRET_KEY, session: 'LONG' });
+      expect(await sessions.verify(refreshed.body.access as string)).toMatchObject({
+        sessionId: session.id,
+        claims: { role: 'editor' },
+      });
+
+      for (const route of ['login', 'reauthenticate'] as const) {
+        logged.lines.length = 0;
+        const headers = route === 'login' ? {} : bearer(refreshed.body.access as string);
+        expect((await post(`/api/session/${route}`, CREDENTIALS, headers)).status).toBe(500);
+        expect(logged.lines.join()).toMatch(
+          /authenticator: AppUsers has no method authenticate.*extend UserAuthenticator/,
+        );
+      }
+
+      roles.delete('alice');
+      const again = { refresh, secret_key: SECRET_KEY, session: 'LONG' };
+      expect((await post('/api/session/refresh', again)).body.code).toBe('session_not_found');
+    });
+
+    test('is optional: without it a login fails with the reason in the log, and everything else works', async () => {
       await start(MultiSessionModule.forRoot(VALUES));
       expect((await post('/api/session/login', CREDENTIALS)).status).toBe(500);
       expect(logged.lines.join()).toMatch(/authenticator: is missing/);
@@ -296,19 +338,19 @@ describe('the module', () => {
       [{ path: 'auth' }, '/auth/login'],
       [{ path: '/v1/auth/' }, '/v1/auth/login/'],
       [{ path: '' }, '/login'],
-    ])('are under %j', async (options, login) => {
+    ])('have the prefix of %j', async (options, login) => {
       await start(MultiSessionModule.forRoot({ ...DEFAULT_OPTIONS, ...options }));
       expect((await post(login, CREDENTIALS)).status).toBe(200);
       expect((await post('/api/session/login', CREDENTIALS)).status).toBe(404);
     });
 
-    test('are under the global prefix of the application', async () => {
+    test('have the global prefix of the application', async () => {
       const configure = (application: INestApplication) => void application.setGlobalPrefix('v2');
       await start(MultiSessionModule.forRoot(DEFAULT_OPTIONS), { configure });
       expect((await post('/v2/api/session/login', CREDENTIALS)).status).toBe(200);
     });
 
-    test('can be a subclass under a path of its own, with a method overridden', async () => {
+    test('can be a subclass with its own path and an overridden method', async () => {
       @Controller('account')
       class AccountController extends SessionsController {
         @SessionRoute('login', 'sign-in')
@@ -329,7 +371,7 @@ describe('the module', () => {
       for (const path of ['/account/login', '/api/session/login'])
         expect((await post(path, CREDENTIALS)).status).toBe(404);
 
-      // The checks are those of the route, in its order, and so is the header of an answer with tokens.
+      // An overridden route keeps its checks, their order, and the header of an answer with tokens.
       expect((await post('/account/sign-in', { ...CREDENTIALS, secret_key: 'wrong' })).body.code).toBe(
         'secret_key_invalid',
       );
@@ -341,7 +383,7 @@ describe('the module', () => {
       expect(answer.headers.get('cache-control')).toBe('no-store');
     });
 
-    test('can be left out, and everything is done with SessionService', async () => {
+    test('can be left out if the application uses SessionService', async () => {
       @Controller('own')
       class OwnController {
         constructor(private readonly sessions: SessionService) {}
@@ -425,7 +467,7 @@ describe('the module', () => {
       }
     }
 
-    test('a feature module says that it uses sessions, or the application does not start', async () => {
+    test('requires a feature module to import the module', async () => {
       const sessions = MultiSessionModule.forRoot({ ...DEFAULT_OPTIONS, isGlobal: false });
       @Module({ controllers: [GuardedController] })
       class ForgetfulModule {}
@@ -439,7 +481,7 @@ describe('the module', () => {
     });
   });
 
-  test('the policy of a type is injected by its name, whatever its case', async () => {
+  test('injects the policy of a type by its name, in any case', async () => {
     @Injectable()
     class Policies {
       constructor(
@@ -457,7 +499,7 @@ describe('the module', () => {
   });
 
   onEachDatabase((name) => {
-    /** As a feature of the application asks the tables. */
+    /** A feature of the application that queries the tables. */
     const reportsModule = (dataSource?: string) => {
       @Injectable()
       class Reports {
@@ -471,7 +513,7 @@ describe('the module', () => {
       return { Reports, ReportsModule };
     };
 
-    test('a named DataSource with a table prefix, and repositories of its tables in the application', async () => {
+    test('uses a named DataSource with a table prefix, and provides its repositories to the application', async () => {
       database = await createDatabase(name);
       const { Reports, ReportsModule } = reportsModule('auth');
       const revocation = { pollInterval: '50ms', maxStaleness: '5s' } as const;
@@ -486,12 +528,12 @@ describe('the module', () => {
       await post('/api/session/logout', { refresh: body.refresh, secret_key: SECRET_KEY });
       expect(await sessions.count()).toBe(0);
       expect(await blacklist.findBy({ kind: 'session' })).toMatchObject([{ id: body.session_id, reason: 'logout' }]);
-      // The polls find their table too, or they would complain.
+      // A poll without its table would log an error.
       await new Promise((resolve) => setTimeout(resolve, 200));
       expect(logged.lines).toEqual([]);
     });
 
-    test('closing it twice leaves no timer and no connection behind', async () => {
+    test('leaves no timer and no connection behind, even if it is closed twice', async () => {
       database = await createDatabase(name);
       const revocation = { pollInterval: '20ms', maxStaleness: '5s' } as const;
       const options = { ...DEFAULT_OPTIONS, revocation, cleanup: { interval: '20ms' } } as const;
@@ -506,13 +548,13 @@ describe('the module', () => {
       await application.close();
       await application.close();
       expect(await connectionsOf(database)).toBe(0);
-      // A timer that is still there would ask the database, which is closed, and complain.
+      // A timer that still runs would query the closed database and log an error.
       await new Promise((resolve) => setTimeout(resolve, 100));
       expect(logged.lines).toEqual([]);
       app = undefined;
     });
 
-    /** How many connections to this database there are, our own not counted; SQLite's are looked at by what they are. */
+    /** Counts the connections to this database, without our own. SQLite has none to count. */
     async function connectionsOf({ options }: TestDatabase): Promise<number> {
       if (name !== 'postgres' && name !== 'mariadb')
         return (app as INestApplication).get(DataSource).isInitialized ? 1 : 0;

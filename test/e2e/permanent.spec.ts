@@ -42,7 +42,7 @@ onEachDatabase((databaseName) => {
 
   const create = (type: keyof typeof POLICIES) => sessions.create('alice', { type });
   const rowOf = (id: string) => rows.findOneByOrFail({ id });
-  /** As if the session had been refreshed last so much earlier. */
+  /** Moves the last refresh of a session into the past by so many milliseconds. */
   const age = async (id: string, by: number) => {
     const { lastUpdate, expiresAt } = await rowOf(id);
     const earlier = (time: Date) => new Date(time.getTime() - by);
@@ -54,7 +54,7 @@ onEachDatabase((databaseName) => {
   };
 
   describe('a permanent session', () => {
-    test('has a refresh token without an end, which stays the same', async () => {
+    test('has a refresh token that does not expire and stays the same', async () => {
       const { session, refresh } = await create('DEVICE');
       expect(decoded(refresh, 1)).not.toHaveProperty('exp');
       await sessions.refresh(refresh);
@@ -65,7 +65,7 @@ onEachDatabase((databaseName) => {
       expect(await rowOf(session.id)).toMatchObject({ generation: 0, parentJti: null });
     });
 
-    test('is read at a refresh and written once in a touchInterval', async () => {
+    test('is read at every refresh and written once per touchInterval', async () => {
       const { session, refresh } = await create('DEVICE');
       await age(session.id, 29 * MINUTE);
       const before = await rowOf(session.id);
@@ -82,7 +82,7 @@ onEachDatabase((databaseName) => {
       expect(await statementsDuring(() => sessions.refresh(refresh))).toHaveLength(1);
     });
 
-    test('is written by one of many refreshes at once, and all succeed', async () => {
+    test('is written by one of many parallel refreshes, and all succeed', async () => {
       const { session, refresh } = await create('DEVICE');
       await age(session.id, DAY);
       const { statements, result } = await log.during(() =>
@@ -94,7 +94,7 @@ onEachDatabase((databaseName) => {
       expect(new Set(result.map((refreshed) => refreshed.refresh ?? refresh))).toEqual(new Set([refresh]));
     });
 
-    test('ends when it was not used for its lifetime, and says so', async () => {
+    test('ends if it was not used for its lifetime, and reports it', async () => {
       const { session, refresh } = await create('DEVICE');
       const ended: SessionEventMap['session.ended'][] = [];
       const stop = app.get(SessionEvents).on('session.ended', (event) => ended.push(event));
@@ -109,7 +109,7 @@ onEachDatabase((databaseName) => {
       await expect(sessions.refresh(refresh)).rejects.toMatchObject({ code: 'session_not_found' });
     });
 
-    test('never slides past its absolute bound', async () => {
+    test('is never extended past its absolute lifetime', async () => {
       const { session, refresh } = await create('BOUND');
       await age(session.id, 6 * DAY);
       await rows.update(session.id, { absoluteExpiresAt: new Date(Math.floor(Date.now() / 1000) * 1000 + 2 * DAY) });
@@ -118,7 +118,7 @@ onEachDatabase((databaseName) => {
       expect(expiresAt).toEqual(absoluteExpiresAt);
     });
 
-    test.each(['DEVICE', 'CHECKED'] as const)('whose device is removed is refused at once (%s)', async (type) => {
+    test.each(['DEVICE', 'CHECKED'] as const)('is refused at once when its device is removed (%s)', async (type) => {
       const { session, access, refresh } = await create(type);
       expect(await sessions.verify(access)).toMatchObject({ sessionId: session.id });
       await sessions.destroy(session.id);
@@ -127,10 +127,10 @@ onEachDatabase((databaseName) => {
     });
   });
 
-  // Two applications on one database: embedded SQLite is one application's alone.
+  // Two applications cannot share an embedded database.
   if (databaseName === 'sqlite' || databaseName === 'sqljs') return;
 
-  describe('a session whose type becomes permanent, or is no more', () => {
+  describe('a session whose type becomes permanent, or stops being permanent,', () => {
     const swapped = { ...POLICIES, DEVICE: POLICIES.LONG, LONG: PERMANENT_DEVICE };
     let other: TestApp;
     beforeAll(async () => void (other = await startApp({ database, options: { policies: swapped } })));
@@ -138,7 +138,7 @@ onEachDatabase((databaseName) => {
     let later: SessionService;
     beforeEach(() => void (later = other.get(SessionService)));
 
-    test('goes on with the token that it has', async () => {
+    test('continues with the token that it has', async () => {
       const { session, refresh } = await create('LONG');
       await age(session.id, 31 * MINUTE);
       const { access, refresh: slid } = await later.refresh(refresh);
@@ -147,7 +147,7 @@ onEachDatabase((databaseName) => {
       await expect(later.refresh(refresh)).resolves.toMatchObject({ session: { id: session.id } });
     });
 
-    test('rotates again, and the permanent token is found out after its successor', async () => {
+    test('rotates again, and reuse of the permanent token ends it', async () => {
       const { session, refresh } = await create('DEVICE');
       const { refresh: next } = await later.refresh(refresh);
       expect(decoded(next as string, 1)).toHaveProperty('exp', session.expiresAt.getTime() / 1000);

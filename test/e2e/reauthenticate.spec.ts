@@ -48,7 +48,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     app.post('refresh/', { refresh: token, session, secret_key: SECRET_KEY });
 
   describe('reauthenticate/', () => {
-    test('puts a new session in the place of the old one, of the same type and device', async () => {
+    test('replaces the session with a new one of the same type and device', async () => {
       const {
         session,
         access,
@@ -79,14 +79,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await app.post('list/', { session: 'ALL' }, bearer(access))).status).toBe(401);
       expect((await refresh(token, 'LONG')).body.code).toBe('session_not_found');
       expect((await refresh(body.refresh, 'LONG')).status).toBe(200);
-      const told = events.filter(({ name }) => name === 'session.ended' || name === 'session.revoked');
-      expect(told.map(({ event }) => (event as { reason: string }).reason)).toEqual([
+      const endings = events.filter(({ name }) => name === 'session.ended' || name === 'session.revoked');
+      expect(endings.map(({ event }) => (event as { reason: string }).reason)).toEqual([
         'reauthenticated',
         'reauthenticated',
       ]);
     });
 
-    test('counts towards no limit, and nobody else goes for it', async () => {
+    test('needs no place under a limit and evicts no session', async () => {
       const one = await app.login({ session: 'ONE' });
       expect((await again(one.access)).status).toBe(200);
       await app.login({ session: 'TWO' });
@@ -98,7 +98,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     test.each([
       ['a wrong password', { username: 'alice', password: 'wrong' }],
       ["another user's credentials", { username: 'bob', password: 'bob-password' }],
-    ])('refuses %s, and the session stands', async (_, credentials) => {
+    ])('refuses %s and keeps the session', async (_, credentials) => {
       const { access, refresh: token } = await app.login({ session: 'LONG' });
       const { status, body } = await again(access, credentials);
       expect([status, body.code]).toEqual([401, 'invalid_credentials']);
@@ -108,14 +108,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ]);
     });
 
-    test('names what is missing, and needs an access token', async () => {
+    test('names missing fields, and requires an access token', async () => {
       const { access } = await app.login({ session: 'LONG' });
       const { status, body } = await again(access, {});
       expect([status, Object.keys(body.errors as object)]).toEqual([400, ['username', 'password']]);
       expect((await app.post('reauthenticate/', ALICE)).body.code).toBe('not_authenticated');
     });
 
-    test('of many at once one is answered, and one session is left', async () => {
+    test('grants one of many parallel requests and leaves one session', async () => {
       const { access } = await app.login({ session: 'LONG' });
       const answers = await Promise.all(Array.from({ length: 8 }, () => again(access)));
       expect(answers.map(({ status }) => status).sort()).toEqual([200, ...Array<number>(7).fill(401)]);
@@ -124,7 +124,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await rows.count()).toBe(1);
     });
 
-    test('against a logout: never a session that nobody ended or nobody was given', async () => {
+    test('in a race with a logout, either the new session or the logout wins', async () => {
       for (let round = 0; round < 10; round++) {
         const { access, refresh: token } = await app.login({ session: 'LONG' });
         const [renewed, left] = await Promise.all([
@@ -137,7 +137,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       }
     });
 
-    test('where the new session cannot be made, the old one stands', async () => {
+    test('keeps the old session if the new one cannot be created', async () => {
       const { access, session_id: id } = await app.login({ session: 'LONG' });
       const failing = app.get<Engine>(ENGINE).store.replace({ id, userId: 'alice' }, 'reauthenticated', () => {
         throw new SessionLimitReachedError();
@@ -146,7 +146,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await app.post('list/', { session: 'ALL' }, bearer(access))).status).toBe(200);
     });
 
-    test('hands the tokens out in cookies where they travel so', async () => {
+    test('sets the new tokens as cookies in the cookie transport', async () => {
       const { access } = await app.login({ session: 'LONG' });
       const { body, headers } = await again(access, ALICE, { 'x-session-transport': 'cookie' });
       expect(Object.keys(body as object)).toEqual(['session_id']);
@@ -154,7 +154,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  describe('loginGuards, with the captcha of the documents', () => {
+  describe('loginGuards, with the captcha from the documentation,', () => {
     let guarded: TestApp;
     let folder: string;
 
@@ -181,7 +181,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       return Buffer.from(JSON.stringify({ challenge, solution })).toString('base64');
     };
 
-    test('are asked before the password, at login and at reauthenticate', async () => {
+    test('run before the password is checked, at login and at reauthenticate', async () => {
       const before = guarded.users.asked;
       const { status, body } = await login({});
       expect([status, body.errors]).toEqual([400, { altcha: ['Solve the captcha once more.'] }]);
@@ -196,7 +196,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(again.status).toBe(200);
     });
 
-    test('are asked after the secret key, and not at other routes', async () => {
+    test('run after the secret key is checked, and not on other routes', async () => {
       const altcha = await solved();
       expect((await login({ altcha, secret_key: 'wrong' })).body.code).toBe('secret_key_invalid');
       const { access } = (await login({ altcha })).body as { access: string };

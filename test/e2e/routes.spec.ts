@@ -8,7 +8,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   afterAll(() => app?.close());
 
   describe('the six routes', () => {
-    test('log in, refresh, list, destroy, destroy the others, log out', async () => {
+    test('log in, refresh, list, destroy one, destroy the others and log out', async () => {
       const first = await app.login();
       expect(Object.keys(first).sort()).toEqual(['access', 'refresh', 'session_id']);
 

@@ -25,7 +25,7 @@ const ALICE = {
 const folder = mkdtempSync(join(tmpdir(), 'sample-app-'));
 const running = new Set<SampleApp>();
 
-/** Started here, stopped at the latest when the suite ends. */
+/** Applications that the suite stops at its end. */
 async function start(environment: Record<string, string> = {}): Promise<SampleApp> {
   const app = await startSampleApp(environment);
   running.add(app);
@@ -46,7 +46,7 @@ function file(name: string, content: unknown): string {
 
 const login = (app: SampleApp, more: object = {}) => app.post('/api/session/login/', { ...ALICE, ...more });
 
-/** Runs the line that the start has printed, as a newcomer would. */
+/** Runs the curl line that the start printed. */
 async function runPrintedCurl(app: SampleApp): Promise<any> {
   const line = app
     .stdout()
@@ -58,7 +58,7 @@ async function runPrintedCurl(app: SampleApp): Promise<any> {
 
 const ISSUED = { refresh: expect.any(String), access: expect.any(String), session_id: expect.any(String) };
 
-/** The application has no use for a database that goes with its connection: a file takes the place of SQLite's memory. */
+/** Several processes need one database, so a file replaces SQLite's memory. */
 async function emptyDatabase(name: DatabaseName) {
   const database = await createDatabase(name);
   const { options } = database;
@@ -68,7 +68,7 @@ async function emptyDatabase(name: DatabaseName) {
   return { url, options: own as DataSourceOptions, drop: () => database.drop() };
 }
 
-/** Does what a start does to its database, when it is told to. */
+/** Prepares the database like a start does, when it gets a message. */
 const OPENS_DATABASE = `
   import { readDatabaseUrl } from './dist-app/database/database-url.js';
   import { openDatabase } from './dist-app/database/open-database.js';
@@ -86,7 +86,7 @@ onEachDatabase((databaseName) => {
 
   beforeAll(async () => {
     database = await emptyDatabase(databaseName);
-    // At once, on an empty database.
+    // Both at once, on an empty database.
     apps = await Promise.all(ADAPTERS.map((adapter) => start({ DATABASE_URL: database.url, HTTP_ADAPTER: adapter })));
   });
   afterAll(async () => {
@@ -108,7 +108,7 @@ onEachDatabase((databaseName) => {
       dataSource.query<{ id: number; username: string; password_hash: string }[]>('SELECT * FROM app_user ORDER BY id'),
     );
 
-  test('several processes make the tables and the users of an empty database at once', async () => {
+  test('creates the tables and the users of an empty database from several processes at once', async () => {
     const { url, drop } = await emptyDatabase(databaseName);
     const children = Array.from({ length: 4 }, () =>
       spawn(process.execPath, ['--input-type=module', '-e', OPENS_DATABASE], {
@@ -122,11 +122,11 @@ onEachDatabase((databaseName) => {
     await drop();
   });
 
-  test('the printed curl line logs in', async () => {
+  test('prints a curl line that logs in', async () => {
     for (const app of apps) expect(await runPrintedCurl(app)).toEqual(ISSUED);
   });
 
-  test('a session begun in one process goes on in the other', async () => {
+  test('continues in one process a session of the other', async () => {
     const [first, second] = apps;
     const { body } = await login(first);
     const asAlice = bearer(body.access);
@@ -143,7 +143,7 @@ onEachDatabase((databaseName) => {
     expect((await fetch(`${second.url}/api/me/`, { headers: asAlice })).status).toBe(401);
   });
 
-  test('refuses an inactive user, an unknown one and a wrong password alike, each at the cost of a hash', async () => {
+  test('refuses an inactive user, an unknown one and a wrong password alike, each after a hash', async () => {
     const attempts = [
       { username: 'carol', password: 'carol-demo-password' },
       { username: 'nobody' },
@@ -158,12 +158,12 @@ onEachDatabase((databaseName) => {
         expect(await login(app, attempt)).toMatchObject({ status: 401, body: { code: 'invalid_credentials' } });
         times.push(performance.now() - begun);
       }
-      // A hash takes 10 ms or more, everything else 3 at most.
+      // A hash takes 10 ms or more, and everything else at most 3 ms.
       expect(Math.min(...times)).toBeGreaterThan(6);
     }
   });
 
-  test('a further start keeps the users, with the passwords that it is given', async () => {
+  test('keeps the users at the next start, and updates their passwords', async () => {
     const before = await users();
     expect(before).toHaveLength(3);
     expect(before[0].password_hash).toMatch(/^\$argon2id\$v=19\$m=19456,t=2,p=1\$/);
@@ -177,7 +177,7 @@ onEachDatabase((databaseName) => {
     );
   });
 
-  test('a fault of the database is never told as a wrong password', async () => {
+  test('never reports a fault of the database as a wrong password', async () => {
     const { body } = await login(apps[0]);
     const rename = (from: string, to: string) =>
       onDatabase((dataSource) => dataSource.query(`ALTER TABLE ${from} RENAME TO ${to}`));
@@ -188,7 +188,7 @@ onEachDatabase((databaseName) => {
         expect(await app.post('/api/session/refresh/', { ...ALICE, refresh: body.refresh })).toMatchObject({
           status: 503,
         });
-        expect(app.stderr()).toMatch(/the users could not be read: .*app_user/);
+        expect(app.stderr()).toMatch(/Cannot read the users: .*app_user/);
       }
     } finally {
       await rename('app_user_away', 'app_user');
@@ -196,7 +196,7 @@ onEachDatabase((databaseName) => {
     expect(await login(apps[0])).toMatchObject({ status: 200 });
   });
 
-  test('/health pings the database', async () => {
+  test('pings the database at /health', async () => {
     for (const app of apps) {
       const health = await fetch(`${app.url}/health`);
       expect([health.status, await health.json()]).toEqual([
@@ -206,7 +206,7 @@ onEachDatabase((databaseName) => {
     }
   });
 
-  test('at SIGTERM every request is answered, and idle connections hold up nothing', async () => {
+  test('answers every request after SIGTERM, and does not wait for idle connections', async () => {
     for (const app of apps) {
       const agent = new Agent({ keepAlive: true });
       expect(await post(app, agent, '/api/session/list', {})).toBe(401);
@@ -214,7 +214,7 @@ onEachDatabase((databaseName) => {
       await once(unused, 'connect');
 
       const logins = Array.from({ length: 12 }, () => login(app, { session: 'SHORT' }));
-      // The first of them are being hashed then, the last ones wait.
+      // By then the first ones are being hashed, and the last ones wait.
       await new Promise((resolve) => setTimeout(resolve, 30));
       const begun = performance.now();
       const stopped = app.stop();
@@ -235,7 +235,11 @@ function expectRefusal({ code, stdout, stderr }: Ended, messages: RegExp[]): voi
   expect(stderr).not.toMatch(/^ {4}at |hidden/m);
 }
 
-/** Over a connection of the agent. @returns the status */
+/**
+ * Sends a request over a connection of the agent.
+ *
+ * @returns the status
+ */
 async function post(app: SampleApp, agent: Agent, path: string, body: object): Promise<number | undefined> {
   const headers = { 'content-type': 'application/json' };
   const request = httpRequest(app.url + path, { method: 'POST', agent, headers }).end(JSON.stringify(body));
@@ -249,7 +253,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   let app: SampleApp;
   beforeAll(async () => void (app = await start({ HTTP_ADAPTER: adapter })));
 
-  test('the documentation has every route with its body, its answers and its errors', async () => {
+  test('documents every route with its body, answers and errors', async () => {
     const { paths, components }: any = await (await fetch(`${app.url}/docs-json`)).json();
     const sessions = Object.entries<any>(paths).filter(([path, { post }]) => post && path.startsWith('/api/session/'));
     expect(Object.keys(paths['/api/session/jwks.json'].get.responses)).toEqual(['200']);
@@ -287,7 +291,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect((await fetch(`${app.url}/docs/swagger-ui-bundle.js`)).status).toBe(200);
   });
 
-  test('too many logins are refused, and no other request', async () => {
+  test('refuses too many logins, and no other request', async () => {
     const statuses: number[] = [];
     for (let i = 0; i < 60; i++) statuses.push((await app.post('/api/session/login/', {})).status);
     expect(new Set(statuses)).toEqual(new Set([400]));
@@ -305,7 +309,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 });
 
 describe('the environment', () => {
-  test('DJANGO_COMPAT=1 answers as Django does', async () => {
+  test('answers like Django with DJANGO_COMPAT=1', async () => {
     const secrets = { JWT_SECRET: 'x'.repeat(32), SESSION_SECRET_KEY: 'a secret key', SESSION_CONFIG: ' ' };
     const app = await start({ HTTP_ADAPTER: 'fastify', DJANGO_COMPAT: '1', ...secrets });
     expect(app.stdout()).not.toMatch(/warning/i);
@@ -337,7 +341,7 @@ describe('the environment', () => {
     },
   );
 
-  test('SESSION_CONFIG replaces the options of the demo, and THROTTLE=off lets any number of logins try', async () => {
+  test('replaces the options of the demo with SESSION_CONFIG, and allows any number of logins with THROTTLE=off', async () => {
     const path = file('options.json', {
       path: 'auth',
       usernameField: 'email',
@@ -365,11 +369,11 @@ describe('the environment', () => {
   test.each<[string, string | (() => string), RegExp]>([
     ['PORT', '70000', /whole number from 0 to 65535/],
     ['PORT', '3000x', /whole number/],
-    ['HTTP_ADAPTER', 'koa', /express or fastify; got «koa»/],
+    ['HTTP_ADAPTER', 'koa', /express or fastify; got "koa"/],
     ['THROTTLE', 'no', /on or off/],
     ['METRICS', '1', /on or off/],
     ['DJANGO_COMPAT', 'yes', /0 or 1/],
-    ['DATABASE_URL', 'mongodb://127.0.0.1/test', /begin with postgres:.*got «mongodb:…»/],
+    ['DATABASE_URL', 'mongodb://127.0.0.1/test', /begin with postgres:.*got mongodb:…/],
     ['DATABASE_URL', 'postgres://', /a host and the name of a database/],
     ['REDIS_URL', 'http://127.0.0.1', /begins with redis:/],
     ['DEMO_USERS', '[{', /not valid JSON/],
@@ -377,7 +381,7 @@ describe('the environment', () => {
     ['DEMO_USERS', '[{"username":"x"}]', /in entry 1, password/],
     ['DEMO_USERS', '[{"username":"x","password":"y","active":"no"}]', /active must be a boolean/],
     ['DEMO_USERS', '[{"username":"x","password":"y","admin":true}]', /admin should not exist/],
-    ['DEMO_USERS', '[{"username":"x","password":"y"},{"username":"x","password":"z"}]', /«x» is there twice/],
+    ['DEMO_USERS', '[{"username":"x","password":"y"},{"username":"x","password":"z"}]', /"x" is listed twice/],
     ['SESSION_CONFIG', '/no/such/file.json', /path of a JSON file; ENOENT/],
     ['SESSION_CONFIG', () => file('broken.json', '{'), /not valid JSON/],
     ['SESSION_CONFIG', () => file('list.json', []), /a JSON object/],
@@ -401,11 +405,11 @@ describe('the environment', () => {
     ],
     [{ JWT_SECRET: 'too short' }, [/- JWT_SECRET: .* at least 32 bytes/]],
   ];
-  test.each(ILL_FORMED)('%p stops the start with a message, and no stack', async (variables, messages) => {
+  test.each(ILL_FORMED)('stops the start for %p with a message and no stack', async (variables, messages) => {
     expectRefusal(await runSampleApp(variables), messages);
   });
 
-  test('a port that is taken stops the start with a message', async () => {
+  test('stops the start with a message if the port is in use', async () => {
     const server = createServer().listen(0, '0.0.0.0');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;

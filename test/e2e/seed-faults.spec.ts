@@ -7,7 +7,7 @@ import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
 import { rowsOf } from '../helpers/rows.js';
 import { decoded, resigned } from '../helpers/tokens.js';
 
-/** What simplejwt_multisessions 1.4 does wrong, and this library does not: a test for each sentence. */
+/** The faults of simplejwt_multisessions 1.4 that this library does not have, one test for each. */
 const POLICIES = {
   ...SHORT_AND_LONG,
   FULL: { refreshTokenLifetime: '1d', maxActiveSessions: 2, whenFull: 'refuse' },
@@ -54,7 +54,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const times = <T>(count: number, ask: () => Promise<T>) => Promise.all(Array.from({ length: count }, ask));
   const count = <T>(values: T[], value: T) => values.filter((each) => each === value).length;
 
-  test('parallel logins answered 500, and exceeded the limit', async () => {
+  test('parallel logins neither answer 500 nor exceed the limit', async () => {
     const evicting = await times(8, () => app.post('login/', credentials('SHORT')));
     expect(evicting.map(({ status }) => status)).toEqual(Array(8).fill(200));
     const refusing = (await times(8, () => app.post('login/', credentials('FULL')))).map(({ status }) => status);
@@ -63,7 +63,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   if (databaseName === 'postgres' || databaseName === 'mariadb') {
-    test('a worker killed at the wrong moment made every later login fail', async () => {
+    test('later logins work after a connection was killed during a login', async () => {
       const dataSource = app.get(DataSource);
       const logins = times(8, () => app.post('login/', credentials('SHORT')));
       for (const wait of [2, 5, 10]) {
@@ -73,7 +73,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
           for (const { id } of others as { id: number }[]) await dataSource.query(`KILL ${id}`).catch(() => undefined);
       }
       for (const { status } of await logins) expect([200, 503]).toContain(status);
-      // The pool learns a moment later which of its idle connections are gone.
+      // The pool needs a moment to learn which of its idle connections are gone.
       await sleep(200);
       expect((await rows()).length).toBeLessThanOrEqual(2);
       await login('SHORT');
@@ -82,7 +82,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   }
 
-  test('ten parallel refreshes of one rotating token gave out nine successors, of which one worked', async () => {
+  test('ten parallel refreshes of one rotating token get the same successor, and it works', async () => {
     const { refresh: first } = await login('ROTATING');
     const answers = await times(10, () => refresh(first, 'ROTATING'));
     expect(answers.map(({ status }) => status)).toEqual(Array(10).fill(200));
@@ -93,7 +93,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await refresh(successors[0], 'ROTATING')).status).toBe(200);
   });
 
-  test('a logout during a refresh answered 200, and the session lived on', async () => {
+  test('a session is over after a logout during a refresh', async () => {
     for (const type of ['ROTATING', 'LONG', 'EXTENDING'] as const) {
       const { refresh: token, access } = await login(type);
       const [left, ...refreshed] = await Promise.all([
@@ -112,7 +112,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     }
   });
 
-  test('with updateLastLogin off the session was not extended though its token was', async () => {
+  test('without updateLastLogin, a refresh extends the session along with its token', async () => {
     const first = await login('EXTENDING');
     const [before] = await rows();
     await sleep(1100);
@@ -124,7 +124,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await refresh(first.refresh, 'EXTENDING')).body.refresh).toBe(body.refresh);
   });
 
-  test("a rotated token lived the general lifetime, not its type's", async () => {
+  test('a rotated token lives as long as its session type says', async () => {
     for (const [type, seconds] of [
       ['ROTATING', 7200],
       ['EXTENDING', 3600],
@@ -137,7 +137,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     }
   });
 
-  test("destroyAllOther with a foreign or garbage token killed the caller's own session", async () => {
+  test('destroyAllOther with a foreign or garbage token is refused and ends nothing', async () => {
     const [own, sibling] = [await login('LONG'), await login('SHORT')];
     const stranger = await app.login();
     const before = await rowsOf(app);
@@ -155,7 +155,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     for (const { access } of [own, sibling, stranger]) expect((await list(access)).status).toBe(200);
   });
 
-  test('expired sessions answered 400, were counted, and were never purged', async () => {
+  test('expired sessions answer 401, do not count and are purged', async () => {
     const [first, unused, watcher] = [await login('MOMENT'), await login('MOMENT'), await login('LONG')];
     expect((await app.post('login/', credentials('MOMENT'))).status).toBe(409);
     await sleep(2100);
@@ -169,17 +169,17 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await logout(unused.refresh)).body.code).toBe('session_not_found');
   });
 
-  test('Available Sessions was the number 0 for an empty list, and positive over the limit', async () => {
+  test('Available Sessions is a string, even for an empty list, and 0 over the limit', async () => {
     const { access } = await login('LONG');
     expect((await list(access, 'SHORT')).body).toEqual({ Short: { 'Available Sessions': '2', Sessions: [] } });
     for (let made = 0; made < 3; made++) await login('ROTATING');
-    // As after the limit was lowered: more than it now allows.
+    // The same as after an operator has lowered the limit.
     await app.get(DataSource).manager.update(SessionEntity, { userId: username, type: 'ROTATING' }, { type: 'SHORT' });
     const { Short } = (await list(access, 'SHORT')).body;
     expect([Short['Available Sessions'], Short.Sessions.length]).toEqual(['0', 3]);
   });
 
-  test('list ALL answered 500 for a mix of limited and unlimited types', async () => {
+  test('list ALL answers 200 for a mix of limited and unlimited types', async () => {
     const { access } = await login('LONG');
     await login('ROTATING');
     const { status, body } = await list(access);
@@ -200,14 +200,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     ]);
   });
 
-  test('the secret in the body was the signing key', async () => {
+  test('the secret key in the body does not sign tokens', async () => {
     const { access, refresh: token } = await login('LONG');
     expect((await list(resigned(access, {}, SECRET_KEY))).body.code).toBe('token_not_valid');
     expect((await refresh(resigned(token, {}, SECRET_KEY), 'LONG')).body.code).toBe('session_not_found');
     expect((await list(resigned(access, {}))).status).toBe(200);
   });
 
-  test('refresh worked for deactivated users', async () => {
+  test('a refresh is refused to a deactivated user and ends the session', async () => {
     const [{ access, refresh: token }, other] = [await login('ROTATING'), await login('LONG')];
     const user = app.users.users.get(username) as { active: boolean };
     user.active = false;
@@ -220,7 +220,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await refresh(other.refresh, 'LONG')).status).toBe(200);
   });
 
-  test('raw refresh tokens were stored', async () => {
+  test('no token is stored in the database', async () => {
     const handedOut: string[] = [];
     for (const type of ['ROTATING', 'EXTENDING', 'LONG'] as const) {
       const kept = await login(type);
@@ -244,7 +244,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 });
 
-describe('at start', () => {
+describe('the option secretKey', () => {
   const start = async (secretKey: unknown) => {
     const app = await startApp({ options: { secretKey: secretKey as string } });
     await app.close();
@@ -258,9 +258,9 @@ describe('at start', () => {
     ['blank', '', /secretKey: must be/],
     ['true', true, /secretKey: must be/],
     ['an empty list', [], /secretKey: must/],
-  ])('a secret key that is %s is refused', async (_what, secretKey, message) => {
+  ])('is refused at start if it is %s', async (_what, secretKey, message) => {
     await expect(start(secretKey)).rejects.toThrow(message);
   });
 
-  test('false, said outright, is taken', () => start(false));
+  test('may be false', () => start(false));
 });

@@ -1,10 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { getRepositoryToken } from '@nestjs/typeorm';
-import { type AccessCheck, SessionEntity } from 'nestjs-multisession';
+import { SessionEntity } from 'nestjs-multisession';
 import { DataSource, type Repository } from 'typeorm';
 import type { Engine } from '../../lib/engine/engine.js';
 import { ENGINE } from '../../lib/nest/providers.js';
+import type { AccessCheck } from '../../lib/session/options.js';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { StatementLog } from '../helpers/statement-log.js';

@@ -54,10 +54,10 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const deleteList = (access: string, ids: unknown) => app.post('sessions/delete-list', { ids }, bearer(access));
   const verify = (token: unknown, more: object = { secret_key: SECRET_KEY }) => app.post('verify/', { token, ...more });
   const left = async () => (await rows.find()).map(({ id }) => id).sort();
-  const told = ({ status, body }: Answer) => [status, body];
+  const statusAndBody = ({ status, body }: Answer) => [status, body];
 
   describe('GET sessions', () => {
-    test('shows what a person wants to see, the one that asks first', async () => {
+    test("describes the caller's sessions for people, the current one first", async () => {
       await login('bob');
       const pc = await login('alice', 'LONG', { 'user-agent': PC });
       const phone = await login('alice', 'SHORT', { 'user-agent': PHONE, 'x-device-model': "Alice's iPhone" });
@@ -96,14 +96,14 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ]);
     });
 
-    test('is for who is logged in', async () => {
+    test('refuses a caller without a valid access token', async () => {
       expect((await app.request('GET', '/api/session/sessions')).body.code).toBe('not_authenticated');
       const { access } = await login();
       await app.get(SessionService).destroyAll('alice');
       expect((await ask('GET', 'sessions', access)).body.code).toBe('token_not_valid');
     });
 
-    test('takes no address from a header that a client can write', async () => {
+    test('ignores headers with an address that the client can write', async () => {
       const forged = { 'x-forwarded-for': '203.0.113.7', 'x-real-ip': '203.0.113.7', forwarded: 'for=203.0.113.7' };
       const { access } = await login('alice', 'LONG', forged);
       const { body } = await ask('GET', 'sessions', access);
@@ -112,7 +112,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('DELETE sessions/:id', () => {
-    test('ends one of the own', async () => {
+    test('ends a session of the caller', async () => {
       const [first, second] = [await login(), await login()];
       expect((await ask('DELETE', `sessions/${second.session_id}`, first.access)).status).toBe(204);
       expect(await left()).toEqual([first.session_id]);
@@ -120,7 +120,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await ask('DELETE', `sessions/${second.session_id}`, first.access)).body.code).toBe('session_not_found');
     });
 
-    test("does not find another's, nor what is no id", async () => {
+    test('does not find the session of another user, or an invalid id', async () => {
       const [alice, bob] = [await login(), await login('bob')];
       for (const id of [bob.session_id, NOBODY, 'x', '%00', alice.session_id.toUpperCase(), "' OR 1=1"]) {
         const { status, body } = await ask('DELETE', `sessions/${encodeURI(id)}`, alice.access);
@@ -129,7 +129,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await left()).toEqual([alice.session_id, bob.session_id].sort());
     });
 
-    test('takes the cookies away with the session that asks, and is refused to other pages', async () => {
+    test('clears the cookies with the current session, and refuses a forged request', async () => {
       const body = { username: 'alice', password: 'alice-password', session: 'LONG' };
       const answer = await app.post('login/', body, ASKS_FOR_COOKIES);
       const cookies = cookieHeader([ACCESS_COOKIE, tokensInCookies(answer).access]);
@@ -145,25 +145,25 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('DELETE sessions ends all but the one that asks', async () => {
+  test('DELETE sessions ends all sessions except the current one', async () => {
     const own = await login();
     const bob = await login('bob');
     for (const type of ['LONG', 'SHORT', 'CHECKED']) await login('alice', type);
-    expect(told(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 3 }]);
+    expect(statusAndBody(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 3 }]);
     expect(await left()).toEqual([own.session_id, bob.session_id].sort());
-    expect(told(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 0 }]);
+    expect(statusAndBody(await ask('DELETE', 'sessions', own.access))).toEqual([200, { ended: 0 }]);
   });
 
   describe('POST sessions/delete-list', () => {
-    test('ends those that are named, each once, and leaves the one that asks', async () => {
+    test('ends each listed session once and skips the current one', async () => {
       const [own, one, two, three] = [await login(), await login(), await login(), await login()];
       const ids = [one, two, one, own].map((session) => session.session_id);
-      expect(told(await deleteList(own.access, ids))).toEqual([200, { ended: 2 }]);
+      expect(statusAndBody(await deleteList(own.access, ids))).toEqual([200, { ended: 2 }]);
       expect(await left()).toEqual([own.session_id, three.session_id].sort());
-      expect(told(await deleteList(own.access, []))).toEqual([200, { ended: 0 }]);
+      expect(statusAndBody(await deleteList(own.access, []))).toEqual([200, { ended: 0 }]);
     });
 
-    test("ends none where one of them is another's, unknown, or has ended", async () => {
+    test("ends no session if one of them is another user's, unknown or has ended", async () => {
       const [own, one, bob] = [await login(), await login(), await login('bob')];
       const gone = await login();
       await app.get(SessionService).destroy(gone.session_id);
@@ -188,13 +188,13 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
         Array.from({ length: 101 }, () => 'x'),
         'Ensure this field has no more than 100 elements.',
       ],
-    ])('says what is wrong with %s', async (_, ids, message) => {
+    ])('refuses %s', async (_, ids, message) => {
       const { access } = await login();
       const { status, body } = await deleteList(access, ids);
       expect([status, body.errors]).toEqual([400, { ids: [message] }]);
     });
 
-    test('two at once end each session once', async () => {
+    test('two parallel requests end each session once', async () => {
       const own = await login();
       for (let round = 0; round < 5; round++) {
         const ids = [(await login()).session_id, (await login()).session_id];
@@ -207,7 +207,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('POST verify', () => {
-    test('tells what a valid access token says', async () => {
+    test('answers the claims of a valid access token', async () => {
       const { session, access } = await app
         .get(SessionService)
         .create('alice', { type: 'LONG', claims: { role: 'editor', active: false } });
@@ -226,7 +226,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(body.exp - body.iat).toBe(300);
     });
 
-    test('tells what a valid refresh token says, and uses nothing up', async () => {
+    test('answers the claims of a valid refresh token without using it up', async () => {
       const { refresh, session_id } = await login();
       const before = await rows.find();
       const { body } = await verify(refresh);
@@ -243,7 +243,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(await rows.find()).toEqual(before);
     });
 
-    test('tells of anything else that it is not active, and nothing more', async () => {
+    test('only answers that any other token is not active', async () => {
       const ended = await login();
       await app.get(SessionService).destroy(ended.session_id);
       const living = await login();
@@ -261,12 +261,12 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       };
       const before = await rows.find();
       for (const [name, token] of Object.entries(tokens)) {
-        expect([name, ...told(await verify(token))]).toEqual([name, 200, { active: false }]);
+        expect([name, ...statusAndBody(await verify(token))]).toEqual([name, 200, { active: false }]);
       }
       expect(await rows.find()).toEqual(before);
     });
 
-    test('is for who knows the secret key, whatever the transport', async () => {
+    test('requires the secret key in either transport', async () => {
       const { access } = await login();
       expect((await verify(access, {})).body.errors).toEqual({ secret_key: ['This field is required.'] });
       expect((await verify(access, { secret_key: 'wrong' })).body.code).toBe('secret_key_invalid');
@@ -276,7 +276,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await verify(undefined)).body.errors).toEqual({ token: ['This field is required.'] });
     });
 
-    test('is for nobody where the secret key is no secret', async () => {
+    test('is closed if the option secretKey is false', async () => {
       const open = await startApp({ databaseName, adapter, options: { policies: POLICIES, secretKey: false } });
       const { access } = await open.login({ session: 'LONG' });
       expect((await open.post('verify/', { token: access })).body.code).toBe('secret_key_invalid');
@@ -284,7 +284,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test("accessCheck: 'session' is one statement, by primary key", async () => {
+  test("accessCheck: 'session' reads one row by its primary key", async () => {
     const { access } = await login('alice', 'CHECKED');
     const { statements } = await log.during(() => app.get(SessionService).verify(access) as Promise<unknown>);
     const sent = statements.map(({ query }) => query).filter((query) => query.includes('user_session'));
@@ -292,7 +292,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(sent[0]).toMatch(/^SELECT .* WHERE [`"]row[`"]\.[`"]id[`"] = (\?|\$1)$/);
   });
 
-  test('management: false leaves them away, and a controller of the application brings none', async () => {
+  test('management: false turns the routes off, and a class of the application replaces them', async () => {
     class Own extends SessionManagementController {}
     for (const [management, status] of [
       [false, 404],

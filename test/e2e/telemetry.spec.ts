@@ -31,7 +31,7 @@ class NotesController {
   }
 }
 
-/** A metric's points: attributes, and the value or the count. */
+/** The points of a metric: attributes, and the value or the count. */
 type Points = [attributes: Attributes, value: number][];
 
 const TYPE = 'multisession.session.type';
@@ -81,7 +81,7 @@ onEachDatabase((databaseName) => {
     const refresh = (token: string, session = 'LONG') =>
       app.post('refresh/', { refresh: token, session, secret_key: SECRET_KEY });
 
-    test('logins, by what they came to', async () => {
+    test('measures logins by their outcome', async () => {
       await app.login();
       await app.login({ session: 'SHORT' });
       await app.post('login/', { username: 'alice', password: 'x', session: 'LONG', secret_key: SECRET_KEY });
@@ -97,7 +97,7 @@ onEachDatabase((databaseName) => {
       ]);
     });
 
-    test('refreshes by verdict, and endings by reason', async () => {
+    test('measures refreshes by verdict, and counts endings by reason', async () => {
       await app.close();
       const policies = { LONG: { refreshTokenLifetime: '30d', rotateRefreshTokens: true, reuseGrace: 0 } } as const;
       const options = {
@@ -125,7 +125,7 @@ onEachDatabase((databaseName) => {
       ]);
     });
 
-    test('refusals of guards by code, and no request that passes', async () => {
+    test('counts refusals of guards by code, and no request that passes', async () => {
       const { access } = await app.login();
       expect((await app.request('GET', '/notes', { headers: bearer(access) })).status).toBe(200);
       expect((await app.request('GET', '/notes', { headers: bearer('nonsense') })).status).toBe(401);
@@ -139,7 +139,7 @@ onEachDatabase((databaseName) => {
       ]);
     });
 
-    test('how many sessions the blacklist holds, and how old it is', async () => {
+    test('reports the size and the lag of the blacklist', async () => {
       const { session_id: id } = await app.login();
       await app.get(SessionService).destroy(id);
       expect(await points('multisession.blacklist.entries')).toEqual([[{}, 1]]);
@@ -149,12 +149,12 @@ onEachDatabase((databaseName) => {
       const lagLater = async () => (await points('multisession.blacklist.lag'))[0][1];
       expect(await lagLater()).toBeGreaterThan(lag);
       await app.close();
-      // The SDK goes on showing the last value that it was told.
+      // The SDK keeps showing the last value.
       expect(await lagLater()).toBe(await lagLater());
       app = await startApp({ databaseName });
     });
 
-    test('a span for each login and refresh; a refusal is no error, a fault is', async () => {
+    test('creates a span for each login and refresh, and marks faults as errors but not refusals', async () => {
       const { refresh: token } = await app.login();
       await refresh(token);
       await refresh('nonsense');
@@ -169,7 +169,7 @@ onEachDatabase((databaseName) => {
       ]);
     });
 
-    test('what the application does within an operation is its child', async () => {
+    test('makes spans of the application children of the operation', async () => {
       const original = app.users.findActive.bind(app.users);
       app.users.findActive = (userId) =>
         trace.getTracer('application').startActiveSpan('users', async (span) => {
@@ -182,7 +182,7 @@ onEachDatabase((databaseName) => {
       expect([users.name, users.parentSpanContext?.spanId]).toEqual(['users', parent.spanContext().spanId]);
     });
 
-    test('nobody’s name, token, session or address is in any of it', async () => {
+    test('exposes no name, token, session or address', async () => {
       const { access, refresh: token, session_id: id } = await app.login();
       await refresh(token);
       await app.request('GET', '/notes', { headers: bearer(`${access}x`) });
@@ -200,7 +200,7 @@ onEachDatabase((databaseName) => {
 });
 
 onEachAdapter((databaseName, adapter) => {
-  test('the documents’ module serves it to Prometheus', async () => {
+  test('the module of the documents serves the metrics to Prometheus', async () => {
     const folder = folderForBlocks();
     try {
       const { MetricsModule } = (await importBlock(folder, 'docs/observability.md', 'metrics.module.ts')) as {
@@ -225,13 +225,13 @@ onEachAdapter((databaseName, adapter) => {
   });
 });
 
-test('it is what the sample application has', () => {
+test('the sample application has the module of the documents', () => {
   const [block] = codeBlocks(['docs/observability.md']).filter(({ text }) => text.startsWith('// metrics.module.ts'));
   const file = readFileSync(join(ROOT, 'sample-app/src/metrics.module.ts'), 'utf8');
   expect(block.text.replace(/^.*\n/, '').trim()).toBe(file.trim());
 });
 
-test('every metric is in the documents, with its unit', () => {
+test('the documents list every metric with its unit', () => {
   const source = readFileSync(join(ROOT, 'lib/telemetry/telemetry.ts'), 'utf8');
   const names = [...source.matchAll(/'(multisession\.[a-z.]+)', \{\s+unit: '([^']+)'/g)].map(([, ...found]) => found);
   expect(names).toHaveLength(5);

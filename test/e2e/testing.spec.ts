@@ -79,7 +79,7 @@ class NotesGateway {
   }
 }
 
-describe('an application under test, without a database and without the module', () => {
+describe('actingAs, without a database and without the module', () => {
   let app: INestApplication;
   let url: string;
   const closers: (() => unknown)[] = [];
@@ -115,7 +115,7 @@ describe('an application under test, without a database and without the module',
   describe.each(ADAPTERS)('on %s', (adapter) => {
     const controllers = [GuardedController];
 
-    test('is somebody, with every member of a current session', async () => {
+    test('provides a complete session', async () => {
       await start({ controllers }, as({ userId: 'alice', sessionType: 'SHORT', claims: { role: 'editor' } }), {
         adapter,
       });
@@ -137,26 +137,23 @@ describe('an application under test, without a database and without the module',
     test.each([
       ['alice with a LONG session', { userId: 'alice' }, [200, 200, 'alice', null]],
       ['alice with a SHORT one', { userId: 'alice', sessionType: 'SHORT' }, [200, 403, 'alice', null]],
-      ['nobody', null, [401, 401, null, null]],
-    ] as const)(
-      'the decorators mean for %s what they mean in production',
-      async (_, actor, [plain, long, optional, open]) => {
-        await start({ controllers }, as(actor), { adapter });
-        expect((await get('/notes')).status).toBe(plain);
-        expect((await get('/notes/long')).status).toBe(long);
-        expect((await get('/notes/optional')).body).toEqual({ userId: optional });
-        expect((await get('/notes/public')).body).toEqual({ userId: open });
-      },
-    );
+      ['an anonymous caller', null, [401, 401, null, null]],
+    ] as const)('applies the decorators to %s as in production', async (_, actor, [plain, long, optional, open]) => {
+      await start({ controllers }, as(actor), { adapter });
+      expect((await get('/notes')).status).toBe(plain);
+      expect((await get('/notes/long')).status).toBe(long);
+      expect((await get('/notes/optional')).body).toEqual({ userId: optional });
+      expect((await get('/notes/public')).body).toEqual({ userId: open });
+    });
 
-    test('nobody is refused as in production', async () => {
+    test('refuses an anonymous caller as in production', async () => {
       await start({ controllers }, as(null), { adapter });
       const { body, headers } = await get('/notes');
       expect(body).toMatchObject({ statusCode: 401, error: 'Unauthorized', code: 'not_authenticated' });
       expect(headers.get('www-authenticate')).toBe('Bearer realm="api"');
     });
 
-    test('can be somebody else at each request', async () => {
+    test('can be another user for each request', async () => {
       const byHeader = actingAs(({ headers = {} }) => {
         const { 'x-user': userId } = headers;
         return typeof userId === 'string' ? { userId } : null;
@@ -167,7 +164,7 @@ describe('an application under test, without a database and without the module',
       expect((await get('/notes/long')).status).toBe(401);
     });
 
-    test('with a global guard, which is a provider', async () => {
+    test('replaces a global guard that is a provider', async () => {
       const providers = [JwtAuthGuard, { provide: APP_GUARD, useExisting: JwtAuthGuard }];
       const override = (builder: TestingModuleBuilder) =>
         builder.overrideProvider(JwtAuthGuard).useValue(actingAs({ userId: 'alice' }));
@@ -177,7 +174,7 @@ describe('an application under test, without a database and without the module',
     });
   });
 
-  test('in a feature module and its resolver', async () => {
+  test('works in a feature module and its resolver', async () => {
     @Module({ providers: [NotesResolver] })
     class NotesModule {}
     const graphql = GraphQLModule.forRoot<ApolloDriverConfig>({ driver: ApolloDriver, autoSchemaFile: true });
@@ -196,7 +193,7 @@ describe('an application under test, without a database and without the module',
   test.each([
     [{ userId: 'alice' }, 'you', { userId: 'alice' }],
     [null, 'exception', { statusCode: 401, code: 'not_authenticated' }],
-  ])('in gateways, as %j', async (actor, event, data) => {
+  ])('works in gateways, as %j', async (actor, event, data) => {
     await start({ providers: [NotesGateway] }, as(actor), { sockets: IoAdapter });
     const socket = io(url, { transports: ['websocket'], reconnection: false });
     closers.push(() => socket.disconnect());
@@ -216,8 +213,8 @@ describe('an application under test, without a database and without the module',
   });
 });
 
-describe('a current session of a test', () => {
-  test('is complete and agrees with its claims', () => {
+describe('currentSession', () => {
+  test('returns a complete session that agrees with its claims', () => {
     const session = currentSession({ userId: 7, sessionType: 'SHORT', issuedAt: 1000, claims: { role: 'editor' } });
     expect(session).toEqual({
       userId: 7,
@@ -245,7 +242,7 @@ describe('a current session of a test', () => {
     });
   });
 
-  test('is of a token that is valid now, unless the test says otherwise', () => {
+  test('returns the session of a token that is valid now, by default', () => {
     const { userId, issuedAt, expiresAt } = currentSession();
     const now = Date.now() / 1000;
     expect(userId).toBe('user');

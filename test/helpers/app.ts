@@ -7,8 +7,7 @@ import {
   type Credentials,
   MULTI_SESSION_ENTITIES,
   MultiSessionModule,
-  type MultiSessionOptions,
-  type MultiSessionStaticOptions,
+  type MultiSessionModuleOptions,
   SHORT_AND_LONG,
   UserAuthenticator,
 } from 'nestjs-multisession';
@@ -50,7 +49,7 @@ export interface TestAppOptions {
   database?: TestDatabase;
   databaseName?: DatabaseName;
   /** Options that replace those of `DEFAULT_OPTIONS`. */
-  options?: Partial<MultiSessionOptions & MultiSessionStaticOptions>;
+  options?: Partial<MultiSessionModuleOptions>;
   imports?: ModuleMetadata['imports'];
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
@@ -88,7 +87,7 @@ export interface TestApp {
   close(): Promise<void>;
 }
 
-export const DEFAULT_OPTIONS: MultiSessionOptions & MultiSessionStaticOptions = {
+export const DEFAULT_OPTIONS: MultiSessionModuleOptions = {
   jwt: { secret: SIGNING_SECRET },
   secretKey: SECRET_KEY,
   policies: { ...SHORT_AND_LONG },

@@ -1,5 +1,7 @@
-import { SessionEvents, type SessionEventMap, type SessionEventName } from 'nestjs-multisession';
+import { SessionEvents, type SessionEventMap } from 'nestjs-multisession';
 import type { TestApp } from './app.js';
+
+type SessionEventName = keyof SessionEventMap;
 
 const NAMES: SessionEventName[] = [
   'session.created',

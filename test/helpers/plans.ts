@@ -60,7 +60,7 @@ interface PostgresNode {
 }
 
 async function postgresAccesses(runner: QueryRunner, { query, parameters }: SentStatement): Promise<Access[]> {
-  const values = parameters.map((value) => `'${String(value).replaceAll("'", "''")}'`);
+  const values = parameters.map((value) => (value === null ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`));
   await runner.query(`PREPARE explained AS ${query}`);
   const accesses: Access[] = [];
   // Of the statements on the blacklist none is named.

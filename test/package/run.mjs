@@ -1,6 +1,6 @@
 /**
- * Installs the packed tarball in real applications and uses it there: `npm run test:package [-- tarball]`. Without a tarball
- * it packs one. It needs the npm registry, and is therefore no part of `npm test`.
+ * Installs the packed tarball in real applications and uses it there: `npm run test:package [-- tarball]`. Packs a tarball if
+ * none is given. It is not part of `npm test`, because it needs the npm registry.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
@@ -9,9 +9,18 @@ import { join, resolve } from 'node:path';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const ROOT = resolve(import.meta.dirname, '../..');
-/** What an application may do without: an entry of its own needs each of the first two, and no entry a driver. */
-const NOT_NEEDED = ['@nestjs/swagger', 'redis', 'sql.js'];
-const NEEDY = ['swagger', 'redis'];
+/** Packages that an application can do without. An entry may need some of them; no entry needs the driver. */
+const OPTIONAL = [
+  '@nestjs/passport',
+  '@nestjs/swagger',
+  '@opentelemetry/api',
+  'passport',
+  'passport-jwt',
+  'redis',
+  'sql.js',
+];
+/** The entries that need one of them. */
+const NEEDY = ['passport', 'redis', 'swagger'];
 
 const APPLICATIONS = [
   {
@@ -32,7 +41,7 @@ const APPLICATIONS = [
 ];
 
 const MAIN = 'nestjs-multisession';
-const ENTRIES = ['django', 'migrations', 'redis', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
+const ENTRIES = ['django', 'migrations', 'passport', 'redis', 'swagger', 'testing'].map((name) => `${MAIN}/${name}`);
 
 const count = { passed: 0, failed: 0 };
 
@@ -58,14 +67,18 @@ function run(directory, command, args) {
   };
 }
 
-/** One command that must succeed. @returns whether it did */
+/**
+ * Runs a command that must succeed.
+ *
+ * @returns whether it did
+ */
 function mustSucceed(title, directory, command, args) {
   const { succeeded, all } = run(directory, command, args);
   report(title, succeeded ? undefined : all);
   return succeeded;
 }
 
-/** Adds a test runner's own numbers; what it left out has failed, and so has a run without tests. */
+/** Adds the numbers of a test runner. A skipped test counts as failed, and so does a run without tests. */
 function addTests(title, { succeeded, all }, { passed, failed, leftOut }) {
   const asExpected = succeeded && passed > 0 && failed + leftOut === 0;
   console.log(`${asExpected ? 'ok' : 'FAILED'}  ${title}: ${passed} passed, ${failed + leftOut} failed`);
@@ -100,7 +113,7 @@ function runJest(title, directory) {
   });
 }
 
-/** Hides packages from an application, and so finds out whether it really does without them. */
+/** Hides installed packages from an application while `action` runs. */
 function without(packages, directory, action) {
   const path = (name) => join(directory, 'node_modules', name);
   for (const name of packages) renameSync(path(name), `${path(name)}.hidden`);
@@ -115,17 +128,17 @@ function checkEntries(name, directory, load) {
   const loads = (entry) => run(directory, process.execPath, load(entry));
   const quietly = (title, { succeeded, all }) => report(title, succeeded && all === '' ? undefined : all || 'failed');
   for (const entry of [MAIN, ...ENTRIES]) quietly(`${name}: ${entry} loads, without a warning`, loads(entry));
-  without(NOT_NEEDED, directory, () => {
+  without(OPTIONAL, directory, () => {
     const others = ENTRIES.filter((entry) => !NEEDY.some((name) => entry.endsWith(`/${name}`)));
     for (const entry of [MAIN, ...others])
-      quietly(`${name}: ${entry} does without ${NOT_NEEDED.join(', ')}`, loads(entry));
+      quietly(`${name}: ${entry} loads without the optional packages`, loads(entry));
     for (const needy of NEEDY) {
       const isHidden = !loads(`${MAIN}/${needy}`).succeeded;
-      report(`${name}: ${MAIN}/${needy} does not`, isHidden ? undefined : 'it loads, so nothing was hidden');
+      report(`${name}: ${MAIN}/${needy} does not`, isHidden ? undefined : 'it loads, so its package was not hidden');
     }
   });
   const sockets = existsSync(join(directory, 'node_modules/@nestjs/websockets'));
-  report(`${name}: @nestjs/websockets was not needed by any of this`, sockets ? 'it is installed' : undefined);
+  report(`${name}: @nestjs/websockets is not needed`, sockets ? 'it is installed' : undefined);
 }
 
 function checkApplication({ name, builds, load, jest }, tarball, directory) {

@@ -5,36 +5,37 @@ import { SessionEntity } from '../../session/session.entity.js';
 import type { EndReason, SessionEvents } from '../../session/events.js';
 import { SessionDailyCountEntity } from './session-daily-count.entity.js';
 
-/** What happened on one day, in UTC. */
+/** The logins and endings of one day. */
 export interface DayStatistics {
-  /** `2026-11-24`. */
+  /** In UTC, such as `2026-11-24`. */
   readonly day: string;
-  /** Logins, and whatever else begins a session, by type. */
+  /** Started sessions, by type. */
   readonly logins: Readonly<Record<string, number>>;
-  /** Endings, by reason. */
+  /** Ended sessions, by reason. */
   readonly endings: Readonly<Partial<Record<EndReason, number>>>;
 }
 
-/** What `DailyCounts.figures` answers. */
+/** The answer of `DailyCounts.statistics`. */
 export interface SessionStatistics {
-  /** Sessions that have begun and not ended, by type; one that has expired counts until the cleanup has found it. */
+  /** Active sessions, by type. An expired session counts until the cleanup deletes it. */
   readonly active: Readonly<Record<string, number>>;
-  /** The days on which anything happened, the latest first. */
+  /** The days on which sessions started or ended, the latest first. */
   readonly days: readonly DayStatistics[];
 }
 
 type Count = Pick<SessionDailyCountEntity, 'day' | 'type' | 'kind' | 'amount'>;
 
+/** Milliseconds between the first count in memory and its write. */
 const FLUSH_INTERVAL = 5000;
 const DAY = 86_400_000;
 const ENDED = 'ended:';
 
 /**
- * How many sessions began and ended on each day. Noted in memory, and written in batches behind the answers: one short
- * transaction every five seconds in which anything happened. Off unless `dailyCounts` is set.
+ * Counts the sessions that start and end on each day. Off unless the option `dailyCounts` is set.
  *
- * What a process had noted when it was killed is lost, and a batch whose commit was not answered may count twice:
- * `recount` sets right how many are active.
+ * Counts are kept in memory and written in batches after the responses: one short transaction at most every five seconds. A
+ * process that is killed loses the counts in memory, and a batch may count twice if its commit got no answer. `recount`
+ * corrects the number of active sessions.
  */
 export class DailyCounts {
   private readonly logger = new Logger('MultiSession');
@@ -50,19 +51,19 @@ export class DailyCounts {
     private readonly now: () => number,
   ) {
     if (!isOn) return;
-    events.on('session.created', ({ session }) => this.note(session.type, 'created'));
-    events.on('session.ended', ({ session, reason }) => this.note(session.type, `${ENDED}${reason}`));
+    events.on('session.created', ({ session }) => this.count(session.type, 'created'));
+    events.on('session.ended', ({ session, reason }) => this.count(session.type, `${ENDED}${reason}`));
   }
 
-  /** @internal The sessions that are there before the first is counted. */
+  /** @internal Counts the sessions that existed before counting was turned on. */
   async start(): Promise<void> {
     if (this.isOn) await this.flush();
   }
 
   /**
-   * The figures, of what has been written: each process is at most five seconds behind.
-   * @param options.days how many days back, today included. Default: 30
-   * @throws UnavailableError
+   * Reads the statistics. Each process is at most five seconds behind.
+   * @param options.days how many days to go back, including today. Default: 30
+   * @throws UnavailableError if the database cannot be reached
    */
   async statistics(options: { days?: number } = {}): Promise<SessionStatistics> {
     const since = this.day((options.days ?? 30) - 1);
@@ -77,16 +78,17 @@ export class DailyCounts {
   }
 
   /**
-   * Counts the sessions themselves, once, and corrects how many are active by what is missing: it reads the whole index of
-   * types. For after a crash, where the figure must be right; what other processes are just about to write is counted twice.
-   * @throws UnavailableError
+   * Counts the sessions in the table and corrects the number of active sessions by the difference. Call it after a crash if
+   * the number must be exact. It reads the whole index of types. Counts that other processes have not written yet are counted
+   * twice.
+   * @throws UnavailableError if the database cannot be reached
    */
   async recount(): Promise<void> {
     await this.flush();
     await this.exclusively((manager) => this.correct(manager));
   }
 
-  /** @internal Writes what is noted. Called by a timer, and at shutdown. */
+  /** @internal Writes the counts in memory. A timer calls it, and the shutdown. */
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -94,12 +96,12 @@ export class DailyCounts {
     return this.flushing;
   }
 
-  /** @internal What was noted since the last flush, while the application was shutting down. */
+  /** @internal Writes what was counted during the shutdown. */
   async flushLast(): Promise<void> {
     if (this.unwritten.size > 0 && this.database.dataSource.isInitialized) await this.flush();
   }
 
-  private note(type: string, kind: string, amount = 1): void {
+  private count(type: string, kind: string, amount = 1): void {
     this.add({ day: this.day(), type, kind, amount });
     this.timer ??= setTimeout(() => void this.flush(), FLUSH_INTERVAL).unref();
   }
@@ -123,7 +125,7 @@ export class DailyCounts {
     } catch (error) {
       for (const count of batch) this.add(count);
       this.timer ??= setTimeout(() => void this.flush(), FLUSH_INTERVAL).unref();
-      this.logger.warn(`daily counts were not written, and will be tried again: ${(error as Error).message}`);
+      this.logger.warn(`daily counts could not be written, and will be retried: ${(error as Error).message}`);
     }
   }
 
@@ -135,20 +137,23 @@ export class DailyCounts {
     for (const { amount, ...key } of counts) await manager.increment(SessionDailyCountEntity, key, 'amount', amount);
   }
 
-  /** Writes what is missing for the counts to come to the sessions that are there. @param noted what is about to be written */
-  private async correct(manager: EntityManager, noted: readonly Count[] = []): Promise<void> {
+  /**
+   * Writes the differences between the counts and the sessions in the table.
+   * @param unwritten counts that the same transaction writes afterwards
+   */
+  private async correct(manager: EntityManager, unwritten: readonly Count[] = []): Promise<void> {
     const rows = await manager
       .createQueryBuilder(SessionEntity, 'session')
       .select('session.type', 'type')
       .addSelect('COUNT(*)', 'amount')
       .groupBy('session.type')
       .getRawMany<{ type: string; amount: string | number }>();
-    const there = new Map(rows.map(({ type, amount }) => [type, Number(amount)]));
-    const counted = await this.countedActive(manager, noted);
-    const types = new Set([...there.keys(), ...Object.keys(counted)]);
+    const existing = new Map(rows.map(({ type, amount }) => [type, Number(amount)]));
+    const counted = await this.countedActive(manager, unwritten);
+    const types = new Set([...existing.keys(), ...Object.keys(counted)]);
     const missing = [...types].map((type) => ({
       ...{ day: this.day(), type, kind: 'corrected' },
-      amount: (there.get(type) ?? 0) - (counted[type] ?? 0),
+      amount: (existing.get(type) ?? 0) - (counted[type] ?? 0),
     }));
     await this.write(
       manager,
@@ -156,7 +161,10 @@ export class DailyCounts {
     );
   }
 
-  private async countedActive(manager: EntityManager, noted: readonly Count[] = []): Promise<Record<string, number>> {
+  private async countedActive(
+    manager: EntityManager,
+    unwritten: readonly Count[] = [],
+  ): Promise<Record<string, number>> {
     const sums = await manager
       .createQueryBuilder(SessionDailyCountEntity, 'count')
       .select('count.type', 'type')
@@ -166,13 +174,13 @@ export class DailyCounts {
       .addGroupBy('count.kind')
       .getRawMany<{ type: string; kind: string; amount: string | number }>();
     const active: Record<string, number> = {};
-    for (const { type, kind, amount } of [...sums, ...noted]) {
+    for (const { type, kind, amount } of [...sums, ...unwritten]) {
       active[type] = (active[type] ?? 0) + (kind.startsWith(ENDED) ? -Number(amount) : Number(amount));
     }
     return active;
   }
 
-  /** One process at a time: the rows are few, and all processes write the same ones. */
+  /** Lets one process write at a time, because all processes write the same few rows. */
   private async exclusively(work: (manager: EntityManager) => Promise<void>): Promise<void> {
     await this.database.transaction({ name: 'daily-counts' }, work);
   }
@@ -186,11 +194,11 @@ function byDay(counts: readonly Count[]): DayStatistics[] {
   const days = new Map<string, { logins: Record<string, number>; endings: Partial<Record<EndReason, number>> }>();
   for (const { day, type, kind, amount } of counts) {
     if (kind === 'corrected') continue;
-    const figures = days.get(day) ?? { logins: {}, endings: {} };
-    days.set(day, figures);
+    const statistics = days.get(day) ?? { logins: {}, endings: {} };
+    days.set(day, statistics);
     const reason = kind.slice(ENDED.length) as EndReason;
-    if (kind === 'created') figures.logins[type] = amount;
-    else figures.endings[reason] = (figures.endings[reason] ?? 0) + amount;
+    if (kind === 'created') statistics.logins[type] = amount;
+    else statistics.endings[reason] = (statistics.endings[reason] ?? 0) + amount;
   }
-  return [...days].map(([day, figures]) => ({ day, ...figures }));
+  return [...days].map(([day, statistics]) => ({ day, ...statistics }));
 }

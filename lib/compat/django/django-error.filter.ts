@@ -4,31 +4,34 @@ import type { CredentialsCarrier } from '../../http/request.js';
 import { drfAnswerOf } from './drf-answer.js';
 import { SessionRoutes } from './session-routes.js';
 
-/** The injection token of `DjangoErrorFilterOptions`, which may be left out. */
+/** Injection token of `DjangoErrorFilterOptions`. The provider is optional. */
 export const DJANGO_ERROR_FILTER_OPTIONS = 'MULTI_SESSION_DJANGO_ERROR_FILTER_OPTIONS';
 
-/** What `DjangoErrorFilter` cannot tell from the application. */
+/** Settings of `DjangoErrorFilter`. */
 export interface DjangoErrorFilterOptions {
   /**
-   * Paths to act under, beside those of `SessionsController` and its subclasses, as they stand in a request: for session
-   * routes that the application has written itself, and for wildcards. `:name` stands for any one segment. Default: none.
+   * Further paths under which the filter acts, as they appear in a request. The filter finds `SessionsController` and its
+   * subclasses itself, so this is for session routes of your own and for wildcards. `:name` matches any one segment.
+   * Default: none.
    */
   prefixes?: readonly string[];
 }
 
 /**
- * Answers errors as Django REST framework and simplejwt_multisessions do, in body and status: for the front end that was
- * written for them. It acts under the prefix of the session routes, wherever the module's `path`, a global prefix, a version
- * or a subclassed controller puts them, and on what `JwtAuthGuard` refuses on any route. All else is answered by Nest's
- * `BaseExceptionFilter`, as without it. Headers set before, such as `WWW-Authenticate` and `Retry-After`, stay.
+ * Answers errors with the bodies and statuses of Django REST framework and simplejwt_multisessions, for a front end that was
+ * written for them.
  *
- * It has to be global, since a malformed body is refused before any controller is found, and it catches everything, so
- * filters of the application that are bound before it are not asked: bind it first.
+ * It acts on errors of the session routes and on refusals of `JwtAuthGuard` on any route. It finds the session routes itself,
+ * below a global prefix, a version, the module's `path` or the path of a subclass. Nest's `BaseExceptionFilter` answers all
+ * other errors. Headers that are already set, such as `WWW-Authenticate` and `Retry-After`, stay.
+ *
+ * Bind it globally, because Nest refuses a malformed body before it looks for a controller. Bind it before other filters:
+ * Nest asks the filter that was bound last, and this one catches everything.
  *
  * @example
  * providers: [{ provide: APP_FILTER, useClass: DjangoErrorFilter }]
  * @example
- * // where DjangoErrorFilter is among the providers of a module
+ * // if DjangoErrorFilter is a provider of a module
  * app.useGlobalFilters(app.get(DjangoErrorFilter));
  */
 @Catch()
@@ -45,7 +48,7 @@ export class DjangoErrorFilter extends BaseExceptionFilter {
   }
 
   override catch(exception: unknown, host: ArgumentsHost): void {
-    // A resolver or a message handler has no HTTP answer to write: its own layer reports what is thrown.
+    // A resolver or a message handler has no HTTP response. Its own layer reports the error.
     if (host.getType<string>() !== 'http') throw exception;
     const { httpAdapter } = this.adapterHost;
     const [request, response] = host.getArgs<[CredentialsCarrier, unknown]>();
@@ -53,7 +56,7 @@ export class DjangoErrorFilter extends BaseExceptionFilter {
     const answer = drfAnswerOf(exception, {
       method: String(httpAdapter.getRequestMethod(request)),
       url,
-      place: this.routes.find(url),
+      match: this.routes.find(url),
       hasUnreadableBody: hasUnreadableBody(request),
     });
     if (!answer) return super.catch(exception, host);
@@ -61,13 +64,13 @@ export class DjangoErrorFilter extends BaseExceptionFilter {
     super.catch(new HttpException(answer.body, answer.status, { cause: exception }), host);
   }
 
-  /** Found at the first error, when the global prefix and the version have been set. */
+  /** Looks for the routes at the first error, because by then the global prefix and the version are set. */
   private get routes(): SessionRoutes {
     return (this.foundRoutes ??= new SessionRoutes(this.modules, this.config, this.options.prefixes));
   }
 }
 
-/** Whether a body was sent and was not read as an object: it is broken, or some other JSON value. */
+/** Whether a body was sent that is no JSON object, because it is broken or another JSON value. */
 function hasUnreadableBody({ headers = {}, body }: CredentialsCarrier): boolean {
   const wasSent = (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
   return wasSent && (typeof body !== 'object' || body === null || Array.isArray(body));

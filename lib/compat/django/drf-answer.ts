@@ -8,19 +8,19 @@ import {
   ValidationFailedError,
 } from '../../errors.js';
 import { ALL_TYPES } from '../../session/policies.js';
-import type { Place } from './session-routes.js';
+import type { RouteMatch } from './session-routes.js';
 
-/** What was asked, as far as an answer depends on it. */
-export interface Asked {
+/** The part of a request that the answer depends on. */
+export interface FailedRequest {
   readonly method: string;
   readonly url: string;
-  /** Where the URL is under the prefix of the session routes. */
-  readonly place?: Place;
-  /** Whether a body came that could not be read as an object. */
+  /** What the URL is to the session routes. Undefined if it is outside of their prefix. */
+  readonly match?: RouteMatch;
+  /** Whether a body was sent that is no JSON object. */
   readonly hasUnreadableBody: boolean;
 }
 
-/** An answer in the words of Django REST framework. */
+/** An answer of Django REST framework. */
 export interface DrfAnswer {
   readonly status: number;
   readonly body: object;
@@ -28,7 +28,7 @@ export interface DrfAnswer {
   readonly allow?: string;
 }
 
-/** Where they are always answered in the same way. Errors that are not here keep their status and say their message. */
+/** The answers that only depend on the code. Errors with other codes keep their status, and `detail` is their message. */
 const FIXED_ANSWERS: Readonly<Partial<Record<MultiSessionErrorCode, DrfAnswer>>> = {
   invalid_credentials: { status: 400, body: nonField('Invalid Credentials or not active account found!') },
   secret_key_invalid: { status: 400, body: nonField('Invalid Credentials or not active account found!') },
@@ -44,25 +44,28 @@ const FIXED_ANSWERS: Readonly<Partial<Record<MultiSessionErrorCode, DrfAnswer>>>
   },
 };
 
-/** Simplejwt names each kind of token that an access token was tried as: there is one. */
+/** Simplejwt lists each token class that it has tried. There is only one. */
 const ACCESS_TOKEN_NOT_VALID = {
   detail: 'Given token not valid for any token type',
   code: 'token_not_valid',
   messages: [{ token_class: 'AccessToken', token_type: 'access', message: 'Token is invalid or expired' }],
 };
 
-/** The members of the body that Nest gives an exception, and a code as ours have one; with others it was made by hand. */
+/** The members of a body that Nest makes, and our `code`. A body with other members was made by the application. */
 const PLAIN_MEMBERS = ['statusCode', 'error', 'message', 'code'];
 
-/** @returns what DRF answers; undefined where the error is to be answered as it is */
-export function drfAnswerOf(error: unknown, asked: Asked): DrfAnswer | undefined {
+/**
+ * Translates an error.
+ * @returns the answer of Django REST framework; undefined if Nest should answer as usual
+ */
+export function drfAnswerOf(error: unknown, request: FailedRequest): DrfAnswer | undefined {
   if (error instanceof MultiSessionError) {
-    return asked.place || isRefusalOfGuard(error) ? ofOurs(error, asked) : undefined;
+    return request.match || isRefusalOfGuard(error) ? answerToOurs(error, request) : undefined;
   }
-  return asked.place && ofOthers(error, asked, asked.place);
+  return request.match && answerToOthers(error, request, request.match);
 }
 
-/** What `JwtAuthGuard` refuses with, on whatever route. */
+/** Whether `JwtAuthGuard` throws errors with this code, on any route. */
 function isRefusalOfGuard(error: MultiSessionError): boolean {
   if (error instanceof TokenNotValidError) return error.tokenType === 'access';
   return [
@@ -74,23 +77,24 @@ function isRefusalOfGuard(error: MultiSessionError): boolean {
   ].includes(error.code);
 }
 
-function ofOurs(error: MultiSessionError, { place }: Asked): DrfAnswer {
+function answerToOurs(error: MultiSessionError, { match }: FailedRequest): DrfAnswer {
   const status = error.getStatus();
   if (error instanceof ValidationFailedError) return { status, body: error.errors };
   if (error instanceof InvalidSessionTypeError) {
-    return { status, body: nonField(sessionTypeText(error.validTypes, place?.handler)) };
+    return { status, body: nonField(sessionTypeText(error.validTypes, match?.handler)) };
   }
   if (error instanceof TokenNotValidError) {
     const { tokenType, message: detail, code } = error;
     return { status, body: tokenType === 'access' ? ACCESS_TOKEN_NOT_VALID : { detail, code } };
   }
-  // The Django package has one route that names a session, and answers 401 there; on the others it would be taken for a logout.
-  if (error instanceof SessionNotFoundError && status === 404 && place?.handler !== 'destroy')
+  // The Django package has one route that names a session, `destroy`, and answers 401 there. On our other routes a client
+  // would take a 401 for a logout.
+  if (error instanceof SessionNotFoundError && status === 404 && match?.handler !== 'destroy')
     return { status, body: { detail: 'Not found.' } };
   return FIXED_ANSWERS[error.code] ?? { status, body: { detail: error.message } };
 }
 
-/** The types as Python writes a list of strings, in order, and `ALL` after them. */
+/** Writes the types as Python writes a sorted list of strings, with `ALL` at the end. */
 function sessionTypeText(validTypes: readonly string[], handler: string | undefined): string {
   if (handler === 'destroyAllOther') return 'Invalid Session Type';
   const types = validTypes.filter((type) => type !== ALL_TYPES).sort();
@@ -102,20 +106,20 @@ function nonField(text: string): object {
   return { non_field_errors: [text] };
 }
 
-/** What Nest, the HTTP server below it, or the application itself threw under our prefix. */
-function ofOthers(error: unknown, asked: Asked, place: Place): DrfAnswer | undefined {
+/** Translates an error of Nest, the HTTP server or the application on a path of ours. */
+function answerToOthers(error: unknown, request: FailedRequest, match: RouteMatch): DrfAnswer | undefined {
   const known = plainError(error);
   if (!known) return undefined;
-  if (error instanceof NotFoundException && known.message === `Cannot ${asked.method} ${asked.url}`) {
-    return noSuchRoute(asked.method, place);
+  if (error instanceof NotFoundException && known.message === `Cannot ${request.method} ${request.url}`) {
+    return noSuchRoute(request.method, match);
   }
-  if (known.status === 400 && asked.hasUnreadableBody) {
+  if (known.status === 400 && request.hasUnreadableBody) {
     return { status: known.status, body: { detail: `JSON parse error - ${known.message}` } };
   }
   return { status: known.status, body: { detail: known.message } };
 }
 
-function noSuchRoute(method: string, { methods }: Place): DrfAnswer {
+function noSuchRoute(method: string, { methods }: RouteMatch): DrfAnswer {
   if (methods.length === 0 || methods.includes(method)) {
     return { status: 404, body: { detail: 'Not found.' } };
   }
@@ -126,7 +130,10 @@ function noSuchRoute(method: string, { methods }: Place): DrfAnswer {
   };
 }
 
-/** The status and the message of an error that says nothing more; undefined for any other, and for what nobody foresaw. */
+/**
+ * Reads an error that consists of a status and a message.
+ * @returns undefined for an exception with a body of its own, and for an unexpected error
+ */
 function plainError(error: unknown): { status: number; message: string } | undefined {
   if (error instanceof HttpException) {
     const body = error.getResponse() as string | { message?: string | string[] };
@@ -136,7 +143,7 @@ function plainError(error: unknown): { status: number; message: string } | undef
       ? { status: error.getStatus(), message: [message].flat().join(' ') }
       : undefined;
   }
-  // Nest 11 hands on what Express's body-parser throws: an error of the package http-errors, which may be shown.
+  // Nest 11 passes on the errors of Express's body-parser. They come from http-errors, where `expose` allows to show them.
   const { expose, statusCode, message } = (error ?? {}) as { expose?: boolean; statusCode?: number; message?: string };
   return expose === true && statusCode !== undefined && message !== undefined
     ? { status: statusCode, message }

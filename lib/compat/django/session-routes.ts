@@ -4,13 +4,13 @@ import { PathsExplorer } from '@nestjs/core/router/paths-explorer.js';
 import { RoutePathFactory } from '@nestjs/core/router/route-path-factory.js';
 import { SessionsController } from '../../http/sessions.controller.js';
 
-// Nest's own keys, under which its decorators and its RouterModule keep what they were given.
+// The metadata keys of Nest's decorators and its RouterModule.
 const CONTROLLER_PATH = 'path';
 const CONTROLLER_VERSION = '__version__';
 const MODULE_PATH = '__module_path__';
 
 type RouteMetadata = Parameters<RoutePathFactory['create']>[0];
-/** A path by its segments, in lower case; one that begins with a colon stands for any. */
+/** The segments of a path, in lower case. A segment that begins with a colon matches any. */
 type Pattern = readonly string[];
 
 interface Route {
@@ -20,23 +20,23 @@ interface Route {
 }
 
 /** What a path is to the session controllers. */
-export interface Place {
-  /** The methods that it is served with; none where it is under the prefix and no route. */
+export interface RouteMatch {
+  /** The HTTP methods of the route. Empty if the path is below the prefix but not a route. */
   readonly methods: readonly string[];
-  /** The name of the controller's method that serves it. */
+  /** The name of the controller's method that handles the route. */
   readonly handler?: string;
 }
 
 /**
- * Where the routes of `SessionsController`, and of every subclass of it, are: as Nest lays them out of the module's path, the
- * controller's own, the global prefix with its exceptions, and the version where it is part of the path.
+ * Finds the routes of `SessionsController` and its subclasses. Like Nest, it composes a path from the global prefix with its
+ * exceptions, the version if it is part of the path, the module's path and the controller's own.
  */
 export class SessionRoutes {
   private readonly routes: Route[] = [];
   private readonly prefixes: Pattern[];
   private readonly paths: RoutePathFactory;
 
-  /** @param morePrefixes prefixes that cannot be told from the controllers */
+  /** @param morePrefixes prefixes that do not follow from the controllers */
   constructor(
     private readonly modules: ModulesContainer,
     private readonly config: ApplicationConfig,
@@ -51,8 +51,12 @@ export class SessionRoutes {
     }
   }
 
-  /** @param url a path as it was asked for, with or without a query and a last slash. @returns undefined where it is not ours */
-  find(url: string): Place | undefined {
+  /**
+   * Looks up the URL of a request.
+   * @param url with or without a query and a trailing slash
+   * @returns undefined if the URL is outside of the prefix of the session routes
+   */
+  find(url: string): RouteMatch | undefined {
     const path = patternOf(url.split(/[?#]/, 1)[0]);
     const found = this.routes.filter(({ pattern }) => pattern.length === path.length && begins(path, pattern));
     if (found.length > 0) return { methods: found.map((route) => route.method), handler: found[0].handler };
@@ -62,7 +66,7 @@ export class SessionRoutes {
   private add(controller: Type, module: Type): void {
     const modulePath = this.modulePathOf(module);
     for (const ctrlPath of [Reflect.getMetadata(CONTROLLER_PATH, controller) as string | string[]].flat()) {
-      // Without a path of its own a controller has no prefix, or the whole application would be under it.
+      // A controller at the root has no prefix: the filter would act on the whole application.
       const hasPrefix = patternOf(`${modulePath ?? ''}/${ctrlPath}`).length > 0;
       for (const route of new PathsExplorer(new MetadataScanner()).scanForPaths({}, controller.prototype as object)) {
         const metadata: RouteMetadata = {

@@ -1,102 +1,68 @@
-import {
-  Controller,
-  Delete,
-  Get,
-  HttpCode,
-  Inject,
-  Param,
-  Post,
-  Req,
-  Res,
-  UseGuards,
-  UseInterceptors,
-} from '@nestjs/common';
+import { Controller, Inject, Param, Req, UseInterceptors } from '@nestjs/common';
+import { SessionNotFoundError, ValidationFailedError } from '../../errors.js';
 import { AnswerHeadersInterceptor } from '../../http/answer-headers.interceptor.js';
-import { CurrentSession, Public, RequireSession } from '../../http/decorators.js';
+import { clientInfoOf } from '../../http/client-info.js';
+import type { Handlers } from '../../http/contract.js';
+import { CurrentSession } from '../../http/decorators.js';
 import { HTTP_CONFIG, type HttpConfig } from '../../http/options.js';
-import { JwtAuthGuard } from '../../http/jwt-auth.guard.js';
 import { RefreshTransport } from '../../http/refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from '../../http/request.js';
-import { SecretKeyGuard } from '../../http/secret-key.guard.js';
-import { SessionNotFoundError, ValidationFailedError } from '../../errors.js';
-import { clientInfoOf } from '../../session/client-info.js';
-import type { SessionClaims } from '../../token/access-token.js';
-import type { Session } from '../../session/session.js';
+import { ResponseInterceptor } from '../../http/response.interceptor.js';
 import { SessionPolicies } from '../../session/policies.js';
 import { SessionService } from '../../session/service.js';
+import type { Session } from '../../session/session.js';
 import { describeUserAgent } from '../../session/user-agent.js';
+import type { SessionClaims } from '../../token/access-token.js';
+import type { DEVICE_ROUTES } from './contract.js';
+import { DeviceRoute } from './device-route.js';
+import type { DeviceAnswer, DeviceTokenAnswer } from './devices.dto.js';
 import { PermitsPermanentToken } from './permitted-headers.guard.js';
-
-/** One device in the answer of `GET devices`; times are ISO 8601 in UTC. The names are those of drf-jwt-devices. */
-export interface DeviceAnswer {
-  id: string;
-  created: string;
-  /** `X-Device-Model`, else what the user agent says of itself. */
-  name: string;
-  /** The user agent, as it was sent. */
-  details: string;
-  /** Within the policy's `touchInterval`. */
-  last_request_datetime: string;
-}
 
 const DEVICE_ID = 'Device-Id';
 
-/** The routes of drf-jwt-devices. A device is a session of a permanent type; `login/` makes it. Off unless asked for. */
+/**
+ * The routes of drf-jwt-devices. A device is a session of a permanent type, and `login/` starts it. The routes are off
+ * unless the option `devices` is set.
+ */
 @Controller()
-@UseInterceptors(AnswerHeadersInterceptor)
-export class DevicesController {
+@UseInterceptors(AnswerHeadersInterceptor, ResponseInterceptor)
+export class DevicesController implements Handlers<typeof DEVICE_ROUTES> {
   @Inject(SessionService) protected readonly sessions!: SessionService;
   @Inject(SessionPolicies) private readonly policies!: SessionPolicies;
   @Inject(RefreshTransport) private readonly transport!: RefreshTransport;
   @Inject(HTTP_CONFIG) private readonly config!: HttpConfig;
 
-  /** Gives a new access token for the permanent token in its header. */
-  @Post('device-refresh-token')
-  @HttpCode(200)
-  @Public()
+  /** Issues a new access token for the permanent token in the header. */
+  @DeviceRoute('refresh')
   @PermitsPermanentToken()
-  @UseGuards(SecretKeyGuard)
-  async refresh(@Req() request: CredentialsCarrier): Promise<{ token: string }> {
+  async refresh(@Req() request: CredentialsCarrier): Promise<DeviceTokenAnswer> {
     const token = requiredHeader(request, this.config.permanentTokenHeader);
     const { access } = await this.sessions.refresh(token, { permanent: true, client: clientInfoOf(request) });
     return { token: access };
   }
 
   /** Ends the device that the header `Device-Id` names. */
-  @Delete('device-logout')
-  @HttpCode(204)
-  @RequireSession()
-  @UseGuards(JwtAuthGuard)
-  async logout(
-    @CurrentSession() current: SessionClaims,
-    @Req() request: CredentialsCarrier,
-    @Res({ passthrough: true }) response: unknown,
-  ): Promise<void> {
-    await this.end(requiredHeader(request, DEVICE_ID), 'logout', current, request, response);
+  @DeviceRoute('logout')
+  async logout(@CurrentSession() current: SessionClaims, @Req() request: CredentialsCarrier): Promise<void> {
+    await this.end(requiredHeader(request, DEVICE_ID), 'logout', current, request);
   }
 
-  /** The caller's devices, the earliest first. */
-  @Get('devices')
-  @RequireSession()
-  @UseGuards(JwtAuthGuard)
+  /** Lists the caller's devices, the oldest first. */
+  @DeviceRoute('list')
   async list(@CurrentSession('userId') userId: SessionClaims['userId']): Promise<DeviceAnswer[]> {
     const lists = await this.sessions.list(userId);
-    const devices = lists.filter(({ type }) => this.isPermanent(type)).flatMap(({ sessions }) => sessions);
+    const devices = lists.filter(({ type }) => this.policies.isPermanent(type)).flatMap(({ sessions }) => sessions);
     return devices.sort(byCreation).map(deviceAnswer);
   }
 
   /** Ends one of the caller's devices. */
-  @Delete('devices/:id')
-  @HttpCode(204)
-  @RequireSession()
-  @UseGuards(JwtAuthGuard)
+  @DeviceRoute('endDevice')
   async endDevice(
     @Param('id') id: string,
     @CurrentSession() current: SessionClaims,
     @Req() request: CredentialsCarrier,
-    @Res({ passthrough: true }) response: unknown,
   ): Promise<void> {
-    await this.end(id, 'destroyed', current, request, response);
+    await this.end(id, 'destroyed', current, request);
   }
 
   private async end(
@@ -104,20 +70,15 @@ export class DevicesController {
     reason: 'logout' | 'destroyed',
     { userId, sessionId }: SessionClaims,
     request: CredentialsCarrier,
-    response: unknown,
   ): Promise<void> {
     const device = await this.sessions.get(id);
-    if (!device || !this.isPermanent(device.type)) throw new SessionNotFoundError();
+    if (!device || !this.policies.isPermanent(device.type)) throw new SessionNotFoundError();
     await this.sessions.destroy(id, { userId, reason });
-    if (id === sessionId) this.transport.clear(request, response);
-  }
-
-  private isPermanent(type: string): boolean {
-    return this.policies.get(type)?.config.permanent === true;
+    if (id === sessionId) this.transport.clear(request);
   }
 }
 
-/** Of two in one millisecond, as the ids have it. */
+/** Compares by id within a millisecond, because ids are in the order of creation too. */
 function byCreation(a: Session, b: Session): number {
   return a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1);
 }

@@ -7,20 +7,22 @@ import {
   SetMetadata,
 } from '@nestjs/common';
 import { Reflector } from '@nestjs/core';
+import { HeaderNotPermittedError } from '../../errors.js';
 import { HTTP_CONFIG, type HttpConfig } from '../../http/options.js';
 import type { CredentialsCarrier } from '../../http/request.js';
-import { HeaderNotPermittedError } from '../../errors.js';
 
 const PERMITS_PERMANENT_TOKEN = 'multi-session:permits-permanent-token';
 
-/** Marks a route that takes the permanent token from its header, so that `PermittedHeadersGuard` lets it pass. */
+/** Lets a route receive the header with the permanent token, which `PermittedHeadersGuard` refuses everywhere else. */
 export const PermitsPermanentToken = (): CustomDecorator => SetMetadata(PERMITS_PERMANENT_TOKEN, true);
 
 /**
- * Refuses requests that carry a permanent token to any other route than those that take it: a client that sends it along
- * everywhere is found out at its first request. To be bound globally: `{ provide: APP_GUARD, useClass: PermittedHeadersGuard }`.
- * drf-jwt-devices' `PermittedHeadersMiddleware`.
- * @throws HeaderNotPermittedError (400), which names the header and never its value
+ * Refuses a request that carries a permanent token to a route that does not need it. A client that sends the token with
+ * every request then fails at the first one, and not only when the token has leaked.
+ *
+ * Bind it globally: `{ provide: APP_GUARD, useClass: PermittedHeadersGuard }`. It corresponds to
+ * `PermittedHeadersMiddleware` of drf-jwt-devices.
+ * @throws HeaderNotPermittedError (400) with the name of the header, and never its value
  */
 @Injectable()
 export class PermittedHeadersGuard implements CanActivate {

@@ -1,17 +1,21 @@
 import type { DataSourceOptions } from 'typeorm';
 import { silentConnectionsClosed } from './silent-connections.js';
 
-/** How long SQLite waits for another process, in milliseconds; the process itself stands still meanwhile. */
+/** Milliseconds that SQLite waits for another process. It blocks this process meanwhile. */
 const SQLITE_WAIT = 10_000;
 
-/** How long a connection, or its turn in the pool, is waited for, in milliseconds. */
+/** Milliseconds to wait for a connection, or for a free one in the pool. */
 const CONNECT_TIMEOUT = 5000;
-/** When PostgreSQL itself gives a statement up, in milliseconds: it does not see that who asked has gone. */
+/** Milliseconds after which PostgreSQL cancels a statement. Without it, a statement outlives a client that has gone. */
 const STATEMENT_TIMEOUT = 12_000;
 
-/** @throws where it is neither the URL of a database that is known here nor a path */
+/**
+ * Parses `DATABASE_URL`.
+ *
+ * @throws if it is neither a path nor the URL of a supported database
+ */
 export function readDatabaseUrl(value: string): DataSourceOptions {
-  // A drive letter of Windows is no scheme.
+  // At least two letters: a single one is a Windows drive.
   const scheme = /^([a-z][a-z\d+.-]+):/i.exec(value)?.[1].toLowerCase();
   switch (scheme) {
     case undefined:
@@ -35,12 +39,12 @@ export function readDatabaseUrl(value: string): DataSourceOptions {
       };
     default:
       throw new Error(
-        `must begin with postgres://, mariadb:// or mysql://, or be the path of an SQLite file; got «${scheme}:…»`,
+        `must begin with postgres://, mariadb:// or mysql://, or be the path of an SQLite file; got ${scheme}:…`,
       );
   }
 }
 
-// Nothing of the value is shown, since it may hold a password.
+// The message does not show the value, because it may hold a password.
 function checked(value: string): string {
   const url = URL.canParse(value) ? new URL(value) : undefined;
   if (url?.hostname && url.pathname.length > 1) return value;

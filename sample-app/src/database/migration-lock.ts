@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 
-/** How TypeORM is to run the migrations: `none` where the lock is itself a transaction. */
+/** How TypeORM runs the migrations: `none` if the lock is itself a transaction. */
 type MigrationTransaction = 'each' | 'none';
 
 interface Lock {
@@ -14,18 +14,18 @@ const POSTGRES: Lock = {
   release: "SELECT pg_advisory_unlock(hashtext('sample-app migrations'))",
   transaction: 'each',
 };
-/** MySQL's names are those of the whole server, and at most 64 characters long. */
+/** In MySQL, lock names are global to the server and have at most 64 characters. */
 const MYSQL: Lock = {
   take: "SELECT GET_LOCK(SHA1(CONCAT(DATABASE(), ' sample-app migrations')), 60) AS taken",
   release: "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), ' sample-app migrations')))",
   transaction: 'each',
 };
-/** SQLite has no locks but those of its file, and TypeORM has one connection to it. */
+/** SQLite can only lock its file, and TypeORM has one connection to it. */
 const SQLITE: Lock = { take: 'BEGIN EXCLUSIVE', release: 'COMMIT', transaction: 'none' };
 
 /**
- * Runs `work` while no other process does so on the same database. The lock goes with its connection, so that a process
- * that is killed holds up nobody.
+ * Runs `work` under a lock of the database, so that only one process does so at a time. A killed process releases the lock,
+ * because the lock belongs to its connection.
  */
 export async function withMigrationLock(
   dataSource: DataSource,
@@ -36,7 +36,8 @@ export async function withMigrationLock(
   const holder = dataSource.createQueryRunner();
   try {
     const answer: unknown = await holder.query(lock.take);
-    if (isTimeout(answer)) throw new Error('another process has been migrating the database for a minute');
+    if (isTimeout(answer))
+      throw new Error('another process has held the migration lock for a minute; wait for it, or stop it');
     await work(lock.transaction);
     await holder.query(lock.release);
   } finally {
@@ -44,7 +45,7 @@ export async function withMigrationLock(
   }
 }
 
-/** MySQL says so in its answer; the others throw. */
+/** MySQL reports a timeout in the result. The others throw. */
 function isTimeout(answer: unknown): boolean {
   return Array.isArray(answer) && Number((answer as { taken?: unknown }[])[0]?.taken) === 0;
 }

@@ -1,11 +1,11 @@
 import { connect, Socket } from 'node:net';
 
-/** For how long nothing may come and go on a connection, in milliseconds: more than any lock is waited for. */
+/** Milliseconds of silence after which a connection is closed: longer than any wait for a lock. */
 const SILENCE = 15_000;
 
 /**
- * Driver options by which a connection that is silent for too long is closed, be it idle or waiting for an answer that a
- * broken network has lost: the kernel would wait a quarter of an hour, and the pool for ever.
+ * Returns driver options that close a connection after too long a silence, idle or not. If a broken network loses an answer,
+ * the kernel would wait for a quarter of an hour, and the pool forever.
  */
 export function silentConnectionsClosed(kind: 'postgres' | 'mysql'): object {
   if (kind === 'postgres') return { stream: () => closedInSilence(new Socket()) };
@@ -15,5 +15,5 @@ export function silentConnectionsClosed(kind: 'postgres' | 'mysql'): object {
 }
 
 function closedInSilence(socket: Socket): Socket {
-  return socket.setTimeout(SILENCE, () => socket.destroy(new Error(`the database said nothing for ${SILENCE} ms`)));
+  return socket.setTimeout(SILENCE, () => socket.destroy(new Error(`the database has not answered for ${SILENCE} ms`)));
 }

@@ -1,26 +1,26 @@
-/** Your devices: logs in with cookies that no script can read, shows the user's sessions, and ends them. */
+/** The page "Your devices": logs in with HttpOnly cookies, lists the user's sessions and ends them. */
 
 const settings = JSON.parse(document.documentElement.dataset.settings);
 const POLL_INTERVAL = 10_000;
-/** Which type of session the browser has: a refresh must name it. It says nothing to anybody else. */
+/** The key under which the page remembers its session type, which a refresh must name. It is not secret. */
 const SESSION_TYPE = 'session-type';
 
 const $ = (id) => document.getElementById(id);
 const sections = { login: $('login'), devices: $('devices') };
 
 const WORDS = {
-  invalid_credentials: 'The user name or the password is not right.',
-  session_limit_reached: 'You are logged in on as many devices as you may be. Log out on one of them first.',
-  csrf_failed: 'The server did not take this page for its own. Reload it and try again.',
-  unavailable: 'The server cannot answer just now. Try again in a moment.',
-  unreachable: 'The server cannot be reached. This page goes on trying.',
-  ended: 'You have been logged out. Log in again to go on.',
-  insecure: 'You cannot log in over plain http. Open this page over https, or as localhost.',
-  notKept: 'Your browser has not kept the session: it does not take the cookies of this page.',
+  invalid_credentials: 'Wrong user name or password.',
+  session_limit_reached: "You've reached the maximum number of devices. Log out on one of them first.",
+  csrf_failed: "The server couldn't verify that the request came from this page. Reload it and try again.",
+  unavailable: 'The server is temporarily unavailable. Try again in a moment.',
+  unreachable: "Can't reach the server. Retrying…",
+  ended: "You've been logged out. Log in again to continue.",
+  insecure: "You can't log in over plain HTTP. Open this page over HTTPS, or on localhost.",
+  notKept: 'Your browser rejected the cookies of this page, so you are not logged in. Allow cookies and try again.',
   unknown: 'Something went wrong. Try again.',
 };
 
-/** What the server refused, or that it could not be asked. */
+/** A request that the server refused or that did not reach it. */
 class Refusal extends Error {
   constructor(code, status, retryAfter) {
     super(code);
@@ -51,19 +51,19 @@ async function ask(method, route, body) {
 
 let refreshing;
 
-/** Of all that wait for a new access token, one asks for it. */
+/** Shares one refresh between all requests that wait for a new access token. */
 function refresh() {
   const session = localStorage.getItem(SESSION_TYPE);
   refreshing ??= ask('POST', 'refresh/', { session })
     .catch((error) => {
-      // The server may not know such a type any more: that is the end of the session too.
+      // 400: the session type no longer exists, so the session cannot continue.
       throw error.status === 400 ? new Refusal(error.code, 401) : error;
     })
     .finally(() => (refreshing = undefined));
   return refreshing;
 }
 
-/** As `ask`, with a new access token where the one that there is has expired. */
+/** Like `ask`, but refreshes an expired access token and retries once. */
 async function askAsUser(method, route, body) {
   try {
     return await ask(method, route, body);
@@ -74,7 +74,7 @@ async function askAsUser(method, route, body) {
   }
 }
 
-// ─── Showing ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ─── Display ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 function say(words, isError = false) {
   const message = $('message');
@@ -101,7 +101,7 @@ function showLogin(words = '', isError = false) {
   say(words, isError);
 }
 
-/** Each device keeps its element, so that the focus stays where it is while the list is brought up to date. */
+/** Updates the list in place: each device keeps its element, so that an update does not move the focus. */
 function showDevices(devices) {
   const list = $('list');
   const elements = new Map([...list.children].map((element) => [element.dataset.id, element]));
@@ -127,7 +127,7 @@ function newElement(device) {
   return element;
 }
 
-/** Everything as text: a device may call itself anything. */
+/** Writes everything as text, because the name of a device is untrusted. */
 function fill(element, device) {
   const name = nameOf(device);
   const write = (selector, text) => {
@@ -171,24 +171,28 @@ function timesOf({ created_at: created, last_update: used, current }) {
   return use === ago(created) ? login : `${login}, last used ${use}`;
 }
 
-// ─── Doing ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ─── Actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 let polling;
 let updates = 0;
 
-/** Brings the list up to date, now and from then on. @param words what to say where that succeeds */
+/**
+ * Updates the list now and then at intervals.
+ *
+ * @param words the message to show after a successful update
+ */
 async function update(words) {
   clearTimeout(polling);
   if (!localStorage.getItem(SESSION_TYPE)) {
-    // Once: whoever is at it must not lose what they have typed.
+    // Only once, or the user would lose what they have typed.
     if (sections.login.hidden) showLogin();
     return;
   }
   const mine = ++updates;
   try {
-    // Nobody looks at a page that is hidden; when it is seen again, it asks at once.
+    // A hidden page does not poll. It updates when it becomes visible.
     const devices = document.hidden ? undefined : await askAsUser('GET', 'sessions');
-    // What was asked later, or has happened since, is newer than this answer.
+    // Discard a late answer: something newer has been requested or shown since.
     if (mine !== updates) return;
     if (devices) showDevices(devices);
     if (words !== undefined || $('message').textContent === WORDS.unreachable) say(words ?? '');
@@ -196,16 +200,16 @@ async function update(words) {
   } catch (error) {
     if (mine !== updates) return;
     if (error.status === 401) return showLogin(WORDS.ended);
-    // A fault of the server logs nobody out.
+    // A fault of the server must not log the user out.
     say(error.words, true);
   }
   clearTimeout(polling);
   polling = setTimeout(update, POLL_INTERVAL);
 }
 
-/** Runs what a button stands for, and tells what became of it. */
+/** Runs the action of a button and shows an error if it fails. */
 async function act(button, work) {
-  // Not `disabled`, which would take the focus away.
+  // `disabled` would remove the focus from the button.
   if (button.ariaBusy === 'true') return;
   button.ariaBusy = 'true';
   try {
@@ -220,7 +224,7 @@ async function act(button, work) {
 }
 
 const logIn = async () => {
-  // No browser would keep the cookies, and the password would travel for all to read.
+  // Over plain HTTP, browsers reject the cookies and the password is readable in transit.
   if (!window.isSecureContext) throw new Refusal('insecure');
   const { types, usernameField } = settings;
   const session = $('remember').checked ? types.at(-1) : types[0];
@@ -242,7 +246,7 @@ async function endOne(device) {
   const button = $('list').querySelector(`[data-id="${device.id}"] .end`);
   if (!button) return update();
   await act(button, async () => {
-    // One that has just ended elsewhere is what was wanted.
+    // 404: the session has already ended.
     await askAsUser('DELETE', `sessions/${device.id}`).catch((error) => {
       if (error.status !== 404) throw error;
     });
@@ -260,7 +264,7 @@ const logOut = async () => {
   await ask('POST', 'logout/', {}).catch((error) => {
     if (error.status !== 401) throw error;
   });
-  showLogin('You are logged out.');
+  showLogin("You're logged out.");
 };
 
 function confirmed(question) {

@@ -6,7 +6,7 @@ export class CreateUsers1790000000001 implements MigrationInterface {
 
   async up(runner: QueryRunner): Promise<void> {
     const isMysql = ['mysql', 'mariadb'].includes(runner.connection.options.type);
-    // MySQL and MariaDB would otherwise take «bob» for «Bob».
+    // By default, MySQL and MariaDB treat "bob" and "Bob" as equal.
     const collation = isMysql ? { charset: 'utf8mb4', collation: 'utf8mb4_bin' } : {};
     await runner.createTable(
       new Table({

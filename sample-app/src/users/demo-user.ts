@@ -1,6 +1,6 @@
 import { IsBoolean, IsNotEmpty, IsString, MaxLength, NotContains } from 'class-validator';
 
-/** A user who is there after the start, as `DEMO_USERS` describes one. */
+/** A user that the start creates: an entry of `DEMO_USERS`. */
 export class DemoUser {
   @IsString()
   @IsNotEmpty()

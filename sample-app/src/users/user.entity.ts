@@ -1,6 +1,6 @@
 import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
 
-/** A user of this application; the library knows nothing of it but the id. */
+/** A user of this application. The library stores only the id. */
 @Entity({ name: 'app_user' })
 export class User {
   @PrimaryGeneratedColumn()

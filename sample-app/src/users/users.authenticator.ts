@@ -5,7 +5,7 @@ import { Repository } from 'typeorm';
 import { isPasswordOf } from './passwords.js';
 import { User } from './user.entity.js';
 
-/** Tells the sessions who this application's users are. */
+/** Connects the library to this application's users. */
 @Injectable()
 export class UsersAuthenticator extends UserAuthenticator<User> {
   constructor(@InjectRepository(User) private readonly users: Repository<User>) {
@@ -14,7 +14,7 @@ export class UsersAuthenticator extends UserAuthenticator<User> {
 
   async authenticate({ username, password }: Credentials): Promise<User | null> {
     const user = await orUnavailable(this.users.findOneBy({ username }));
-    // Databases that pad with spaces find «bob» for «bob ».
+    // A database that pads with spaces also finds "bob" for "bob ".
     const named = user?.username === username ? user : null;
     const isRight = await isPasswordOf(named?.passwordHash, password);
     return isRight && named?.active ? named : null;
@@ -27,12 +27,12 @@ export class UsersAuthenticator extends UserAuthenticator<User> {
 
 const logger = new Logger('Users');
 
-/** A database that is away is no wrong password: 503, so that clients keep their tokens and try again. */
+/** Answers 503 if the database cannot be reached, so that clients keep their tokens and retry. */
 async function orUnavailable<T>(query: Promise<T>): Promise<T> {
   try {
     return await query;
   } catch (error) {
-    logger.error(`the users could not be read: ${(error as Error).message}`);
+    logger.error(`Cannot read the users: ${(error as Error).message}`);
     throw new UnavailableError(error);
   }
 }

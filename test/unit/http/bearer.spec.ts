@@ -9,7 +9,7 @@ const withHeader = (header: JwtOptions['header']) => configOf({ jwt: { secret: S
 const config = configOf().http;
 const tokenIn = (authorization: string) => accessTokenOf({ headers: { authorization } }, config);
 
-describe('the access token of a request', () => {
+describe('accessTokenOf', () => {
   test.each([
     ['Bearer a.b.c', 'a.b.c'],
     ['bearer a.b.c', 'a.b.c'],
@@ -17,7 +17,7 @@ describe('the access token of a request', () => {
     ['JWT a.b.c', 'a.b.c'],
     ['Jwt a.b.c', 'a.b.c'],
     ['Bearer   a.b.c  ', 'a.b.c'],
-  ])('%j carries %j', (header, token) => {
+  ])('reads from %j the token %j', (header, token) => {
     expect(tokenIn(header)).toBe(token);
   });
 
@@ -30,18 +30,18 @@ describe('the access token of a request', () => {
     ' Bearer a.b.c',
     'Bearer: a.b.c',
     'Digest Bearer a.b.c',
-  ])('%j carries none of ours', (header) => {
+  ])('reads no token from %j', (header) => {
     expect(tokenIn(header)).toBeUndefined();
   });
 
   test.each(['Bearer', 'JWT', 'bearer ', 'Bearer    ', 'Bearer a b', 'jwt a.b.c Bearer a.b.c'])(
-    '%j is refused',
+    'refuses %j',
     (header) => {
       expect(() => tokenIn(header)).toThrow(BadAuthorizationHeaderError);
     },
   );
 
-  test('header and schemes are what the options say, the common spelling or not', () => {
+  test('uses the header and the schemes of the options, in any case', () => {
     const own = withHeader({ name: 'X-Access-Token', schemes: ['ApiToken'] });
     const headers = { 'x-access-token': 'apitoken t', authorization: 'Bearer other' };
     expect(accessTokenOf({ headers }, own)).toBe('t');
@@ -50,12 +50,12 @@ describe('the access token of a request', () => {
     expect(accessTokenOf({ headers: { authorization: 'ApiToken t' } }, own)).toBeUndefined();
   });
 
-  test('a header that came twice says nothing', () => {
+  test('ignores a header that was sent twice', () => {
     expect(accessTokenOf({ headers: { authorization: ['Bearer a', 'Bearer b'] } }, config)).toBeUndefined();
     expect(accessTokenOf({}, config)).toBeUndefined();
   });
 
-  test('a socket may carry it in `auth.token`, where it has no header', () => {
+  test('reads `auth.token` of a socket without the header', () => {
     expect(accessTokenOf({ auth: { token: 't' } }, config)).toBe('t');
     expect(accessTokenOf({ headers: {}, auth: { token: 't' } }, config)).toBe('t');
     expect(accessTokenOf({ headers: { authorization: 'Bearer h' }, auth: { token: 't' } }, config)).toBe('h');

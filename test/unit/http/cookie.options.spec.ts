@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import type { CookieOptions } from 'nestjs-multisession';
 import type { MultiSessionConfigurationError } from '../../../lib/errors.js';
+import type { CookieOptions } from '../../../lib/http/cookie.options.js';
 import { readOptions } from '../../../lib/engine/options.js';
 import { DEFAULT_OPTIONS } from '../../helpers/app.js';
 import { configOf } from '../../helpers/options.js';
@@ -22,12 +22,12 @@ function faultsOf(cookies: unknown): readonly string[] {
 const SHARED = { httpOnly: true, secure: true };
 
 describe('the option cookies', () => {
-  test('is off unless it is given', () => {
+  test('is off by default', () => {
     expect(cookiesOf()).toBe(false);
     expect(cookiesOf(false)).toBe(false);
   });
 
-  test('true stands for its defaults, with the path of the routes', () => {
+  test('true means the defaults, with the path of the routes', () => {
     const expected = {
       isDefault: false,
       origins: new Set(),
@@ -44,7 +44,7 @@ describe('the option cookies', () => {
     expect(cookiesOf(true, '')).toMatchObject({ refresh: { attributes: { path: '/' } } });
   });
 
-  test('a domain, a name and a path of the application', () => {
+  test('accepts a domain, a name and a path', () => {
     const given = { domain: 'app.test', name: 'shop', path: '/v1/auth', default: true, sameSite: 'strict' } as const;
     expect(cookiesOf(given, 'api/session')).toEqual({
       isDefault: true,
@@ -60,7 +60,7 @@ describe('the option cookies', () => {
     });
   });
 
-  test('none is for both cookies', () => {
+  test('applies sameSite none to both cookies', () => {
     expect(cookiesOf({ sameSite: 'none' })).toMatchObject({
       access: { attributes: { sameSite: 'none' } },
       refresh: { attributes: { sameSite: 'none' } },
@@ -74,7 +74,7 @@ describe('the option cookies', () => {
     'http://app.localhost',
     'http://127.0.0.1:3000',
     'http://[::1]:3000',
-  ])('%s is an origin', (origin) => {
+  ])('accepts the origin %s', (origin) => {
     expect(faultsOf({ origins: [origin] })).toEqual([]);
   });
 
@@ -92,18 +92,18 @@ describe('the option cookies', () => {
     'null',
     '*',
     'file://',
-  ])('%s is none', (origin) => {
+  ])('refuses the origin %s', (origin) => {
     expect(faultsOf({ origins: ['https://spa.test', origin] })).toEqual([
-      expect.stringMatching(/^cookies\.origins: must be origins as a browser sends them/),
+      expect.stringMatching(/^cookies\.origins: must be origins as browsers send them/),
     ]);
   });
 
   test.each<[unknown, unknown]>([
     ['yes', 'cookies: must be an object'],
-    [{ path: 'api/session' }, "cookies.path: must be a path, such as '/api/session'"],
-    [{ path: '/a;b' }, "cookies.path: must be a path, such as '/api/session'"],
-    [{ name: 'a b' }, 'cookies.name: must be a token: letters, digits, - and _'],
-    [{ name: 'a=b' }, 'cookies.name: must be a token: letters, digits, - and _'],
+    [{ path: 'api/session' }, `cookies.path: must be a path, such as '/api/session'; got "api/session"`],
+    [{ path: '/a;b' }, `cookies.path: must be a path, such as '/api/session'; got "/a;b"`],
+    [{ name: 'a b' }, 'cookies.name: may only have letters, digits, - and _; got "a b"'],
+    [{ name: 'a=b' }, 'cookies.name: may only have letters, digits, - and _; got "a=b"'],
     [{ name: '' }, 'cookies.name: must be a string that is not blank'],
     [{ sameSite: 'Lax' }, 'cookies.sameSite: must be one of strict, lax, none; got "Lax"'],
     [{ default: 'yes' }, 'cookies.default: must be true or false; got "yes"'],
@@ -111,10 +111,10 @@ describe('the option cookies', () => {
     ...['.app.test', 'https://app.test', 'app.test:8443', 'app..test', 'app.test;'].map(
       (domain): [unknown, unknown] => [
         { domain },
-        expect.stringMatching(/^cookies\.domain: must be a host without a scheme/),
+        expect.stringMatching(/^cookies\.domain: must be a host such as 'example.com', without a scheme/),
       ],
     ),
-  ])('%j is refused', (cookies, fault) => {
+  ])('refuses %j', (cookies, fault) => {
     expect(faultsOf(cookies)).toEqual([fault]);
   });
 });

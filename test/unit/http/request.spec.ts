@@ -10,8 +10,8 @@ function found(type: string, ...args: unknown[]) {
   return credentialsCarrierOf(context);
 }
 
-describe('what carries the credentials', () => {
-  test('of an HTTP call is the request', () => {
+describe('credentialsCarrierOf', () => {
+  test('finds the request of an HTTP call', () => {
     expect(found('http', carrier, {})).toBe(carrier);
   });
 
@@ -20,32 +20,32 @@ describe('what carries the credentials', () => {
     ['request', { request: carrier }],
     ['reply.request', { reply: { request: carrier } }],
     ['extra.request', { extra: { request: carrier } }],
-  ])('of a GraphQL call is the request in the context, as `%s`', (_, context) => {
+  ])('finds the request in the context of a GraphQL call, as `%s`', (_, context) => {
     expect(found('graphql', {}, {}, context, {})).toBe(carrier);
   });
 
-  test('of a GraphQL call without a request is nothing', () => {
+  test('finds nothing in a GraphQL call without a request', () => {
     expect(found('graphql', {}, {}, {}, {})).toBeUndefined();
     expect(found('graphql', {}, {}, undefined, {})).toBeUndefined();
   });
 
-  test("of a message is Socket.IO's handshake, though the socket has a request too", () => {
+  test("prefers Socket.IO's handshake to the request of the socket", () => {
     expect(found('ws', { handshake: carrier, request: {} }, 'data')).toBe(carrier);
   });
 
-  test('of a message on a socket of `ws` is the request that the gateway keeps, or the token that came later', () => {
+  test('finds on a socket of `ws` the request that the gateway keeps, or the token that came later', () => {
     expect(found('ws', { request: carrier }, 'data')).toBe(carrier);
     const authenticated = { request: carrier, auth: { token: 't' } };
     expect(found('ws', authenticated, 'data')).toBe(authenticated);
   });
 
-  test('of a message on a socket that nothing is known of is the socket, so that it can be nobody or somebody', () => {
+  test('falls back to the socket itself', () => {
     const socket = {};
     expect(found('ws', socket, 'data')).toBe(socket);
   });
 });
 
-test('a header has a value where there is exactly one', () => {
+test('headerOf reads a header that was sent exactly once', () => {
   expect(headerOf(carrier, 'authorization')).toBe('Bearer t');
   expect(headerOf({ headers: { authorization: ['a', 'b'] } }, 'authorization')).toBeUndefined();
   expect(headerOf({ headers: {} }, 'authorization')).toBeUndefined();

@@ -21,7 +21,7 @@ describe('SecretKeyGuard', () => {
   const guard = guardOf(['the new key', 'the old key']);
 
   test.each([inBody('the new key'), inBody('the old key'), inHeader('the new key'), inHeader('the old key')])(
-    '%j passes',
+    'lets %j pass',
     (request) => {
       expect(passes(guard, request)).toBe(true);
     },
@@ -45,19 +45,19 @@ describe('SecretKeyGuard', () => {
     inHeader(''),
     inHeader('wrong'),
     inHeader(['the new key', 'the new key']),
-    // The header counts, where there is one.
+    // A header takes precedence over the body.
     { headers: { 'x-secret-key': 'wrong' }, body: { secret_key: 'the new key' } },
-  ])('%j does not', (request) => {
+  ])('refuses %j', (request) => {
     expect(passes(guard, request)).toBe(false);
   });
 
-  test('a key of any script is compared as its bytes', () => {
+  test('compares the bytes of a key, in any script', () => {
     const unicode = guardOf('schlüssel 🔑');
     expect(passes(unicode, inBody('schlüssel 🔑'))).toBe(true);
     expect(passes(unicode, inBody('schlüssel 🔑'.normalize('NFD')))).toBe(false);
   });
 
-  test('false lets everybody pass', () => {
+  test('lets every caller pass if the option is false', () => {
     for (const request of [{}, inBody('anything'), inHeader('anything')])
       expect(passes(guardOf(false), request)).toBe(true);
   });

@@ -71,6 +71,11 @@ describe('fromMessage', () => {
     expect(fromMessage(JSON.stringify([entry(change), valid]), NOW)).toEqual([valid]);
   });
 
+  test('skips whatever is not an entry', () => {
+    const valid = entry();
+    expect(fromMessage(JSON.stringify([null, 1, 'x', [], {}, valid]), NOW)).toEqual([valid]);
+  });
+
   test('accepts an entry at the limits', () => {
     const limits = [
       entry({ userId: 'x'.repeat(255), reason: 'x'.repeat(32), expiresAt: NOW + 1 }),

@@ -1,0 +1,10 @@
+import { routesOf } from '../http/route.js';
+import { ADMIN_ROUTES } from './contract.js';
+
+/**
+ * Makes a method one of the routes of `AdminSessionsController`. A subclass repeats it on a method that it overrides,
+ * because Nest does not inherit the decorators of a method.
+ * @param route the name of the route, which is the name of its method in `AdminSessionsController`
+ * @param path default: as in `AdminSessionsController`
+ */
+export const AdminRoute: (route: keyof typeof ADMIN_ROUTES, path?: string) => MethodDecorator = routesOf(ADMIN_ROUTES);

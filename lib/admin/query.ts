@@ -1,0 +1,59 @@
+import { ValidationFailedError } from '../errors.js';
+import type { Schema } from '../http/schema.js';
+
+/** A query as Express and Fastify parse it. A parameter that is given twice is a list. */
+export type Query = Readonly<Record<string, unknown>>;
+
+/** One parameter of a query. */
+export interface Parameter<Value> {
+  readonly schema: Schema;
+  /** Reads the text. Returns undefined if the text is not valid. */
+  readonly read: (text: string) => Value | undefined;
+  /** What the client should do if the text is not valid. */
+  readonly fault: string;
+}
+
+type Parameters = Readonly<Record<string, Parameter<unknown>>>;
+
+/** The values of the parameters that a query has. */
+export type ValuesOf<P extends Parameters> = {
+  readonly [Name in keyof P]?: Exclude<ReturnType<P[Name]['read']>, undefined>;
+};
+
+/**
+ * Reads a query.
+ * @returns the values of the parameters that the query has
+ * @throws ValidationFailedError that names every fault, and every unknown parameter: a misspelled filter must not show all
+ */
+export function readQuery<P extends Parameters>(query: Query, parameters: P): ValuesOf<P> {
+  const errors: Record<string, string[]> = {};
+  const values: Record<string, unknown> = {};
+  for (const [name, given] of Object.entries(query)) {
+    const parameter = Object.hasOwn(parameters, name) ? parameters[name] : undefined;
+    if (!parameter) {
+      errors[name] = [`Not known. Known parameters: ${Object.keys(parameters).join(', ')}.`];
+    } else if (typeof given !== 'string') {
+      errors[name] = ['Must be given once.'];
+    } else {
+      values[name] = parameter.read(given);
+      if (values[name] === undefined) errors[name] = [parameter.fault];
+    }
+  }
+  if (Object.keys(errors).length > 0) throw new ValidationFailedError(errors);
+  return values as ValuesOf<P>;
+}
+
+/** Describes the parameters for the contract. */
+export function schemasOf(parameters: Parameters): Record<string, Schema> {
+  return Object.fromEntries(Object.entries(parameters).map(([name, { schema }]) => [name, schema]));
+}
+
+/** A parameter that is a whole number from 1 to `maximum`. */
+export function wholeNumber(schema: Schema & { readonly maximum: number }): Parameter<number> {
+  const { maximum } = schema;
+  return {
+    schema: { type: 'integer', minimum: 1, ...schema },
+    read: (text) => (/^\d{1,4}$/.test(text) && Number(text) >= 1 && Number(text) <= maximum ? Number(text) : undefined),
+    fault: `Must be a whole number from 1 to ${maximum}.`,
+  };
+}

@@ -1,0 +1,50 @@
+import { EXAMPLES } from '../../http/examples.js';
+import { Field, ObjectSchema } from '../../http/schema.js';
+
+const DEVICE_ID = { type: 'string', description: 'Device id', format: 'uuid', example: EXAMPLES.sessionId } as const;
+const ACCESS_TOKEN = { type: 'string', description: 'Access token', example: EXAMPLES.accessToken } as const;
+
+/** The answer of a login to a permanent type if the tokens travel in the body. */
+@ObjectSchema('DeviceLoginAnswer')
+export class DeviceLoginAnswer {
+  @Field(ACCESS_TOKEN)
+  token!: string;
+
+  @Field({ type: 'string', description: 'Permanent token', example: EXAMPLES.refreshToken })
+  permanent_token!: string;
+
+  @Field(DEVICE_ID)
+  device_id!: string;
+}
+
+/** The answer of `device-refresh-token`. */
+@ObjectSchema('DeviceTokenAnswer')
+export class DeviceTokenAnswer {
+  @Field(ACCESS_TOKEN)
+  token!: string;
+}
+
+/** One device in the answer of `GET devices`. The names are those of drf-jwt-devices. Times are ISO 8601 in UTC. */
+@ObjectSchema('Device')
+export class DeviceAnswer {
+  @Field(DEVICE_ID)
+  id!: string;
+
+  @Field({ type: 'string', description: 'Login, in UTC', format: 'date-time', example: EXAMPLES.createdAt })
+  created!: string;
+
+  /** The header `X-Device-Model`, or what the user agent says if the client does not send it. */
+  @Field({
+    type: 'string',
+    description: 'Device name, or browser and operating system if the client gave none',
+    example: 'Firefox on Linux',
+  })
+  name!: string;
+
+  @Field({ type: 'string', description: 'User agent', example: EXAMPLES.userAgent })
+  details!: string;
+
+  /** At most the policy's `touchInterval` behind. */
+  @Field({ type: 'string', description: 'Last refresh, in UTC', format: 'date-time', example: EXAMPLES.lastUpdate })
+  last_request_datetime!: string;
+}

@@ -1,0 +1,242 @@
+/**
+ * The HTTP contract: every route of `SessionsController` and `SessionManagementController`, described once. The routes and
+ * their guards, the validation of bodies and the OpenAPI document are derived from it. The rooms of the other controllers
+ * have a table of the same kind: `admin/contract.ts` and `compat/drf-jwt-devices/contract.ts`.
+ *
+ * A controller `implements Handlers<typeof ITS_ROUTES>`. A renamed handler, a missing one, or one that takes or answers
+ * something else is a type error.
+ */
+import type { Type } from '@nestjs/common';
+import type { MultiSessionErrorCode } from '../errors.js';
+import type { Schema } from './schema.js';
+import {
+  ActiveToken,
+  DeleteListDto,
+  EndedAnswer,
+  InactiveToken,
+  ManagedSession,
+  VerifyDto,
+} from './session-management.dto.js';
+import {
+  CookieAnswer,
+  DestroyAllOtherDto,
+  DestroyDto,
+  EmptyAnswer,
+  type FormattedLogin,
+  JwkSet,
+  ListAnswer,
+  ListDto,
+  LoginDto,
+  LoginTokens,
+  LogoutDto,
+  ReauthenticateDto,
+  RefreshDto,
+  RefreshedTokens,
+} from './sessions.dto.js';
+
+/**
+ * Who may call a route:
+ *
+ * - `access-token`: a client with a valid access token. The token is checked before the body.
+ * - `caller`: a client that knows the secret key, or that uses cookies and passes the CSRF check, after the body is checked.
+ * - `secret-key`: a client that knows the secret key. The route is open if the option `secretKey` is `false`.
+ * - `backend`: a backend that knows the secret key. The route is closed if the option `secretKey` is `false`.
+ * - `administrator`: whoever passes the guards of the option `admin`.
+ * - `anyone`.
+ */
+export type Auth = 'access-token' | 'caller' | 'secret-key' | 'backend' | 'administrator' | 'anyone';
+
+/** The body of a successful answer: an object of a class, a list of them, or one of several. */
+export type AnswerContract =
+  Type<object> | { readonly listOf: Type<object> } | { readonly oneOf: readonly Type<object>[] };
+
+/** One route. */
+export interface RouteContract {
+  /** One line for the documentation. */
+  readonly summary: string;
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  /** Below the path of the controller. */
+  readonly path: string;
+  readonly auth: Auth;
+  /** Whether the guards of the option `loginGuards` run, after all other checks. Default: false. */
+  readonly loginGuards?: true;
+  /** The class of the body. Default: the route reads no body. */
+  readonly body?: Type<object>;
+  /** What the body's field `session` may name. */
+  readonly session?: 'type' | 'type-or-all';
+  /** The parameters of the query, all optional. */
+  readonly query?: Readonly<Record<string, Schema>>;
+  /** The headers that the route reads beside those of its `auth`. */
+  readonly headers?: Readonly<Record<string, Schema>>;
+  /** Default: the route answers 204 without a body. */
+  readonly answer?: AnswerContract;
+  /** The answer if the tokens travel in cookies, on a route that issues tokens. */
+  readonly answerInCookies?: Type<object>;
+  /** Whether a `LoginAnswerFormat` may replace the answer. Default: false. */
+  readonly formatted?: true;
+  /** Error codes by status, beside those that follow from `auth` and 503 `unavailable`, which every route has. */
+  readonly errors?: Readonly<Partial<Record<400 | 401 | 404 | 409, readonly MultiSessionErrorCode[]>>>;
+}
+
+/** The routes of one controller, by the name of the method that handles them. */
+export type Contract = Readonly<Record<string, RouteContract>>;
+
+/** The methods that a controller must have for its routes. The body is the first argument of a method. */
+export type Handlers<Routes extends Contract> = {
+  [Name in keyof Routes]: (...args: ArgumentsOf<Routes[Name]>) => MaybePromise<AnswerOf<Routes[Name]>>;
+};
+
+type ArgumentsOf<Route> = Route extends { readonly body: Type<infer Body> }
+  ? [body: Body, ...others: never[]]
+  : never[];
+
+type AnswerOf<Route> =
+  | (Route extends { readonly answer: infer Answer extends AnswerContract } ? ValueOf<Answer> : void)
+  | (Route extends { readonly answerInCookies: Type<infer InCookies> } ? InCookies : never)
+  | (Route extends { readonly formatted: true } ? FormattedLogin : never);
+
+type ValueOf<Answer extends AnswerContract> =
+  Answer extends Type<infer Value>
+    ? Value
+    : Answer extends { readonly listOf: Type<infer Item> }
+      ? Item[]
+      : Answer extends { readonly oneOf: readonly Type<infer Value>[] }
+        ? Value
+        : never;
+
+type MaybePromise<Value> = Value | Promise<Value>;
+
+/** The routes of `SessionsController`: the seed's six, `reauthenticate/` and the public keys. */
+export const SESSION_ROUTES = {
+  login: {
+    summary: 'Start a session with a user name and a password',
+    method: 'POST',
+    path: 'login',
+    auth: 'caller',
+    loginGuards: true,
+    body: LoginDto,
+    session: 'type',
+    answer: LoginTokens,
+    answerInCookies: CookieAnswer,
+    formatted: true,
+    errors: {
+      400: ['validation_failed', 'invalid_session_type'],
+      401: ['invalid_credentials'],
+      409: ['session_limit_reached'],
+    },
+  },
+  refresh: {
+    summary: 'Get a new access token, and a new refresh token if the policy issues one',
+    method: 'POST',
+    path: 'refresh',
+    auth: 'caller',
+    body: RefreshDto,
+    session: 'type',
+    answer: RefreshedTokens,
+    answerInCookies: CookieAnswer,
+    errors: {
+      400: ['validation_failed', 'invalid_session_type'],
+      401: ['token_not_valid', 'session_not_found'],
+    },
+  },
+  list: {
+    summary: "List the caller's active sessions, of one type or of all",
+    method: 'POST',
+    path: 'list',
+    auth: 'access-token',
+    body: ListDto,
+    session: 'type-or-all',
+    answer: ListAnswer,
+    errors: { 400: ['validation_failed', 'invalid_session_type'] },
+  },
+  destroy: {
+    summary: "End one of the caller's sessions",
+    method: 'POST',
+    path: 'destroy',
+    auth: 'access-token',
+    body: DestroyDto,
+    answer: EmptyAnswer,
+    errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
+  },
+  destroyAllOther: {
+    summary: "End the caller's other sessions, of one type or of all",
+    method: 'POST',
+    path: 'destroyAllOther',
+    auth: 'access-token',
+    body: DestroyAllOtherDto,
+    session: 'type-or-all',
+    answer: EmptyAnswer,
+    errors: { 400: ['validation_failed', 'invalid_session_type'] },
+  },
+  logout: {
+    summary: 'End the session of a refresh token',
+    method: 'POST',
+    path: 'logout',
+    auth: 'caller',
+    body: LogoutDto,
+    answer: EmptyAnswer,
+    errors: { 400: ['validation_failed'], 401: ['session_not_found'] },
+  },
+  reauthenticate: {
+    summary: "Check the caller's password again and replace the session with a new one",
+    method: 'POST',
+    path: 'reauthenticate',
+    auth: 'access-token',
+    loginGuards: true,
+    body: ReauthenticateDto,
+    answer: LoginTokens,
+    answerInCookies: CookieAnswer,
+    formatted: true,
+    errors: { 400: ['validation_failed'], 401: ['invalid_credentials'] },
+  },
+  jwks: {
+    summary: 'Get the public keys that verify access tokens (RFC 7517)',
+    method: 'GET',
+    path: 'jwks.json',
+    auth: 'anyone',
+    answer: JwkSet,
+  },
+} as const satisfies Contract;
+
+/** The routes of `SessionManagementController`: a page of the user's devices, and `verify/` for other services. */
+export const MANAGEMENT_ROUTES = {
+  list: {
+    summary: "List the caller's active sessions, the current one first",
+    method: 'GET',
+    path: 'sessions',
+    auth: 'access-token',
+    answer: { listOf: ManagedSession },
+  },
+  endOthers: {
+    summary: "End all of the caller's sessions except the current one",
+    method: 'DELETE',
+    path: 'sessions',
+    auth: 'access-token',
+    answer: EndedAnswer,
+  },
+  end: {
+    summary: "End one of the caller's sessions",
+    method: 'DELETE',
+    path: 'sessions/:id',
+    auth: 'access-token',
+    errors: { 404: ['session_not_found'] },
+  },
+  endList: {
+    summary: "End several of the caller's sessions, all or none. The current session is skipped.",
+    method: 'POST',
+    path: 'sessions/delete-list',
+    auth: 'access-token',
+    body: DeleteListDto,
+    answer: EndedAnswer,
+    errors: { 400: ['validation_failed'], 404: ['session_not_found'] },
+  },
+  verify: {
+    summary: 'Check whether a token is valid now, and read its claims (RFC 7662)',
+    method: 'POST',
+    path: 'verify',
+    auth: 'backend',
+    body: VerifyDto,
+    answer: { oneOf: [ActiveToken, InactiveToken] },
+    errors: { 400: ['validation_failed'] },
+  },
+} as const satisfies Contract;

@@ -1,0 +1,49 @@
+import { applyDecorators, type CanActivate, Delete, Get, HttpCode, Post, type Type, UseGuards } from '@nestjs/common';
+import { LoginGuards } from './application-guards.js';
+import { AcceptsBody, BodyGuard } from './body.guard.js';
+import { CallerGuard } from './caller.guard.js';
+import type { Auth, Contract } from './contract.js';
+import { Public, RequireSession } from './decorators.js';
+import { JwtAuthGuard } from './jwt-auth.guard.js';
+import { RequiredSecretKeyGuard, SecretKeyGuard } from './secret-key.guard.js';
+
+/** How a route checks its caller. The order of the guards is the order of the checks. */
+interface AuthGuards {
+  /** For an application that binds `JwtAuthGuard` globally. */
+  readonly access?: () => MethodDecorator;
+  readonly beforeBody?: Type<CanActivate>;
+  readonly afterBody?: Type<CanActivate>;
+}
+
+const AUTH_GUARDS: Readonly<Record<Auth, AuthGuards>> = {
+  'access-token': { access: RequireSession, beforeBody: JwtAuthGuard },
+  caller: { access: Public, afterBody: CallerGuard },
+  'secret-key': { access: Public, afterBody: SecretKeyGuard },
+  backend: { access: Public, afterBody: RequiredSecretKeyGuard },
+  // The controller has `AdminGuards`, so a route that a subclass adds is not open by mistake.
+  administrator: {},
+  anyone: { access: Public },
+};
+
+const METHODS = { GET: Get, POST: Post, DELETE: Delete };
+
+/**
+ * Makes the decorator that turns a method into one of the routes of a contract, with its path, status and guards.
+ * @returns a decorator factory: the name of the route, and its path (default: the path in the contract)
+ */
+export function routesOf<Routes extends Contract>(
+  routes: Routes,
+): (route: keyof Routes & string, path?: string) => MethodDecorator {
+  return (route, path = routes[route].path) => {
+    const { method, auth, body, session, loginGuards, answer } = routes[route];
+    const { access, beforeBody, afterBody } = AUTH_GUARDS[auth];
+    const guards = [beforeBody, body && BodyGuard, afterBody, loginGuards && LoginGuards];
+    return applyDecorators(
+      METHODS[method](path),
+      HttpCode(answer ? 200 : 204),
+      ...(access ? [access()] : []),
+      ...(body ? [AcceptsBody(body, session)] : []),
+      UseGuards(...guards.filter((guard) => guard !== undefined)),
+    );
+  };
+}

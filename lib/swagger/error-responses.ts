@@ -1,0 +1,105 @@
+import type { ApiResponseNoStatusOptions } from '@nestjs/swagger';
+import {
+  BadAuthorizationHeaderError,
+  CsrfFailedError,
+  HeaderNotPermittedError,
+  InvalidCredentialsError,
+  InvalidSessionTypeError,
+  type MultiSessionError,
+  type MultiSessionErrorCode,
+  NotAuthenticatedError,
+  ReauthenticationRequiredError,
+  SecretKeyInvalidError,
+  SessionDataError,
+  SessionLimitReachedError,
+  SessionNotFoundError,
+  SessionTypeNotAllowedError,
+  TokenNotValidError,
+  UnavailableError,
+  ValidationFailedError,
+} from '../errors.js';
+import type { NamedSchemas } from './schemas.js';
+
+/** When each code is answered, and an error that has it, for the example. */
+const CODES: Readonly<Record<MultiSessionErrorCode, readonly [when: string, example: MultiSessionError]>> = {
+  bad_authorization_header: [
+    'the authorization header has no token after its scheme, or more than one word',
+    new BadAuthorizationHeaderError(),
+  ],
+  csrf_failed: ['the request may come from a page that must not use the cookies', new CsrfFailedError()],
+  header_not_permitted: [
+    'a permanent token was sent to a route that does not need it',
+    new HeaderNotPermittedError('Permanent-Token'),
+  ],
+  invalid_credentials: ['unknown user, wrong password or inactive user', new InvalidCredentialsError()],
+  invalid_session_type: ['unknown session type', new InvalidSessionTypeError(['SHORT', 'LONG'])],
+  not_authenticated: ['no access token', new NotAuthenticatedError()],
+  reauthentication_required: ['the last login is too long ago', new ReauthenticationRequiredError(600)],
+  secret_key_invalid: ['wrong secret key', new SecretKeyInvalidError()],
+  session_data_invalid: ['session data that is too large or not JSON', new SessionDataError('data: is too large')],
+  session_limit_reached: [
+    'the user has the maximum number of active sessions of this type',
+    new SessionLimitReachedError(),
+  ],
+  session_not_found: ['the user has no such session', new SessionNotFoundError()],
+  session_type_not_allowed: ['sessions of this type may not use the route', new SessionTypeNotAllowedError()],
+  token_not_valid: [
+    'the token is forged, expired or superseded, or its session has ended',
+    new TokenNotValidError('access'),
+  ],
+  unavailable: ['the database cannot be reached. Retry after `Retry-After` seconds.', new UnavailableError()],
+  validation_failed: [
+    'fields are missing, blank, null, too long or of the wrong type; `errors` names them',
+    new ValidationFailedError({ session: ['This field is required.'] }),
+  ],
+};
+
+/** Documents the errors with one status. The code in the body tells them apart. */
+export function errorResponse(
+  status: number,
+  codes: readonly MultiSessionErrorCode[],
+  schemas: NamedSchemas,
+): ApiResponseNoStatusOptions & { content: object } {
+  const errorBody = schemas.refToNamed('ErrorBody', () => ({
+    type: 'object',
+    description: 'Every error of this library',
+    properties: {
+      statusCode: { type: 'integer', description: 'HTTP status', example: 401 },
+      error: { type: 'string', description: 'Reason phrase of the status', example: 'Unauthorized' },
+      message: {
+        type: 'string',
+        description: 'For developers. It may change.',
+        example: 'Token is invalid or expired',
+      },
+      code: {
+        type: 'string',
+        description: 'For programs. It does not change.',
+        enum: Object.keys(CODES),
+        example: 'token_not_valid',
+      },
+      errors: {
+        type: 'object',
+        description: 'Faults by field, only with `validation_failed`',
+        additionalProperties: { type: 'array', items: { type: 'string' } },
+        example: { session: ['This field is required.'] },
+      },
+    },
+    required: ['statusCode', 'error', 'message', 'code'],
+  }));
+  const schema = {
+    allOf: [errorBody, { type: 'object', properties: { code: { type: 'string', enum: [...codes] } } }],
+  };
+  const examples = Object.fromEntries(
+    codes.map((code) => [code, { summary: CODES[code][0], value: bodyOf(code, status) }]),
+  );
+  return {
+    description: codes.map((code) => `\`${code}\`: ${CODES[code][0]}`).join('\n\n'),
+    content: { 'application/json': { schema, examples } },
+  };
+}
+
+/** `session_not_found` is the one code with two statuses. */
+function bodyOf(code: MultiSessionErrorCode, status: number): unknown {
+  const error = code === 'session_not_found' ? new SessionNotFoundError(status) : CODES[code][1];
+  return error.getResponse();
+}
