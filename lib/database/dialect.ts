@@ -7,15 +7,15 @@ export interface Dialect {
   /** An expression for the database's own time, when the statement runs, in milliseconds since 1970. */
   readonly now: string;
   /** The clause by which an UPDATE or DELETE returns these columns; empty if the database has none for an UPDATE. */
-  returning(columns: string): string;
+  readonly returning: (columns: string) => string;
   /**
    * A condition that two texts are equal byte for byte, whatever the collation of the column: "bob" is neither "Bob" nor "bob ".
    * @param column the name of a column
    * @param parameter a parameter, with its colon: `:userId`
    */
-  sameText(column: string, parameter: string): string;
+  readonly sameText: (column: string, parameter: string) => string;
   /** An INSERT that leaves out the rows whose key exists. `insert` starts with `INTO`. */
-  insertIfAbsent(insert: string): string;
+  readonly insertIfAbsent: (insert: string) => string;
 }
 
 const equal = (column: string, parameter: string) => `${column} = ${parameter}`;
