@@ -7,19 +7,18 @@ export interface Dialect {
   /** An expression for the database's time at the moment when the statement runs, in milliseconds since 1970. */
   readonly now: string;
   /** Returns the clause that makes an UPDATE or DELETE return these columns; empty if an UPDATE cannot do so. */
-  returning(columns: string): string;
+  readonly returning: (columns: string) => string;
   /**
-   * Returns a condition that two texts are equal byte for byte, whatever the collation: "bob" equals neither "Bob" nor "bob
-   * ".
+   * Returns a condition that two texts are equal byte for byte, whatever the collation: "bob" equals neither "Bob" nor "bob ".
    * @param column the name of a column
    * @param parameter a parameter, with its colon: `:userId`
    */
-  sameText(column: string, parameter: string): string;
+  readonly sameText: (column: string, parameter: string) => string;
   /**
    * Returns an INSERT that skips the rows whose key exists.
    * @param insert the rest of the statement, starting with `INTO`
    */
-  insertIfAbsent(insert: string): string;
+  readonly insertIfAbsent: (insert: string) => string;
 }
 
 const equal = (column: string, parameter: string) => `${column} = ${parameter}`;

@@ -1,5 +1,12 @@
 import type { Type } from '@nestjs/common';
-import { ApiExtraModels, ApiHeader, ApiOperation, ApiQuery } from '@nestjs/swagger';
+import {
+  ApiExtraModels,
+  ApiHeader,
+  ApiOperation,
+  ApiQuery,
+  ApiResponse,
+  type ApiResponseNoStatusOptions,
+} from '@nestjs/swagger';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { ADMIN_ROUTES } from '../admin/contract.js';
 import { DEVICE_ROUTES } from '../compat/drf-jwt-devices/contract.js';
@@ -96,13 +103,30 @@ function documentRoutes({ prototype }: Type<object>, routes: Contract, options: 
         tags: [TAG],
         ...(route.body && { requestBody: { required: true, content: json(bodyOf(route, options, schemas)) } }),
         ...(needsToken(route) && { security: [{ [BEARER]: [] }, ...(options.cookies ? [{ [COOKIE]: [] }] : [])] }),
-        responses: { ...successOf(route, options, schemas), ...errorsOf(route, options, schemas) },
       }),
+      responses({ ...successOf(route, options, schemas), ...errorsOf(route, options, schemas) }),
       ...parametersOf(route, options),
       ApiExtraModels(...schemas.models),
     ];
     for (const decorate of decorators) decorate(prototype as object, name, handler);
   }
+}
+
+/**
+ * Documents responses by their status. `ApiResponse` alone would repeat the description if it is applied twice, so each status
+ * is replaced. Responses that the application has documented under another status stay.
+ */
+function responses(byStatus: Record<string, ApiResponseNoStatusOptions>): MethodDecorator {
+  return (target, name, { value: handler }) => {
+    const scratch = { value: () => undefined };
+    for (const [status, response] of Object.entries(byStatus)) {
+      ApiResponse({ ...response, status: Number(status) })(target, name, scratch);
+    }
+    for (const key of Reflect.getMetadataKeys(scratch.value)) {
+      const earlier = Reflect.getMetadata(key, handler as object) as object | undefined;
+      Reflect.defineMetadata(key, { ...earlier, ...Reflect.getMetadata(key, scratch.value) }, handler as object);
+    }
+  };
 }
 
 function needsToken({ auth }: RouteContract): boolean {
@@ -126,7 +150,11 @@ function bodyOf(route: RouteContract, options: DocumentSessionsOptions, schemas:
   });
 }
 
-function successOf(route: RouteContract, options: DocumentSessionsOptions, schemas: NamedSchemas): object {
+function successOf(
+  route: RouteContract,
+  options: DocumentSessionsOptions,
+  schemas: NamedSchemas,
+): Record<string, ApiResponseNoStatusOptions> {
   if (!route.answer) return { 204: { description: 'Done' } };
   const answers = [
     answerSchema(route.answer, schemas),
@@ -143,7 +171,11 @@ function answerSchema(answer: AnswerContract, schemas: NamedSchemas): OpenApiSch
   return schemas.refTo(answer);
 }
 
-function errorsOf(route: RouteContract, options: DocumentSessionsOptions, schemas: NamedSchemas): object {
+function errorsOf(
+  route: RouteContract,
+  options: DocumentSessionsOptions,
+  schemas: NamedSchemas,
+): Record<string, ApiResponseNoStatusOptions> {
   const codes: Partial<Record<number, readonly MultiSessionErrorCode[]>> = {
     ...route.errors,
     401: [...AUTH_ERRORS[route.auth], ...(route.errors?.[401] ?? [])],

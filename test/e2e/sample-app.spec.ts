@@ -249,6 +249,16 @@ async function post(app: SampleApp, agent: Agent, path: string, body: object): P
   return response.statusCode;
 }
 
+/** The JSON schema of a request body or a response in an OpenAPI document. */
+function schemaOf({ content }: any): any {
+  return content['application/json'].schema;
+}
+
+/** Follows a reference to a named schema. */
+function resolved(components: any, schema: any): any {
+  return schema.$ref ? components.schemas[schema.$ref.split('/').pop()] : schema;
+}
+
 describe.each(ADAPTERS)('on %s', (adapter) => {
   let app: SampleApp;
   beforeAll(async () => void (app = await start({ HTTP_ADAPTER: adapter })));
@@ -259,7 +269,9 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(Object.keys(paths['/api/session/jwks.json'].get.responses)).toEqual(['200']);
     const summary = sessions.map(([path, { post }]) => [
       path.replace('/api/session/', ''),
-      Object.keys(post.requestBody.content['application/json'].schema.properties).sort().join(),
+      Object.keys(resolved(components, schemaOf(post.requestBody)).properties)
+        .sort()
+        .join(),
       Object.keys(post.responses).join(),
     ]);
     expect(summary).toEqual([
@@ -274,10 +286,10 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       ['verify', 'secret_key,token', '200,400,401,503'],
     ]);
     const { responses } = paths['/api/session/refresh'].post;
-    const answers = responses['200'].content['application/json'].schema.oneOf;
-    expect(answers.map(({ required }: any) => required)).toEqual([['access'], ['session_id']]);
+    const answers = schemaOf(responses['200']).oneOf;
+    expect(answers.map((answer: any) => resolved(components, answer).required)).toEqual([['access'], ['session_id']]);
     expect(Object.keys(paths['/api/session/sessions'].get.responses)).toEqual(['200', '401', '503']);
-    expect(responses['401'].content['application/json'].schema.properties.code.enum).toEqual([
+    expect(schemaOf(responses['401']).allOf[1].properties.code.enum).toEqual([
       'secret_key_invalid',
       'token_not_valid',
       'session_not_found',
@@ -358,9 +370,9 @@ describe('the environment', () => {
       status: 400,
       body: { errors: { email: ['This field is required.'] } },
     });
-    const { paths }: any = await (await fetch(`${app.url}/docs-json`)).json();
+    const { paths, components }: any = await (await fetch(`${app.url}/docs-json`)).json();
     const { requestBody, responses } = paths['/auth/login'].post;
-    const { properties } = requestBody.content['application/json'].schema;
+    const { properties } = resolved(components, schemaOf(requestBody));
     expect(Object.keys(properties)).toEqual(['email', 'password', 'session', 'info']);
     expect(Object.keys(responses)).not.toContain('429');
     await app.stop();

@@ -41,16 +41,16 @@ describe('the watch of the logs', () => {
   });
 
   test.each([
-    ['a token', `refreshed ${token.join('.')}, well`, 'refreshed ‹refresh token›, well'],
-    ['a token without its signature', `${token[0]}.${token[1]}`, '‹refresh token›'],
-    ['a jti', `where jti = '${claims.jti}'`, "where jti = '‹jti›'"],
-    ['a password', 'tried pass "word" of alice', 'tried ‹password›'],
-    ['a password as JSON', '{"password":"pass \\"word\\" of alice"}', '{"password":"‹password›"}'],
-    ['a password as in a URL', '?p=pass%20%22word%22%20of%20alice', '?p=‹password›'],
-    ['a secret key', `key ${SECRET_KEY}`, 'key ‹secret key›'],
-    ['a secret key of a header', 'key another secret key', 'key ‹secret key›'],
-    ['a signing key', SIGNING_SECRET, '‹signing key›'],
-    ['a signing key in hex', Buffer.from(SIGNING_SECRET).toString('hex'), '‹signing key›'],
+    ['a token', `refreshed ${token.join('.')}, well`, 'refreshed <refresh token>, well'],
+    ['a token without its signature', `${token[0]}.${token[1]}`, '<refresh token>'],
+    ['a jti', `where jti = '${claims.jti}'`, "where jti = '<jti>'"],
+    ['a password', 'tried pass "word" of alice', 'tried <password>'],
+    ['a password as JSON', '{"password":"pass \\"word\\" of alice"}', '{"password":"<password>"}'],
+    ['a password as in a URL', '?p=pass%20%22word%22%20of%20alice', '?p=<password>'],
+    ['a secret key', `key ${SECRET_KEY}`, 'key <secret key>'],
+    ['a secret key of a header', 'key another secret key', 'key <secret key>'],
+    ['a signing key', SIGNING_SECRET, '<signing key>'],
+    ['a signing key in hex', Buffer.from(SIGNING_SECRET).toString('hex'), '<signing key>'],
   ])('finds %s, and does not repeat it', (_, line, masked) => {
     own.text('log', `a line\n${line}\nanother`);
     own.log('stdout', () => line);
@@ -64,8 +64,8 @@ describe('the watch of the logs', () => {
     expect(own.leaks()).toEqual([]);
     own.exchange({ ...exchange, url: `http://localhost/me?token=${token.join('.')}`, status: 400 });
     expect(own.leaks()).toEqual([
-      'URL: GET http://localhost/me?token=‹refresh token›',
-      'error body, GET /me: {"password":"‹password›"}',
+      'URL: GET http://localhost/me?token=<refresh token>',
+      'error body, GET /me: {"password":"<password>"}',
     ]);
   });
 

@@ -11,7 +11,7 @@ import { until } from './outage.js';
 
 const POOL = 2;
 const LOCK_WAIT = 1;
-/** The wait for a lock, and the five seconds beyond it. */
+/** How long the library waits for an answer, in milliseconds: five seconds longer than for a lock. */
 const BOUND = LOCK_WAIT * 1000 + 5000;
 const SLACK = 1000;
 
@@ -24,7 +24,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
   beforeEach(async () => {
     target = await createDatabase(name);
     proxy = await openProxy(target);
-    // Nothing of the driver's own helps.
+    // Without any timeouts of the driver.
     dataSource = await openDataSource(proxy.database, { poolSize: POOL });
     database = new Database(dataSource, LOCK_WAIT);
   });
@@ -37,11 +37,11 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
   const ask = () => database.run((manager) => manager.query('SELECT 1'));
   const askInTurn = () => database.transaction({ name: 'a user' }, (manager) => manager.query('SELECT 1'));
 
-  test('a server that says nothing costs everybody the bound and nobody more, and the pool is whole afterwards', async () => {
+  test('a server that does not answer delays no caller beyond the timeout, and the pool recovers', async () => {
     await Promise.all([ask(), ask(), ask()]);
     proxy.freeze();
     const begun = performance.now();
-    // More than the pool has connections, and some of them in one queue.
+    // More callers than the pool has connections. Some of them wait in the queue of one user.
     const asked = [ask, ask, ask, askInTurn, askInTurn, askInTurn, askInTurn].map(async (one) => {
       await expect(one()).rejects.toBeInstanceOf(UnavailableError);
       return performance.now() - begun;
@@ -62,7 +62,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
     await Promise.all(Array.from({ length: 10 * POOL }, (_, at) => (at % 2 ? ask() : askInTurn())));
   });
 
-  test('a queue of one user that is longer than the bound, and moves, gives up nobody', async () => {
+  test('waiting in a queue that makes progress never times out', async () => {
     const SLEEP = { postgres: 'SELECT pg_sleep(0.1)', mariadb: 'SELECT SLEEP(0.1)' };
     const begun = performance.now();
     const inTurn = () => database.transaction({ name: 'a user' }, (manager) => manager.query(SLEEP[name]));
@@ -70,7 +70,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
     expect(performance.now() - begun).toBeGreaterThan(BOUND);
   });
 
-  test('work that throws at once leaves nothing behind', async () => {
+  test('work that throws synchronously leaves no timer behind', async () => {
     const late: unknown[] = [];
     const note = (error: unknown) => void late.push(error);
     process.on('unhandledRejection', note);

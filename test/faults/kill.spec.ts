@@ -16,16 +16,18 @@ import { SMALL } from './matrix.js';
 import { until } from './outage.js';
 import { Victims, type Work } from './victims.js';
 
-/** Kills at each statement; a small run leaves some out. */
+/** Kills before every statement. A small run skips some. */
 const STEP = SMALL ? 3 : 1;
-/** For how long a user may be held up by what a dead process had locked. */
+/** How long the locks of a dead process may hold up its user, in milliseconds. */
 const HELD_UP_AT_MOST = 3000;
+/** The same on a machine that is slow: less than the ten seconds for which the library waits for a lock. */
+const HELD_UP_ON_A_SLOW_MACHINE = 8000;
 
 const LONG = {
   refreshTokenLifetime: '1h',
   maxActiveSessions: 3,
   blacklistAfterRotation: true,
-  // So that a lost answer is recovered at once.
+  // Without a grace, a lost answer is recovered at once.
   reuseGrace: 0,
   extendSession: 'every-refresh',
 } as const;
@@ -35,28 +37,31 @@ const OPTIONS = {
   policies: { LONG },
   cleanup: { interval: '1h', batchSize: 2 },
 } as const;
-/** A poll would be counted among the statements of the work. */
+/** Without polls, every statement that is counted belongs to the work. */
 const WITHOUT_POLLS = { ...OPTIONS, revocation: { pollInterval: '1h', maxStaleness: '1h' } };
 
-/** What is stored of one user. */
+/** What the database holds of one user. */
 interface Stored {
-  /** Ids and generations. */
+  /** The id and generation of each session. */
   readonly rows: readonly (readonly [string, number])[];
   readonly ended: readonly string[];
   readonly superseded: number;
 }
 
-/** One way to be killed: `prepare` for a user, then what may be found afterwards. */
+/** An operation during which a process is killed. */
 interface Scenario {
   readonly title: string;
-  /** Whether it is in a small run too. */
+  /** Whether a small run includes it. */
   readonly inSmall?: boolean;
   readonly prepare: (at: Bench, userId: string) => Promise<{ work: Work; before: IssuedSession[] }>;
-  /** All, of which nothing is the other possibility. `made` are the sessions that were not there before. */
+  /**
+   * What the database holds if the operation took effect. Otherwise it must hold what it did before.
+   * @param made ids of the sessions that the operation began
+   */
   readonly all: (before: IssuedSession[], made: readonly string[]) => Stored;
 }
 
-/** The application that goes on, on the database of those that are killed. */
+/** The application that survives, on the same database as the processes that are killed. */
 class Bench {
   constructor(readonly app: TestApp) {}
 
@@ -141,7 +146,7 @@ const SCENARIOS: Scenario[] = [
   },
 ];
 
-// sql.js lives in the memory of one process.
+// Processes cannot share a database of sql.js.
 describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (name) => {
   const folder = mkdtempSync(join(tmpdir(), 'kill-'));
   let database: TestDatabase;
@@ -163,7 +168,7 @@ describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (nam
   test.each(SMALL ? SCENARIOS.filter(({ inSmall }) => inSmall) : SCENARIOS)(
     'killed before any statement of a $title',
     async ({ title, prepare, all }) => {
-      let [longest, done] = [0, 0];
+      let [longest, undisturbed, done] = [0, 0, 0];
       const killPoints = await killAtEach(async (killBefore) => {
         const userId = `${title} ${killBefore}`;
         const { work, before } = await prepare(at, userId);
@@ -178,11 +183,15 @@ describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (nam
         if (statements) expect(wasDone).toBe(true);
         if (wasDone) done++;
         await goesOn(at, userId, before, found);
-        longest = Math.max(longest, performance.now() - begun);
+        const took = performance.now() - begun;
+        if (statements) undisturbed = took;
+        longest = Math.max(longest, took);
         return statements;
       });
       expect(done).toBeGreaterThan(0);
-      expect(longest).toBeLessThan(HELD_UP_AT_MOST);
+      // After the last process, which was not killed, the same requests show how fast this machine is.
+      const limit = Math.min(HELD_UP_ON_A_SLOW_MACHINE, Math.max(HELD_UP_AT_MOST, 5 * undisturbed));
+      expect(longest).toBeLessThan(limit);
       process.stdout.write(
         `${name}: ${title}: ${killPoints} kill points, longest afterwards ${Math.round(longest)} ms\n`,
       );
@@ -202,10 +211,10 @@ describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (nam
         const statements = await victims.kill({ operation: 'cleanup' }, killBefore);
         const left = async () =>
           (await at.stored(userId)).rows.length + (await at.stored(`${userId} other`)).rows.length;
-        // Batches of two, each all or nothing; the one session that has not expired is never touched.
+        // Cleanup deletes batches of two, each as a whole, and never the one session that has not expired.
         expect([4, 2, 1]).toContain(await left());
-        // The server notices in its own time that who held the lock has gone.
-        await until('another process cannot clean up', HELD_UP_AT_MOST, async () => {
+        // The server may take a moment to notice that the process that held the lock is dead.
+        await until('another process cannot clean up', HELD_UP_ON_A_SLOW_MACHINE, async () => {
           await at.app.get(SessionCleanup).run();
           return (await left()) === 1;
         });
@@ -219,12 +228,15 @@ describe.each(selectedDatabases().filter((name) => name !== 'sqljs'))('%s', (nam
   });
 });
 
-/** Kills before one statement after the other, until the work was done before. @returns at how many it was killed */
+/**
+ * Kills a process before its first statement, another before its second, and so on, until one finishes its work.
+ * @returns how many were killed
+ */
 async function killAtEach(kill: (killBefore: number) => Promise<string[] | undefined>, step = STEP): Promise<number> {
   for (let kills = 0, killBefore = 1; ; kills++, killBefore += step) {
     const statements = await kill(killBefore);
     if (!statements) continue;
-    // It was killed before each of them, or at steps through them.
+    // The work finished only because no statement was left to kill it before.
     expect(killBefore - statements.length).toBeLessThanOrEqual(step);
     return kills;
   }
@@ -232,7 +244,7 @@ async function killAtEach(kill: (killBefore: number) => Promise<string[] | undef
 
 const isOneOf = (sessions: readonly IssuedSession[], id: string) => sessions.some(({ session }) => session.id === id);
 
-/** What has ended is refused; what is live goes on with the token that its client holds; and the user logs in and out. */
+/** Checks that ended sessions are refused, that live ones go on with their client's token, and that the user can log in. */
 async function goesOn(at: Bench, userId: string, before: readonly IssuedSession[], found: Stored): Promise<void> {
   for (const { session, access, refresh } of before) {
     if (found.ended.includes(session.id)) {
@@ -252,7 +264,7 @@ async function goesOn(at: Bench, userId: string, before: readonly IssuedSession[
   expect(rows.filter(([id]) => ended.includes(id))).toEqual([]);
 }
 
-/** Makes sessions and a blacklist entry past their time. */
+/** Lets sessions and a blacklist entry expire. */
 async function expire(at: Bench, sessionIds: string[], entryOf: string): Promise<void> {
   const { manager } = at.app.get(DataSource);
   const past = new Date(Date.now() - 3_600_000);
@@ -260,7 +272,7 @@ async function expire(at: Bench, sessionIds: string[], entryOf: string): Promise
   await manager.update(BlacklistEntity, { sessionId: entryOf }, { expiresAt: past });
 }
 
-/** One that other processes can use: a file takes the place of SQLite's memory. */
+/** Creates a database that other processes can open. For SQLite that is a file instead of memory. */
 async function sharedDatabase(name: DatabaseName, folder: string): Promise<TestDatabase> {
   const database = await createDatabase(name);
   if ('url' in database.options) return database;

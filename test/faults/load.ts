@@ -2,10 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { bearer } from '../helpers/app.js';
 import type { SampleApp } from '../helpers/sample-app.js';
 
-/** What is asked of the application. */
+/** A route of the application that clients use. */
 export type Operation = 'login' | 'refresh' | 'me' | 'logout';
 
-/** One answer, as a client saw it. Times are of the monotonic clock, in milliseconds. */
+/** One answer, as a client saw it. Times are in milliseconds on the monotonic clock. */
 export interface Seen {
   readonly operation: Operation;
   readonly type: string;
@@ -15,7 +15,7 @@ export interface Seen {
   readonly took: number;
 }
 
-/** A login, as the client has stored it. */
+/** The tokens that a client has stored. */
 interface Stored {
   access: string;
   refresh: string;
@@ -23,10 +23,10 @@ interface Stored {
 
 export const SECRET_KEY = 'the secret key of the tests';
 export const PASSWORD = 'a password';
-/** LONG checks against the blacklist in memory, STRICT by the row. */
+/** The guard checks access tokens of LONG against the memory of ended sessions, and those of STRICT against the row. */
 export const TYPES = ['LONG', 'STRICT'] as const;
 
-/** Who uses the application: one user with one long session, stored as a client should store it. */
+/** A user with one session, who stores its tokens as a client should. */
 export class Client {
   readonly seen: Seen[] = [];
   stored?: Stored;
@@ -37,7 +37,7 @@ export class Client {
     readonly type: string,
   ) {}
 
-  /** @returns whether the session was begun */
+  /** @returns whether a session began */
   async login(): Promise<boolean> {
     const body = { username: this.username, password: PASSWORD, session: this.type, info: 'a test' };
     const answer = await this.ask<Stored>('login', body);
@@ -45,7 +45,10 @@ export class Client {
     return answer !== undefined;
   }
 
-  /** @returns whether it was granted; what it hands out is stored before it is used */
+  /**
+   * Refreshes the session, and stores the new tokens before they are used.
+   * @returns whether the request was granted
+   */
   async refresh(): Promise<boolean> {
     const answer = await this.ask<Partial<Stored>>('refresh', { refresh: this.stored?.refresh, session: this.type });
     if (answer && this.stored) this.stored = { ...this.stored, ...answer };
@@ -79,14 +82,17 @@ export class Client {
   }
 }
 
-/** A client that goes on until it is told to stop. */
+/** A client that sends requests until it is stopped. */
 export interface Running {
   readonly client: Client;
-  /** Settles when its last request has been answered. @throws what a request threw: one that was not answered */
+  /**
+   * Stops the client and waits for the answer to its last request.
+   * @throws what a request threw that got no answer
+   */
   stop(): Promise<void>;
 }
 
-/** Refreshes, and uses what it got. */
+/** Refreshes again and again, and uses each new access token. */
 export function keepUsing(client: Client): Running {
   return repeat(client, async () => {
     await client.refresh();
@@ -94,12 +100,12 @@ export function keepUsing(client: Client): Running {
   });
 }
 
-/** Only shows its access token, which says nothing to the database where memory is enough. */
+/** Only shows its access token, which takes no statement while memory is fresh. */
 export function keepLooking(client: Client): Running {
   return repeat(client, async () => void (await client.me()));
 }
 
-/** Logs in, looks, and logs out or leaves it: the limit then evicts the oldest. */
+/** Logs in and shows its access token. Logs out every other time, and otherwise leaves the session to be evicted. */
 export function keepVisiting(client: Client): Running {
   let visits = 0;
   return repeat(client, async () => {
@@ -117,7 +123,7 @@ function repeat(client: Client, turn: () => Promise<void>): Running {
       await sleep(20);
     }
   })();
-  // It is looked at when it is stopped.
+  // `stop` passes the error on. Until then it must not count as unhandled.
   done.catch(() => undefined);
   return {
     client,

@@ -1,10 +1,10 @@
 import { selectedDatabases } from '../helpers/databases.js';
 import type { ServerName } from './servers.js';
 
-/** Whether this is the run for CI, which leaves some repetitions out. */
+/** Whether this is a small run, as in CI. */
 export const SMALL = process.env.TEST_SIZE === 'small';
 
-/** The databases with a server among those selected; both where there is none, since these suites are about servers. */
+/** The selected databases that have a server, or both if none of those is selected. */
 export function selectedServers(): ServerName[] {
   const selected = selectedDatabases().filter((name) => name === 'postgres' || name === 'mariadb');
   return selected.length > 0 ? selected : ['postgres', 'mariadb'];

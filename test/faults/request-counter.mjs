@@ -1,4 +1,4 @@
-// Preloaded into a process: at its end it writes to REQUEST_COUNT_FILE how many requests it took, and how many it answered.
+// Preloaded into a process. When it exits, it writes to REQUEST_COUNT_FILE how many requests it read and answered.
 import { subscribe } from 'node:diagnostics_channel';
 import { writeFileSync } from 'node:fs';
 

@@ -11,18 +11,18 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 const run = promisify(execFile);
 const START_LIMIT = 60_000;
 
-/** `fast` lets nobody finish but is orderly, `immediate` is a crash with a signal, `kill` one without. */
+/** How a server stops: in order, but without waiting for its clients (`fast`), or as in a crash (`immediate`, `kill`). */
 export type Stop = 'fast' | 'immediate' | 'kill';
 export type ServerName = 'postgres' | 'mariadb';
 
-/** A database server of a suite's own, in a temporary folder, which may be stopped without touching anybody else's. */
+/** A database server that belongs to one suite, with its data in a temporary folder. */
 export interface OwnServer {
   readonly options: DataSourceOptions & { url: string };
-  /** Settles once it takes statements. */
+  /** Starts the server. Settles once it accepts statements. */
   start(): Promise<void>;
-  /** Settles once it is gone. */
+  /** Stops the server. Settles once its process has ended. */
   stop(how: Stop): Promise<void>;
-  /** Stops it and deletes its folder. */
+  /** Stops the server and deletes its folder. */
   remove(): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ interface Program {
   readonly pidFile: string;
 }
 
-/** Makes and starts one, on a free port, with an empty database `faults`. */
+/** Creates and starts a server on a free port, with an empty database `faults`. */
 export async function startServer(name: ServerName): Promise<OwnServer> {
   const [folder, port] = [mkdtempSync(join(tmpdir(), `${name}-`)), await freePort()];
   chmodSync(folder, 0o755);
@@ -50,7 +50,7 @@ export async function startServer(name: ServerName): Promise<OwnServer> {
   const start = async () => {
     const giveUp = performance.now() + START_LIMIT;
     while (performance.now() < giveUp) {
-      // The processes of one that was killed may hold it up for a moment.
+      // Processes that outlive a killed server can make the first attempts fail.
       if (!isRunning()) child = program.launch();
       if (await answers(administration)) return;
       await sleep(100);
@@ -70,13 +70,13 @@ export async function startServer(name: ServerName): Promise<OwnServer> {
     stop,
     remove: async () => {
       await stop('immediate');
-      // The last of its processes may still be writing.
+      // Its last process may still be writing.
       rmSync(folder, { recursive: true, force: true, maxRetries: 20 });
     },
   };
 }
 
-/** One statement over a connection of its own. */
+/** Runs one statement over a new connection. */
 export async function query<T>(options: DataSourceOptions, sql: string): Promise<T> {
   const dataSource = await new DataSource(options).initialize();
   try {
@@ -89,7 +89,7 @@ export async function query<T>(options: DataSourceOptions, sql: string): Promise
 const isRoot = process.getuid?.() === 0;
 const USERS: Record<ServerName, string> = { postgres: 'postgres', mariadb: 'mysql' };
 
-/** A database server does not run as root. */
+/** Makes the command run as the server's own user if this is root, as which a database server refuses to run. */
 function as(name: ServerName, command: string, args: string[]): [string, string[]] {
   return isRoot ? ['runuser', ['-u', USERS[name], '--', command, ...args]] : [command, args];
 }
@@ -116,15 +116,16 @@ function mariadb(data: string, port: number): Program {
   const pidFile = join(data, 'pid');
   const own = ['--no-defaults', `--datadir=${data}`];
   const server = [`--socket=${data}/socket`, `--pid-file=${pidFile}`, `--port=${port}`, '--bind-address=127.0.0.1'];
-  // So that the locks of GET_LOCK can be seen.
-  const seen = ['--performance-schema=ON', '--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON'];
+  // This shows the locks of GET_LOCK in performance_schema.
+  const instruments = ['--performance-schema=ON', '--performance-schema-instrument=wait/lock/metadata/sql/mdl=ON'];
   const program = existsSync('/usr/sbin/mariadbd') ? '/usr/sbin/mariadbd' : 'mariadbd';
   return {
     prepare: () =>
       run(
         ...as('mariadb', 'mariadb-install-db', [...own, '--auth-root-authentication-method=normal', '--skip-test-db']),
       ),
-    launch: () => launch(...as('mariadb', program, [...own, ...server, ...seen, '--innodb-flush-log-at-trx-commit=2'])),
+    launch: () =>
+      launch(...as('mariadb', program, [...own, ...server, ...instruments, '--innodb-flush-log-at-trx-commit=2'])),
     signals: { fast: 'SIGTERM', immediate: 'SIGKILL', kill: 'SIGKILL' },
     pidFile,
   };

@@ -1,5 +1,5 @@
-// Preloaded into a process: its wall clock is off by as many milliseconds as the file CLOCK_OFFSET_FILE says at the moment.
-// The monotonic clock is left alone, as it is where a machine's time is set.
+// Preloaded into a process. Shifts its wall clock by the milliseconds that the file CLOCK_OFFSET_FILE holds at the moment.
+// The monotonic clock is not changed, as when somebody sets the time of a real machine.
 import { readFileSync } from 'node:fs';
 
 const RealDate = Date;

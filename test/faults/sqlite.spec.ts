@@ -17,7 +17,7 @@ const POLICY = {
 const folder = mkdtempSync(join(tmpdir(), 'sqlite-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-describe.each(ADAPTERS)('a database that cannot be written, on %s', (adapter) => {
+describe.each(ADAPTERS)('a database that cannot be written to, on %s', (adapter) => {
   let app: TestApp;
   beforeEach(async () => {
     const database = join(folder, `${adapter}-${process.hrtime.bigint()}.db`);
@@ -44,7 +44,7 @@ describe.each(ADAPTERS)('a database that cannot be written, on %s', (adapter) =>
   const tryRefresh = (refresh: string) => app.post('refresh/', { ...credentials, refresh, session: 'LONG' });
   const list = (access: string) => app.post('list/', { session: 'LONG' }, bearer(access));
 
-  /** Everything works: what was begun before, and what is new. */
+  /** Checks that the given sessions and a new one work. */
   async function allWorks(before: { refresh: string; access: string }[]): Promise<void> {
     for (const { refresh, access } of before) {
       expect((await list(access)).status).toBe(200);
@@ -57,7 +57,7 @@ describe.each(ADAPTERS)('a database that cannot be written, on %s', (adapter) =>
     expect((await app.post('logout/', { ...credentials, refresh })).status).toBe(200);
   }
 
-  test('read-only: what writes is 503, what reads goes on, and nothing is half-done', async () => {
+  test('read-only: answers 503 to what writes, goes on reading, and leaves nothing half done', async () => {
     const sessions = [await app.login(), await app.login(), await app.login()];
     await pragma('query_only = ON');
     const before = await rowsOf(app);
@@ -75,12 +75,12 @@ describe.each(ADAPTERS)('a database that cannot be written, on %s', (adapter) =>
     await allWorks(sessions);
   });
 
-  test('full: what needs room is 503, what does not goes on, and nothing is half-done', async () => {
+  test('full: answers 503 to what needs space, goes on with the rest, and leaves nothing half done', async () => {
     const sessions = [await app.login(), await app.login(), await app.login()];
     const [{ page_count: pages }] = await pragma('page_count');
     await pragma(`max_page_count = ${pages + 2}`);
 
-    // Until there is no room: then what evicts has none for its blacklist entry or its row either.
+    // Fills the database. A login that evicts a session then has no space for its blacklist entry or its row either.
     const statuses = new Set<number>();
     for (let logins = 0; logins < 500 && !statuses.has(503); logins++) {
       const answer = await tryLogin('FREE', 'x'.repeat(500));

@@ -1,5 +1,5 @@
-// A process that works on a database with the built library, until it kills itself before one of its statements.
-// It is told by VICTIM what to work on, and by a message what to do: see `victims.ts`.
+// A process that uses the built library, and kills itself before one of its statements.
+// VICTIM names the database and the options, a message from `victims.ts` the operation.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -8,7 +8,7 @@ import { MULTI_SESSION_ENTITIES, MultiSessionModule, SessionCleanup, SessionServ
 
 const { database, options } = JSON.parse(process.env.VICTIM);
 
-/** Counts down: TypeORM tells its logger of a statement before it sends it. */
+/** Kills the process at a certain statement. TypeORM calls its logger before it sends one. */
 class Countdown {
   statements = [];
   killBefore = Infinity;

@@ -17,7 +17,7 @@ import { watch } from './log-watch.js';
 export const SIGNING_SECRET = 'a signing secret of more than thirty-two bytes';
 export const SECRET_KEY = 'the secret key of the tests';
 
-/** Users of the tests. `inactive` has a password and may not log in; `active` can be switched while a test runs. */
+/** The users of the tests. `inactive` has a password but may not log in. A test may change `active` at any time. */
 @Injectable()
 export class TestUsers extends UserAuthenticator {
   readonly users = new Map([
@@ -25,7 +25,7 @@ export class TestUsers extends UserAuthenticator {
     ['bob', { id: 'bob', password: 'bob-password', active: true }],
     ['inactive', { id: 'inactive', password: 'inactive-password', active: false }],
   ]);
-  /** How often `authenticate` was asked. */
+  /** How often `authenticate` was called. */
   asked = 0;
 
   authenticate({ username, password }: Credentials) {
@@ -45,28 +45,28 @@ export type AdapterName = (typeof ADAPTERS)[number];
 
 export interface TestAppOptions {
   adapter?: AdapterName;
-  /** A database that other applications of the test use too; otherwise one of its own. */
+  /** A database to share with other applications of the test. Default: a new one, which `close` drops. */
   database?: TestDatabase;
   databaseName?: DatabaseName;
-  /** Merged over the defaults. */
+  /** Options that replace those of `DEFAULT_OPTIONS`. */
   options?: Partial<MultiSessionModuleOptions>;
   imports?: ModuleMetadata['imports'];
   controllers?: Type[];
   providers?: ModuleMetadata['providers'];
   configure?: (app: INestApplication) => void;
-  /** For HTTPS: a key and its certificate, in PEM. */
+  /** A key and its certificate in PEM, to serve HTTPS. */
   https?: { key: string; cert: string };
 }
 
 /** An answer of the application. */
 export interface Answer {
   status: number;
-  /** JSON of whatever shape; the test says what it expects. */
+  /** The parsed JSON, or the text of any other answer. */
   body: any;
   headers: Headers;
 }
 
-/** A running application, asked over real HTTP. */
+/** A running application that serves real HTTP. */
 export interface TestApp {
   readonly app: INestApplication;
   readonly url: string;
@@ -77,9 +77,12 @@ export interface TestApp {
     path: string,
     options?: { body?: unknown; headers?: Record<string, string> },
   ): Promise<Answer>;
-  /** A POST to a session route with a JSON body. */
+  /** Sends a POST with a JSON body to a session route. */
   post(route: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
-  /** Logs in, and fails the test where that is refused. */
+  /**
+   * Logs in.
+   * @throws if the login is refused
+   */
   login(more?: Record<string, unknown>): Promise<{ refresh: string; access: string; session_id: string }>;
   close(): Promise<void>;
 }

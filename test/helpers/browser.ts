@@ -11,16 +11,16 @@ import { type BrowserContext, chromium } from 'playwright-core';
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 
 /**
- * With a profile of its own, which is gone with it; not a window in private, where Chromium keeps back the cookies of other
- * sites by itself. Every host that ends in `.test` is this machine.
- * @throws where there is no browser: nothing is skipped for it
+ * Launches Chromium with a new profile, which is deleted when the browser closes. A private window would not do: there Chromium
+ * blocks third-party cookies. Every host that ends in `.test` resolves to this machine.
+ * @throws if Chromium is not installed, so that no test is skipped
  */
 export async function launchBrowser(more: { userAgent?: string } = {}): Promise<BrowserContext> {
   if (!existsSync(CHROMIUM))
-    throw new Error(`${CHROMIUM} is not there: install Debian's package chromium, or say in CHROMIUM where one is`);
+    throw new Error(`no Chromium at ${CHROMIUM}: install Debian's package chromium, or set CHROMIUM to its path`);
   const profile = mkdtempSync(join(tmpdir(), 'profile-'));
   mkdirSync(join(profile, 'Default'));
-  // The cookies of other sites are let through, or the browser itself would defend what is to be tested.
+  // Third-party cookies are allowed. Otherwise the browser would block the attacks that the tests try.
   const preferences = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } };
   writeFileSync(join(profile, 'Default/Preferences'), JSON.stringify(preferences));
   const browser = await chromium.launchPersistentContext(profile, {
@@ -40,12 +40,12 @@ export async function launchBrowser(more: { userAgent?: string } = {}): Promise<
       '--host-resolver-rules=MAP *.test 127.0.0.1',
     ],
   });
-  // Chromium still writes a little after it has closed.
+  // Chromium may still write to its profile after it has closed.
   browser.on('close', () => void rm(profile, { recursive: true, force: true, maxRetries: 10 }).catch(() => undefined));
   return browser;
 }
 
-/** A key and a certificate that it has signed itself. */
+/** Creates a key and a self-signed certificate. */
 export function selfSigned(): { key: string; cert: string } {
   const folder = mkdtempSync(join(tmpdir(), 'certificate-'));
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
@@ -60,10 +60,10 @@ export function selfSigned(): { key: string; cert: string } {
   }
 }
 
-/** The port of a server that listens. */
+/** The port on which a server listens. */
 export const portOf = (server: Server): number => (server.address() as AddressInfo).port;
 
-/** Serves an empty page under every path and host, with the cookies that its queries `set` name: what is not the application. */
+/** Serves an empty page at every path, as another site would. Each query parameter `set` becomes a `Set-Cookie` header. */
 export async function serveElsewhere(https: { key: string; cert: string }): Promise<Server> {
   const server = createServer(https, (request, response) => {
     const query = new URL(request.url ?? '/', 'https://elsewhere.test').searchParams;
@@ -74,14 +74,17 @@ export async function serveElsewhere(https: { key: string; cert: string }): Prom
   return server;
 }
 
-/** What came to the application, and how it was answered. */
+/** A request, and the status of its answer. */
 export interface Seen {
   readonly request: string;
   readonly status: number;
   readonly cookies: string;
 }
 
-/** Notes every request that the server answers from here on. */
+/**
+ * Records every request that the server answers from now on.
+ * @returns a list that grows
+ */
 export function watch(server: Server): Seen[] {
   const seen: Seen[] = [];
   server.prependListener('request', ({ method, url, headers }: IncomingMessage, response: ServerResponse) => {
@@ -91,13 +94,16 @@ export function watch(server: Server): Seen[] {
   return seen;
 }
 
-/** Waits until the condition gives something. @throws after five seconds */
+/**
+ * Waits until the condition returns a value, and returns it.
+ * @throws after five seconds
+ */
 export async function until<T>(condition: () => T | undefined | Promise<T | undefined>): Promise<T> {
   const end = Date.now() + 5000;
   for (;;) {
     const result = await condition();
     if (result !== undefined) return result;
-    if (Date.now() > end) throw new Error(`waited five seconds in vain: ${condition.toString()}`);
+    if (Date.now() > end) throw new Error(`no result within five seconds: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

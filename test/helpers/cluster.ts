@@ -11,9 +11,9 @@ import { createDatabase, type DatabaseName } from './databases.js';
 import { type SampleApp, startSampleApp } from './sample-app.js';
 
 const PASSWORD = 'the password of every user of the cluster';
-/** The least that argon2 can do: the sample application reads the costs from the hash, and thousands of logins are waited for. */
+/** The lowest costs of argon2, since the tests log in thousands of times. The sample application reads them from the hash. */
 const CHEAP = { memoryCost: 8, timeCost: 1, parallelism: 1 };
-/** Less than the server's own time-out of an idle connection, in milliseconds: none is closed under a request. */
+/** How long an idle connection is kept, in milliseconds: less than on the server, which must not close one under a request. */
 const IDLE = 2000;
 
 /** An answer of a process. */
@@ -22,14 +22,14 @@ export interface ProcessAnswer {
   readonly body: any;
 }
 
-/** What a login answers. */
+/** The answer to a login. */
 export interface Tokens {
   readonly refresh: string;
   readonly access: string;
   readonly session_id: string;
 }
 
-/** One process of the sample application, asked over real HTTP. */
+/** One process of the sample application, and the requests to it. */
 export class ClusterProcess {
   private readonly agent = new Agent({ keepAlive: true, timeout: IDLE });
 
@@ -39,7 +39,10 @@ export class ClusterProcess {
     return this.post('login', { username, password: PASSWORD, secret_key: DEMO_SECRET_KEY, session });
   }
 
-  /** Logs in, and throws where that is refused. */
+  /**
+   * Logs in.
+   * @throws if the login is refused
+   */
   async loggedIn(username: string, session: string): Promise<Tokens> {
     const { status, body } = await this.login(username, session);
     if (status !== 200) throw new Error(`login of ${username}: ${status} ${JSON.stringify(body)}`);
@@ -62,7 +65,7 @@ export class ClusterProcess {
     return this.post('destroyAllOther', { session, refresh }, access);
   }
 
-  /** A guarded route of the application itself. */
+  /** Calls a guarded route of the application itself. */
   me(access: string): Promise<ProcessAnswer> {
     return this.ask('GET', '/api/me', undefined, access);
   }
@@ -76,7 +79,7 @@ export class ClusterProcess {
     return this.ask('POST', `/api/session/${route}/`, JSON.stringify(body), access);
   }
 
-  // Not by `fetch`, which costs several times as much: here the tests themselves must not be what is slow.
+  // `fetch` costs several times as much, and would make the test process the bottleneck.
   private ask(method: string, path: string, body?: string, access?: string): Promise<ProcessAnswer> {
     const headers = {
       ...(body !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) }),
@@ -95,15 +98,15 @@ export class ClusterProcess {
   }
 }
 
-/** Processes of the sample application on one fresh database. */
+/** Processes of the sample application that share a new database. */
 export interface Cluster {
   readonly databaseName: DatabaseName;
   readonly processes: readonly ClusterProcess[];
-  /** The tests' own connections to the database. */
+  /** Connections of the test itself. */
   readonly dataSource: DataSource;
-  /** One of the processes, by lot. */
+  /** One of the processes, at random. */
   any(): ClusterProcess;
-  /** Starts one more process, which is not among `processes`. */
+  /** Starts another process, which is not added to `processes`. */
   start(environment?: Record<string, string>): Promise<ClusterProcess>;
   /** Adds users who can log in. */
   addUsers(names: readonly string[]): Promise<void>;
@@ -111,9 +114,10 @@ export interface Cluster {
 }
 
 /**
- * Starts them, with three processes on a server and one on an SQLite file.
- * @param sessions the module's options, as they stand in the file of `SESSION_CONFIG`
- * @param environments instead: a process for each of these, with these variables beside those that all have
+ * Creates a database and starts the processes: three on a database server, one on SQLite.
+ * @param sessions the module's options, which become the file of `SESSION_CONFIG`
+ * @param environments the environment variables of each process, in addition to those that all have. Their number replaces the
+ *   default number of processes.
  */
 export async function startCluster(
   databaseName: DatabaseName,

@@ -4,14 +4,14 @@ import type { Answer } from './app.js';
 export const ACCESS_COOKIE = '__Host-session-access';
 export const REFRESH_COOKIE = '__Secure-session-refresh';
 
-/** What a page of our own sends with each request. */
+/** The header that a client sends with each request to use cookies. */
 export const ASKS_FOR_COOKIES = { 'x-session-transport': 'cookie' };
 
 /** The cookies that an answer sets, in order. */
 export const setCookies = ({ headers }: Answer): SetCookie[] =>
   headers.getSetCookie().map((text) => parseSetCookie(text));
 
-/** The header of a request with these cookies, those that are undefined left out. */
+/** The `Cookie` header with these cookies. Those whose value is undefined are left out. */
 export function cookieHeader(...cookies: [name: string, value: string | undefined][]): { cookie: string } {
   const present = cookies.filter(([, value]) => value !== undefined);
   return { cookie: present.map(([name, value]) => `${name}=${value}`).join('; ') };

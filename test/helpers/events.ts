@@ -21,7 +21,11 @@ export interface RecordedEvent<N extends SessionEventName = SessionEventName> {
   event: SessionEventMap[N];
 }
 
-/** Records every event of an application, in order. @param recorded where, for several applications together */
+/**
+ * Records every event of an application, in order.
+ * @param recorded the list to add to. Default: a new one.
+ * @returns the list, which grows
+ */
 export function recordEvents(app: TestApp, recorded: RecordedEvent[] = []): RecordedEvent[] {
   const events = app.get(SessionEvents);
   for (const name of NAMES) events.on(name, (event) => recorded.push({ name, event }));

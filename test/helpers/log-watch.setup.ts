@@ -4,13 +4,13 @@ import { Logger, type LoggerService, type LogLevel } from '@nestjs/common';
 import { watch } from './log-watch.js';
 
 /**
- * In each end-to-end suite: everything that is logged at any level is recorded, whatever logger the suite has chosen, and so is
- * every secret that goes over HTTP. When the suite ends, none of the one may stand in the other.
+ * Checks in each end-to-end suite that no secret is logged. It records what is logged at any level, whichever logger the suite
+ * sets, and every secret that is sent over HTTP. When the suite ends, it searches the one for the other.
  */
 const LEVELS = ['log', 'error', 'warn', 'debug', 'verbose', 'fatal'] as const satisfies LogLevel[];
 const undo: (() => void)[] = [];
 
-/** Puts another function in the place of a method until the suite ends. */
+/** Replaces a method until the suite ends. */
 function replace<T extends object, K extends keyof T>(owner: T, name: K, make: (original: T[K]) => T[K]): void {
   const original = owner[name];
   owner[name] = make(original);
@@ -19,7 +19,7 @@ function replace<T extends object, K extends keyof T>(owner: T, name: K, make: (
 
 const printed = (parts: unknown[]) => parts.map((part) => (typeof part === 'string' ? part : inspect(part))).join(' ');
 
-/** Takes every level; a logger of the suite's own gets what it would have got. */
+/** A logger that records every level, and passes everything on to the suite's own logger. */
 function recorder(given: unknown): LoggerService {
   const own =
     given !== null && typeof given === 'object' && !Array.isArray(given) ? (given as LoggerService) : undefined;

@@ -1,21 +1,21 @@
 import { KeyObject } from 'node:crypto';
 
-/** Shorter ones are words of the tests, such as `wrong`, and stand in many a text. */
-const SHORTEST_SECRET = 8;
-/** A token is known by its form, and so is a `jti`, wherever they come from. */
+/** The length of the shortest secret to search for. Shorter ones are common words, such as `wrong`. */
+const MIN_SECRET_LENGTH = 8;
+/** The form of a token and of a `jti`, which are secrets wherever they come from. */
 const TOKEN = /eyJ[\w-]+\.eyJ[\w-]+(\.[\w-]*)?/g;
 const JTI = /\b[0-9a-f]{32}\b/g;
-/** What these fields and headers hold is a secret. */
+/** Fields and headers whose value is a secret, each with its kind. */
 const SECRET_FIELDS: Record<string, string> = {
   password: 'password',
   secret_key: 'secret key',
   'x-secret-key': 'secret key',
 };
 
-/** Of the options in `jwt`, those that hold a key, or options with keys in them. */
+/** Options in `jwt` that hold a key, or further options with keys. */
 const KEY_OPTIONS = new Set(['keys', 'managed', 'secret', 'privateKey', 'encryptionKey']);
 
-/** One request with its answer. */
+/** A request and its answer. */
 export interface Exchange {
   readonly method: string;
   readonly url: string;
@@ -26,41 +26,44 @@ export interface Exchange {
   readonly answer: string;
 }
 
-/** Options of the module, as far as they hold secrets. */
+/** The module's options that hold secrets. */
 interface SecretOptions {
   readonly jwt?: unknown;
   readonly secretKey?: unknown;
 }
 
-/** Remembers the secrets that a suite uses and all that is logged, and tells where the one stands in the other. */
+/** Collects the secrets that a suite uses and everything that is logged, and finds the secrets in the logs. */
 export class LogWatch {
-  /** Passwords and keys, each with its kind. */
+  /** Maps each password and key to its kind. */
   private readonly secrets = new Map<string, string>();
   private readonly texts: string[] = [];
   private readonly logs: (() => string)[] = [];
 
-  /** A secret of the suite, for example `'password'`. */
+  /**
+   * Adds a secret.
+   * @param kind for example `'password'`
+   */
   secret(kind: string, text: unknown): void {
-    if (typeof text === 'string' && text.length >= SHORTEST_SECRET) this.secrets.set(text, kind);
+    if (typeof text === 'string' && text.length >= MIN_SECRET_LENGTH) this.secrets.set(text, kind);
   }
 
-  /** The keys in the options of an application. */
+  /** Adds the keys in an application's options. */
   options({ jwt, secretKey }: SecretOptions): void {
     for (const key of [secretKey].flat()) this.secret('secret key', key);
     for (const text of keysIn(jwt)) this.secret('signing key', text);
   }
 
-  /** Something that was logged, or that nobody may find a secret in. */
+  /** Adds a text that must not contain secrets, such as a logged line. */
   text(place: string, text: string): void {
     for (const line of text.split('\n')) this.texts.push(`${place}: ${line}`);
   }
 
-  /** A log that still grows: it is read when the suite ends. */
+  /** Adds a log that still grows. It is read when the suite ends. */
   log(place: string, read: () => string): void {
     this.logs.push(() => read().replaceAll(/^/gm, `${place}: `));
   }
 
-  /** Takes the secrets out of a request. No URL may hold one, nor the body of an error. */
+  /** Adds the secrets that a request sends. Its URL and the body of an error must not contain any. */
   exchange({ method, url, headers, body, status, location, answer }: Exchange): void {
     for (const [name, value] of [...headers, ...fieldsOf(body)]) {
       if (Object.hasOwn(SECRET_FIELDS, name)) this.secret(SECRET_FIELDS[name], value);
@@ -70,12 +73,12 @@ export class LogWatch {
     if (status >= 400) this.text(`error body, ${method} ${new URL(url).pathname}`, answer);
   }
 
-  /** All that was recorded, each line with its place. */
+  /** All recorded lines, each with its place. */
   lines(): string[] {
     return [...this.texts, ...this.logs.flatMap((read) => read().split('\n'))];
   }
 
-  /** The lines that hold a secret, with the secret's kind in its stead, none twice. */
+  /** The distinct lines that contain a secret, which is replaced by its kind. */
   leaks(): string[] {
     const spelled = this.spelled();
     const leaks = this.lines().flatMap((line) => {
@@ -85,7 +88,7 @@ export class LogWatch {
     return [...new Set(leaks)];
   }
 
-  /** Passwords and keys as they are, and as JSON and a URL would have them. */
+  /** Each password and key as it is, and as it is spelled in JSON and in a URL. */
   private spelled(): [string, string][] {
     return [...this.secrets].flatMap(([secret, kind]) => {
       const spellings = [secret, JSON.stringify(secret).slice(1, -1), encodeURIComponent(secret.toWellFormed())];
@@ -94,10 +97,10 @@ export class LogWatch {
   }
 }
 
-/** Of this test file: what watches, and what is watched, meet here. */
+/** The one instance of a test file, shared by the setup and the helpers. */
 export const watch = new LogWatch();
 
-/** The keys in `jwt`, of whatever kind, a PEM line by line. */
+/** The keys in `jwt`, of any kind. Each line of a PEM counts as a secret. */
 function keysIn(value: unknown): string[] {
   if (typeof value === 'string') return value.split('\n').filter((line) => !line.startsWith('-----'));
   if (Buffer.isBuffer(value)) return (['utf8', 'hex', 'base64', 'base64url'] as const).map((as) => value.toString(as));
@@ -118,8 +121,8 @@ function fieldsOf(body: string): [string, unknown][] {
 }
 
 function masked(line: string, spelled: readonly [string, string][]): string {
-  let text = line.replace(TOKEN, (token) => `‹${kindOf(token)}›`).replace(JTI, '‹jti›');
-  for (const [secret, kind] of spelled) text = text.replaceAll(secret, `‹${kind}›`);
+  let text = line.replace(TOKEN, (token) => `<${kindOf(token)}>`).replace(JTI, '<jti>');
+  for (const [secret, kind] of spelled) text = text.replaceAll(secret, `<${kind}>`);
   return text;
 }
 

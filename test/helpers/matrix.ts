@@ -14,7 +14,7 @@ export function onEachDatabaseAndAdapter(suite: (database: DatabaseName, adapter
   );
 }
 
-/** Runs a suite on Express and on Fastify, on the first selected database: for what hardly touches the database. */
+/** Runs a suite on Express and on Fastify, on the first selected database only, if it hardly depends on the database. */
 export function onEachAdapter(suite: (database: DatabaseName, adapter: AdapterName) => void): void {
   const [database] = selectedDatabases();
   describe.each(ADAPTERS)(`${database}, %s`, (adapter) => suite(database, adapter));

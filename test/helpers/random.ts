@@ -1,7 +1,7 @@
-// Jest's globals are slow to look up.
+// Looking up globals is slow in Jest.
 const { floor, imul } = Math;
 
-/** Pseudo-random numbers that the same seed gives again (mulberry32). */
+/** Pseudo-random numbers (mulberry32). The same seed gives the same numbers. */
 export class Random {
   constructor(private state: number) {}
 
@@ -13,7 +13,7 @@ export class Random {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   }
 
-  /** A whole number, at least 0 and less than `end`. */
+  /** An integer, at least 0 and less than `end`. */
   below(end: number): number {
     return floor(this.next() * end);
   }
@@ -22,7 +22,7 @@ export class Random {
     return list[this.below(list.length)];
   }
 
-  /** True once in so many times. */
+  /** True with a probability of 1 in `times`. */
   once(times: number): boolean {
     return this.next() * times < 1;
   }

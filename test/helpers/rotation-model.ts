@@ -3,36 +3,37 @@ import { readPolicies, type SessionPolicyOptions } from '../../lib/session/optio
 import { type RotationState, SessionPolicyService, type Verdict } from '../../lib/session/policy.js';
 
 /**
- * A model of rotation: the server's part is the project's own `judge`, and what is done by its verdict is written here once more, from
- * the design and not from the service. A token is the number that stands for its `jti`, with its generation.
+ * A refresh token in the model of rotation: a number instead of its `jti`, and its generation. The model asks the project's own
+ * `judge` for verdicts. What follows from a verdict is written again here, from the design.
  */
 export interface Token {
   readonly id: number;
   readonly generation: number;
 }
 
-/** A session's row, as far as rotation goes. Time is a flag: whether the grace of the last rotation is running. */
+/** The part of a session's row that rotation uses. The only time in it is whether the last rotation's grace is running. */
 export interface Server {
   readonly current: Token;
   readonly parent: Token | null;
-  /** The highest generation that was seen in use. */
+  /** The highest generation that has been used. */
   readonly confirmed: number;
   readonly inGrace: boolean;
 }
 
-/** What else of a row `judge` looks at. */
+/** The rest of a row that `judge` looks at. */
 export interface Ends {
-  /** Less of the session is left than `whenRemainingBelow` says. */
+  /** Whether less of the session is left than `whenRemainingBelow`. */
   readonly isNear?: boolean;
-  /** Extension has come to its absolute end. */
+  /** Whether the session has reached its absolute expiry, and cannot be extended. */
   readonly isBound?: boolean;
+  /** Whether the session has expired. */
   readonly isPast?: boolean;
 }
 
-/** What the server has come to, and what it answers. */
+/** The server's state after a refresh, and its answer. */
 export interface Outcome {
   readonly server: Server;
-  /** The refresh token in the answer; null for none. */
+  /** The refresh token in the answer, or null if it has none. */
   readonly answer: Token | null;
   /** Whether a new generation began. */
   readonly isNew: boolean;
@@ -41,7 +42,7 @@ export interface Outcome {
 const NOW = 1_000_000_000;
 const MINUTE = 60_000;
 
-/** A session as it is after a login. */
+/** The state of a session after its login. */
 export const loggedIn = (current: Token): Server => ({ current, parent: null, confirmed: 0, inGrace: false });
 
 /** The policy of a session type with these options. */
@@ -51,7 +52,7 @@ export function policyOf(options: SessionPolicyOptions): SessionPolicyService {
   return new SessionPolicyService(type, config);
 }
 
-/** What the project says of a token that meets this row. Of a session's hour a minute has gone, or 40 where its end is near. */
+/** Asks the project for its verdict. Of a session's hour one minute has passed, or 40 if its expiry is near. */
 export function judge(
   policy: SessionPolicyService,
   { current, parent, confirmed, inGrace }: Server,
@@ -72,7 +73,11 @@ export function judge(
   return policy.judge(row, { jti: String(token.id), generation: token.generation }, NOW);
 }
 
-/** What the design says is done by a verdict. @param id of the new generation, if one begins @returns null where the session ends */
+/**
+ * Carries a verdict out, as the design describes.
+ * @param id the new token's, if a new generation begins
+ * @returns null if the session ends
+ */
 export function carryOut(
   kind: Verdict['kind'],
   server: Server,
@@ -100,7 +105,7 @@ export function carryOut(
   }
 }
 
-/** A generation is seen in use, which is of interest as long as it is the current one. */
+/** Confirms a generation that was used, if it is the current one. */
 export function use(server: Server, generation: number): Server {
   return generation === server.current.generation
     ? { ...server, confirmed: Math.max(server.confirmed, generation) }

@@ -2,13 +2,13 @@ import fc from 'fast-check';
 import type { ReuseKind, SessionPolicyService, Verdict } from '../../lib/session/policy.js';
 import { carryOut, type Ends, judge, loggedIn, type Outcome, type Server, type Token, use } from './rotation-model.js';
 
-/** Which of a session's tokens: the one that the client has stored, or so many before the latest that was handed out. */
+/** Which of a session's tokens: the one that the client has stored, or a number that counts back from the latest. */
 type Choice = 'own' | number;
 
-/** What somebody who has our signing key may state in a token, against the truth. */
+/** The claim that an attacker who has the signing key forges. */
 export type Forgery = 'generation' | 'type' | 'end';
 
-/** A step of a trace. Clients are numbers; all hold the token of the login, and any of them may be the thief. */
+/** A step of a trace. Clients are numbers. All hold the login's token, so any of them may be the thief. */
 export type Move =
   | { do: 'refresh'; by: number; token: Choice; isLost: boolean }
   | { do: 'refresh as another type'; by: number; token: Choice }
@@ -23,7 +23,7 @@ export type Move =
   | { do: 'uses are written' }
   | { do: 'the database loses a generation' };
 
-/** What an event tells, as far as it is compared. */
+/** The members of an event that are compared. */
 export interface ExpectedEvent {
   readonly name: string;
   readonly rotated?: boolean;
@@ -35,17 +35,17 @@ export interface ExpectedEvent {
   readonly other?: string;
 }
 
-/** What is to come of a move. */
+/** The expected result of a move. */
 export interface Expected {
   readonly status?: number;
-  /** What `judge` said, where it was asked. */
+  /** The verdict, if `judge` was asked. */
   readonly verdict?: Verdict;
   readonly code?: string;
   /** The token to present. */
   readonly token?: Token;
-  /** The access token to present, by the order of their issue. */
+  /** The index of the access token to present, in the order of issue. */
   readonly access?: number;
-  /** The refresh token of the answer; null for none. */
+  /** The refresh token of the answer, or null if it has none. */
   readonly refresh?: Token | null;
   /** The generation of the answer's access token. */
   readonly generation?: number;
@@ -62,7 +62,7 @@ const token = fc.oneof(
 );
 const just = <M extends Move['do']>(name: M) => fc.record({ do: fc.constant(name) });
 
-/** A move, refreshes the most. */
+/** Any move. Most are refreshes. */
 export const move: fc.Arbitrary<Move> = fc.oneof(
   {
     weight: 45,
@@ -99,14 +99,14 @@ export const agentOf = (by: number): string => `client ${by}`;
 const UNKNOWN: Expected = { status: 401, code: 'session_not_found', events: [] };
 const NOTHING: Expected = { events: [] };
 
-/** What the row knows beside rotation: the ends of the session, and who was handed the current token. */
+/** A session's row, with its expiry and the client that received the current token. */
 interface Row {
   readonly server: Server;
   readonly ends: Ends;
   readonly agent: string;
 }
 
-/** A session, its clients and one process, told a move at a time. It answers what the application must do. */
+/** A session, its clients and one process. For each move it returns what the application must do. */
 export class ModelledSession {
   row: Row | null = null;
   /** The row before its last generation began. */
@@ -114,7 +114,7 @@ export class ModelledSession {
   private handedOut: Token[] = [];
   private accessTokens: number[] = [];
   private stored: Token[] = [];
-  /** The highest generation that the process has seen in use, and what of it is not yet written. */
+  /** The highest generation that was used with this process, and the same if it is not yet written, else 0. */
   private noted = 0;
   private unwritten = 0;
   /** Whether the session had expired when it ended. */
@@ -175,10 +175,10 @@ export class ModelledSession {
     const seen = { ...row.server, confirmed: Math.max(row.server.confirmed, this.noted) };
     const verdict = judge(policy, seen, token, row.ends);
     const done = carryOut(verdict.kind, row.server, token, this.handedOut.length);
-    const told = this.toldOf(verdict, token, by);
+    const events = this.eventsOf(verdict, token, by);
     if (!done) {
       this.close();
-      return { status: 401, verdict, code: 'token_not_valid', token, events: told };
+      return { status: 401, verdict, code: 'token_not_valid', token, events };
     }
     const isExtended = this.advance(verdict, done, by);
     const generation = done.server.current.generation;
@@ -186,10 +186,18 @@ export class ModelledSession {
     if (done.isNew) this.handedOut.push(done.server.current);
     if (done.answer && arrives) this.stored[by] = done.answer;
     const refreshed = { name: 'session.refreshed', rotated: done.isNew };
-    return { status: 200, verdict, token, refresh: done.answer, generation, isExtended, events: [...told, refreshed] };
+    return {
+      status: 200,
+      verdict,
+      token,
+      refresh: done.answer,
+      generation,
+      isExtended,
+      events: [...events, refreshed],
+    };
   }
 
-  /** @returns whether the session is extended by it */
+  /** @returns whether the refresh extends the session */
   private advance(verdict: Verdict, done: Outcome, by: number): boolean {
     const row = this.row as Row;
     const { extendBelow, updateLastLogin } = this.policy.config;
@@ -199,7 +207,7 @@ export class ModelledSession {
       this.row = { server: done.server, ends: isDue ? {} : row.ends, agent: agentOf(by) };
       return isDue;
     }
-    // What writes nothing to the row is noted, and written behind the answer.
+    // A verdict that does not write to the row is noted, and written after the answer.
     if (verdict.kind === 'renew' || (verdict.kind === 'keep' && !updateLastLogin)) {
       this.note(row.server.current.generation);
     } else {
@@ -208,7 +216,7 @@ export class ModelledSession {
     return false;
   }
 
-  private toldOf(verdict: Verdict, { generation }: Token, by: number): ExpectedEvent[] {
+  private eventsOf(verdict: Verdict, { generation }: Token, by: number): ExpectedEvent[] {
     const { server, agent } = this.row as Row;
     const parties = {
       presented: generation,
@@ -232,7 +240,7 @@ export class ModelledSession {
     }
   }
 
-  /** No such token was ever written, where it names another type, or another generation beside the `jti` of the current one. */
+  /** A token with another type, or with a wrong generation and the current `jti`, was never issued, so it matches no session. */
   private refreshForged(by: number, original: Token | undefined, forged: Forgery): Expected {
     if (!original) return NOTHING;
     const token = forged === 'generation' ? { ...original, generation: original.generation + 1 } : original;
@@ -250,7 +258,7 @@ export class ModelledSession {
   }
 
   private use(access: number): Expected {
-    // Time has passed for the row alone: an access token of a session that has expired would have expired too.
+    // The model lets only the row expire. In reality the access token would have expired too.
     if (access < 0 || this.hasExpired || this.row?.ends.isPast) return NOTHING;
     if (!this.row) return { status: 401, code: 'token_not_valid', access, events: [] };
     this.note(this.accessTokens[access]);
@@ -293,14 +301,14 @@ export class ModelledSession {
     if (generation > this.noted) this.noted = this.unwritten = generation;
   }
 
-  /** What the process does within a second. */
+  /** Writes what was noted, as the process does within a second. */
   write(): void {
     if (this.row) this.row = { ...this.row, server: use(this.row.server, this.unwritten) };
     this.unwritten = 0;
   }
 }
 
-/** The session ends before its time, so that its access tokens are refused. */
+/** The events when a session ends before its expiry, so that its access tokens are refused. */
 function ending(reason: string): ExpectedEvent[] {
   return [
     { name: 'session.revoked', reason },

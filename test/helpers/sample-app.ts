@@ -4,32 +4,32 @@ import { existsSync } from 'node:fs';
 import { watch } from './log-watch.js';
 
 const MAIN = 'dist-app/main.js';
-/** The start prints these two lines for who tries the application: the demo user's password and the secret key. */
+/** The two lines that a start prints on purpose, with the demo user's password and the secret key. */
 const LOGIN_OF_DEMO = /^(Demo user:| +curl ).*$/gm;
 
-/** What a process has come to. */
+/** How a process ended. */
 export interface Ended {
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** The built sample application in a process of its own. */
+/** The built sample application in its own process. */
 export interface SampleApp {
   readonly child: ChildProcess;
   readonly url: string;
-  /** All that it has printed on its standard output. */
+  /** What it has printed to its standard output. */
   readonly stdout: () => string;
-  /** The same of its standard error. */
+  /** What it has printed to its standard error. */
   readonly stderr: () => string;
   readonly ended: Promise<Ended>;
   post(path: string, body: unknown, headers?: Record<string, string>): Promise<{ status: number; body: any }>;
-  /** Ends it with SIGTERM; one that does not end is killed after a while, and its code is null. */
+  /** Sends SIGTERM. A process that does not end within 15 s is killed, and its code is null. */
   stop(): Promise<Ended>;
 }
 
 function spawnSampleApp(environment: Record<string, string>) {
-  if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: npm run build && npm run build:app`);
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} does not exist. Run: npm run build && npm run build:app`);
   const env = { PATH: process.env.PATH ?? '', PORT: '0', ...environment };
   const child = spawn(process.execPath, [MAIN], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const printed = { stdout: '', stderr: '' };
@@ -43,23 +43,26 @@ function spawnSampleApp(environment: Record<string, string>) {
   return { child, printed, ended };
 }
 
-/** Runs it with variables that stop the start. */
+/** Runs the application with variables with which it cannot start. */
 export function runSampleApp(environment: Record<string, string>): Promise<Ended> {
   return spawnSampleApp(environment).ended;
 }
 
-/** Starts it on a free port. @throws with what it printed, where it does not start */
+/**
+ * Starts the application on a free port.
+ * @throws with what the application printed, if it does not start
+ */
 export async function startSampleApp(environment: Record<string, string> = {}): Promise<SampleApp> {
   const { child, printed, ended } = spawnSampleApp(environment);
   const listening = new Promise<string>((resolve) => {
     child.stdout.on('data', () => {
-      // The last line of the announcement says that all of it has been printed.
+      // This is the last line of the announcement.
       const [, url] = /listens on (http:\S+),[^]*\n$/.exec(printed.stdout) ?? [];
       if (url) resolve(url);
     });
   });
   const failed = ended.then(({ code, stderr }) => {
-    throw new Error(`the sample application ended with ${code}:\n${stderr}`);
+    throw new Error(`the sample application exited with code ${code}:\n${stderr}`);
   });
   const url = await Promise.race([listening, failed]);
   failed.catch(() => undefined);

@@ -1,7 +1,7 @@
 import { Controller, Get, UseGuards } from '@nestjs/common';
 import { JwtAuthGuard } from 'nestjs-multisession';
 
-/** `GET /me`, behind the guard, for what uses an access token and nothing else. */
+/** Serves `GET /me` behind the guard, for tests that only show an access token. */
 @Controller()
 export class WhoAmI {
   @Get('me')

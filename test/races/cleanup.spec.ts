@@ -20,22 +20,22 @@ import {
 
 const POLICIES = {
   FREE: { refreshTokenLifetime: '1d' },
-  // With three sessions, a fourth login evicts the oldest, if none has expired or gone.
+  // A fourth login evicts the oldest session, unless one of the three has expired or ended.
   BRIEF: { refreshTokenLifetime: '2s', extendSession: 'every-refresh', reuseGrace: '500ms', maxActiveSessions: 3 },
 } as const;
-/** More than run at once: when a user's turn comes again, all that was extended has expired, and nothing of it is evicted. */
+/** More users than lanes: before a user's next turn, all sessions of the last one expire, so that none is evicted. */
 const USERS = Array.from({ length: 4 * LANES }, (_, at) => `user-${at}`);
-/** How long before and after its expiry a session is raced for, in milliseconds. */
+/** How long before or after a session's expiry a request may start, in milliseconds. */
 const AROUND_EXPIRY = 400;
-/** How much earlier, since a request takes a while. */
+/** Requests start this much earlier, in milliseconds, to reach the database around the expiry. */
 const EARLIER = 50;
 const GONE = '401 session_not_found';
 
-/** The sessions of a round that are raced for, each with what was answered. */
+/** The sessions of a round, and the answers to the requests that raced with their expiry. */
 interface Round {
   readonly sessions: Record<'refresh' | 'logout' | 'destroy' | 'login', RacedSession>;
   readonly outcomes: Record<'refresh' | 'logout' | 'destroy' | 'login', string>;
-  /** What was answered to the access token of a refresh, while its session had not expired again. */
+  /** The answers to the new access token of a refresh, if its session had not expired again. */
   readonly used: string[];
 }
 
@@ -43,7 +43,7 @@ onEachDatabase((databaseName) => {
   let cluster: Cluster;
   let inspection: Inspection;
   let kept: Tokens[];
-  const figures: string[] = [];
+  const lines: string[] = [];
 
   beforeAll(async () => {
     cluster = await startCluster(databaseName, {
@@ -56,21 +56,21 @@ onEachDatabase((databaseName) => {
     kept = await Promise.all(USERS.map((user) => cluster.any().loggedIn(user, 'FREE')));
   });
   afterAll(async () => {
-    console.log(figures.join('\n'));
+    console.log(lines.join('\n'));
     await cluster?.stop();
   });
 
   const expiryOf = (token: string) => Number(decoded(token, 1).exp) * 1000;
   const brief = async (user: number) => raced(await cluster.any().loggedIn(USERS[user], 'BRIEF'), 'BRIEF');
 
-  /** Does so at a random moment around the expiry of the session. */
+  /** Does the work on any process, at a random moment around the session's expiry. */
   async function aroundExpiry<T>(session: RacedSession, work: (process: ClusterProcess) => Promise<T>): Promise<T> {
     const at = expiryOf(session.refresh[0]) - EARLIER + jitter(AROUND_EXPIRY);
     await sleep(Math.max(0, at - Date.now()));
     return work(cluster.any());
   }
 
-  /** Refreshes; what lives on must be let in everywhere. */
+  /** Refreshes, and shows the new access token to every process. */
   async function refreshAndUse(process: ClusterProcess, session: RacedSession) {
     const answer = await refreshed(process, session);
     if (answer.status !== 200) return { outcome: outcome(answer), used: [] };
@@ -79,7 +79,7 @@ onEachDatabase((databaseName) => {
     return { outcome: '200', used: stillLives ? used : [] };
   }
 
-  /** One user's sessions expire, while one is refreshed, one logged out, one destroyed, and another login comes. */
+  /** While a user's three sessions expire, one is refreshed, one logged out, one destroyed, and the user logs in again. */
   async function round(user: number): Promise<Round> {
     const [one, two, three] = await Promise.all([brief(user), brief(user), brief(user)]);
     const [refresh, logout, destroy, login] = await Promise.all([
@@ -95,7 +95,7 @@ onEachDatabase((databaseName) => {
     };
   }
 
-  test('cleanup against refresh, logout, destroy and login, of sessions that are expiring', async () => {
+  test('cleanup races with refresh, logout, destroy and login for sessions that are expiring', async () => {
     const tallies = { refresh: new Tally(), logout: new Tally(), destroy: new Tally(), login: new Tally() };
     const rounds: Round[] = [];
     let turns = 0;
@@ -106,7 +106,7 @@ onEachDatabase((databaseName) => {
         return Promise.resolve();
       },
     );
-    // Everything has been asked: now all expire, and the cleanup of whichever process takes them away.
+    // No more requests: now every session expires, and the cleanup of some process deletes it.
     await waitUntil(async () => (await cluster.dataSource.manager.countBy(SessionEntity, { type: 'BRIEF' })) === 0);
 
     const { entries } = await inspection.stored(rounds.flatMap(({ sessions }) => Object.values(sessions)));
@@ -119,16 +119,16 @@ onEachDatabase((databaseName) => {
       if (reasonOf(sessions.refresh) === 'no entry') expect(used.filter((seen) => seen !== '200')).toEqual([]);
     }
     for (const [name, tally] of Object.entries(tallies)) {
-      figures.push(`${databaseName}: ${name} | cleanup, ${ROUNDS} rounds: ${String(tally)}`);
+      lines.push(`${databaseName}: ${name} | cleanup, ${ROUNDS} rounds: ${String(tally)}`);
     }
-    // Who was answered that it was he who ended it has his reason in the entry; what had merely expired needs none.
+    // The entry has the reason of the request that was granted. A session that only expired needs no entry.
     tallies.refresh.expect({
       '200 | no entry': true,
       '200 | evicted': false,
       [`${GONE} | no entry`]: false,
       [`${GONE} | evicted`]: false,
       '401 token_not_valid | no entry': false,
-      // A login that began before the expiry, and was committed after the refresh had read the row.
+      // The login began before the expiry, and committed after the refresh had read the row.
       '401 token_not_valid | evicted': false,
     });
     expect(rounds.some(({ outcomes }) => outcomes.refresh.startsWith('401'))).toBe(true);

@@ -21,7 +21,7 @@ onEachDatabase((databaseName) => {
   let inspection: Inspection;
   const server = databaseName === 'postgres' || databaseName === 'mariadb' ? databaseName : undefined;
   let deadlocksBefore: number;
-  const figures: string[] = [];
+  const lines: string[] = [];
 
   beforeAll(async () => {
     cluster = await startCluster(databaseName, { policies: POLICIES, revocation: { pollInterval: '100ms' } });
@@ -30,11 +30,11 @@ onEachDatabase((databaseName) => {
     if (server) deadlocksBefore = await deadlocks(server);
   });
   afterAll(async () => {
-    console.log(figures.join('\n'));
+    console.log(lines.join('\n'));
     await cluster?.stop();
   });
 
-  /** Asks all processes in turn, all at once. */
+  /** Sends all requests at the same time, to each process in turn. */
   const atOnce = (count: number, ask: (process: Cluster['processes'][number]) => Promise<ProcessAnswer>) =>
     Promise.all(Array.from({ length: count }, (_, at) => ask(cluster.processes[at % cluster.processes.length])));
 
@@ -44,29 +44,32 @@ onEachDatabase((databaseName) => {
     return tally;
   }
 
-  /** Logs a user in again and again at once, and counts the active sessions all the while. */
+  /** Sends many logins of a user at once, and counts the active sessions until all are answered. */
   async function watchedLogins(username: string, type: string) {
     const { manager } = cluster.dataSource;
     const { id } = await manager.findOneByOrFail(User, { username });
     let underWay = true;
     const logins = atOnce(LOGINS, (process) => process.login(username, type)).finally(() => (underWay = false));
-    let [looks, most] = [0, 0];
+    let [counted, most] = [0, 0];
     while (underWay) {
       most = Math.max(
         most,
         await manager.countBy(SessionEntity, { userId: String(id), type, expiresAt: MoreThan(new Date()) }),
       );
-      looks++;
+      counted++;
       await turn();
     }
     const answers = await logins;
-    figures.push(
-      `${databaseName}: ${LOGINS} logins, ${type}: ${String(tallyOf(answers))}; ${looks} looks, at most ${most} active`,
+    lines.push(
+      `${databaseName}: ${LOGINS} logins, ${type}: ${String(tallyOf(answers))}; counted ${counted} times, at most ${most} active`,
     );
-    return { answers, looks, most };
+    return { answers, counted, most };
   }
 
-  /** How many deadlocks the server has broken, in this database or, on MariaDB, in all: one that is tried again is in no answer. */
+  /**
+   * Counts the deadlocks of this database, or on MariaDB of the whole server. Answers do not show those after which the library
+   * retried.
+   */
   async function deadlocks(name: 'postgres' | 'mariadb'): Promise<number> {
     const SQL = {
       postgres: 'SELECT deadlocks AS count FROM pg_stat_database WHERE datname = current_database()',
@@ -91,24 +94,24 @@ onEachDatabase((databaseName) => {
     await inspection.expectLiving(living);
   }
 
-  test('200 logins at once with destroy-oldest: each succeeds, and never are more than 5 active', async () => {
-    const { answers, looks, most } = await watchedLogins('ann', 'EVICT');
+  test('200 logins at once with destroy-oldest: all succeed, and at most 5 sessions are active at any time', async () => {
+    const { answers, counted, most } = await watchedLogins('ann', 'EVICT');
     tallyOf(answers).expect({ '200': true });
-    expect(looks).toBeGreaterThan(5);
+    expect(counted).toBeGreaterThan(5);
     expect(most).toBe(LIMIT);
     await expectLivingOnly(answers, 'EVICT');
   });
 
-  test('200 logins at once with refuse: five succeed, and the others are told that the limit is reached', async () => {
-    const { answers, looks, most } = await watchedLogins('ann', 'REFUSE');
+  test('200 logins at once with refuse: 5 succeed, and the others get 409', async () => {
+    const { answers, counted, most } = await watchedLogins('ann', 'REFUSE');
     tallyOf(answers).expect({ '200': true, '409 session_limit_reached': true });
     expect(answers.filter(({ status }) => status === 200)).toHaveLength(LIMIT);
-    expect(looks).toBeGreaterThan(5);
+    expect(counted).toBeGreaterThan(5);
     expect(most).toBe(LIMIT);
     await expectLivingOnly(answers, 'REFUSE');
   });
 
-  test('50 refreshes at once with one token: all succeed, with one successor', async () => {
+  test('50 refreshes at once with one token: all succeed and get the same successor', async () => {
     for (let round = 0; round < 5; round++) {
       const session = raced(await cluster.any().loggedIn('ben', 'FREE'), 'FREE');
       const answers = await atOnce(REFRESHES, (process) => process.refresh(session.refresh[0], 'FREE'));
@@ -119,16 +122,16 @@ onEachDatabase((databaseName) => {
       expect(rows.map((row) => row.generation)).toEqual([1]);
       await inspection.expectLiving(answers.map(({ body }) => ({ ...session, access: [body.access] })).slice(0, 1));
     }
-    figures.push(`${databaseName}: 5 times ${REFRESHES} refreshes at once, one successor each`);
+    lines.push(`${databaseName}: 5 times ${REFRESHES} refreshes at once, one successor each`);
   });
 
   if (databaseName !== 'sqlite') {
-    test('logins of one user that have to wait leave connections to everybody else', async () => {
+    test('waiting logins of one user leave connections for other users', async () => {
       const full = await atOnce(LIMIT, (process) => process.login('ben', 'EVICT'));
       const other = raced(await cluster.any().loggedIn('ann', 'FREE'), 'FREE');
       let logins: Promise<ProcessAnswer[]> | undefined;
       await cluster.dataSource.transaction(async (manager) => {
-        // The first login waits for these rows, and all that follow for the first.
+        // The first login waits for these rows, and the others wait for the first.
         const ids = full.map(({ body }) => body.session_id as string);
         await manager.find(SessionEntity, { where: { id: In(ids) }, lock: { mode: 'pessimistic_write' } });
         logins = atOnce(LOGINS, (process) => process.login('ben', 'EVICT'));
@@ -143,8 +146,8 @@ onEachDatabase((databaseName) => {
 
   if (!server) return;
 
-  test('none of it came to a deadlock', async () => {
-    // PostgreSQL counts behind the work, and at the latest a second later.
+  test('no deadlock occurred', async () => {
+    // PostgreSQL updates its statistics up to a second late.
     await sleep(1500);
     expect((await deadlocks(server)) - deadlocksBefore).toBe(0);
   });

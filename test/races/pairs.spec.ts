@@ -17,22 +17,22 @@ import {
 
 const POLICIES = {
   FREE: { refreshTokenLifetime: '1d' },
-  // What stands between two refreshes is then the compare-and-swap alone.
+  // Without a grace, only the compare-and-swap keeps two refreshes apart.
   NO_GRACE: { refreshTokenLifetime: '1d', reuseGrace: 0 },
   PAIR: { refreshTokenLifetime: '1d', maxActiveSessions: 2 },
 } as const;
-/** One for each lane, so that each race has a user of its own. */
+/** One for each lane, so that no race affects another. */
 const USERS = Array.from({ length: LANES }, (_, lane) => `user-${lane}`);
-/** How much slower a login is than an ending, in milliseconds: about so much, that each is at times the first. */
+/** About how much longer a login takes than ending a session, in milliseconds. The delay lets either come first. */
 const LOGIN_TAKES = 20;
 const GONE = '401 session_not_found';
 
 onEachDatabase((databaseName) => {
   let cluster: Cluster;
   let inspection: Inspection;
-  /** A session of each user that stays, and with which the others are ended. */
+  /** One session of each user, which the races never end, and which ends the others. */
   let kept: Tokens[];
-  const figures: string[] = [];
+  const lines: string[] = [];
 
   beforeAll(async () => {
     cluster = await startCluster(databaseName, {
@@ -45,7 +45,7 @@ onEachDatabase((databaseName) => {
     kept = await Promise.all(USERS.map((user) => cluster.any().loggedIn(user, 'FREE')));
   });
   afterAll(async () => {
-    console.log(figures.join('\n'));
+    console.log(lines.join('\n'));
     await cluster?.stop();
   });
 
@@ -53,7 +53,7 @@ onEachDatabase((databaseName) => {
     raced(await cluster.any().loggedIn(USERS[lane], type), type);
   const keptSessions = () => kept.map((tokens) => raced(tokens, 'FREE'));
 
-  /** Races both for a new session in each round; each round ends that session, whoever is first. */
+  /** Races the two requests for a new session in each round. Whichever comes first, the session must have ended. */
   async function race(
     one: (session: RacedSession, lane: number) => Promise<string>,
     other: (session: RacedSession, lane: number) => Promise<string>,
@@ -84,28 +84,28 @@ onEachDatabase((databaseName) => {
     outcome(await cluster.any().destroyAllOther(kept[lane]));
 
   function report(pair: string, tally: Tally): void {
-    figures.push(`${databaseName}: ${pair}, ${ROUNDS} rounds: ${String(tally)}`);
+    lines.push(`${databaseName}: ${pair}, ${ROUNDS} rounds: ${String(tally)}`);
   }
 
-  test('refresh against logout', async () => {
+  test('refresh races with logout', async () => {
     const tally = await race(refresh, logout, 'logout');
     report('refresh | logout', tally);
     tally.expect({ '200 | 200': true, [`${GONE} | 200`]: true });
   });
 
-  test('refresh against destroy', async () => {
+  test('refresh races with destroy', async () => {
     const tally = await race(refresh, destroy, 'destroyed');
     report('refresh | destroy', tally);
     tally.expect({ '200 | 200': true, [`${GONE} | 200`]: true });
   });
 
-  test('refresh against destroyAllOther of another session', async () => {
+  test('refresh races with destroyAllOther of another session', async () => {
     const tally = await race(refresh, destroyAllOther, 'destroyed');
     report('refresh | destroyAllOther', tally);
     tally.expect({ '200 | 200': true, [`${GONE} | 200`]: true });
   });
 
-  test('refresh against refresh, without a grace: no generation is handed out twice', async () => {
+  test('refresh races with refresh, without a grace: no generation is issued twice', async () => {
     const tally = new Tally();
     await inBatches(
       async (lane) => {
@@ -124,12 +124,12 @@ onEachDatabase((databaseName) => {
     report('refresh | refresh', tally);
     tally.expect({
       '200 | 200, generations 1 and 2': true,
-      // MariaDB answers no row to an update: where the other has gone on before it could be read, it is judged again.
+      // An update on MariaDB returns no row. If the other refresh went on before the row was read, it is judged again.
       '200 | 200, generations 2 and 3': false,
     });
   });
 
-  test('logout against destroy: one of them ends it', async () => {
+  test('logout races with destroy: exactly one of them ends the session', async () => {
     const tally = new Tally();
     await inBatches(
       async (lane) => {
@@ -152,7 +152,7 @@ onEachDatabase((databaseName) => {
     tally.expect({ '200 | 404 session_not_found': true, [`${GONE} | 200`]: true });
   });
 
-  test('destroyAllOther against login', async () => {
+  test('destroyAllOther races with login', async () => {
     const tally = new Tally();
     await inBatches(
       async (lane) => {
@@ -182,7 +182,7 @@ onEachDatabase((databaseName) => {
     tally.expect({ '200 | lives': true, '200 | ended': true });
   });
 
-  test('destroyAllOther against a login that evicts the session that asks', async () => {
+  test('destroyAllOther races with a login that evicts the asking session', async () => {
     const tally = new Tally();
     await inBatches(
       async (lane) => {

@@ -10,9 +10,9 @@ export const ROUNDS = Number(process.env.TEST_ROUNDS ?? 1000);
 /** Rounds that run at once. */
 export const LANES = 50;
 /** How far apart the two sides of a race may start, in milliseconds. */
-const LONGEST_LEAD = 100;
+const MAX_LEAD = 100;
 
-/** A session of a race, with every token that it has ever handed out. */
+/** A session of a race, with every token that was ever issued for it. */
 export interface RacedSession {
   readonly id: string;
   readonly type: string;
@@ -24,7 +24,7 @@ export function raced({ session_id: id, access, refresh }: Tokens, type: string)
   return { id, type, access: [access], refresh: [refresh] };
 }
 
-/** Refreshes with the session's first token, and keeps what is handed out. */
+/** Refreshes with the session's first token, and adds the new tokens to it. */
 export async function refreshed(process: ClusterProcess, session: RacedSession): Promise<ProcessAnswer> {
   const answer = await process.refresh(session.refresh[0], session.type);
   if (answer.status === 200) {
@@ -34,21 +34,27 @@ export async function refreshed(process: ClusterProcess, session: RacedSession):
   return answer;
 }
 
-/** What was answered, in a word: `200`, `401 token_not_valid`. */
+/** The status of an answer, with its error code: `200`, `401 token_not_valid`. */
 export function outcome({ status, body }: ProcessAnswer): string {
   return status === 200 ? '200' : `${status} ${body.code}`;
 }
 
-/** A random time between minus and plus `longest`, in milliseconds: often near zero, at times long enough to be the first. */
+/**
+ * A random time between `-longest` and `longest`, more often near zero.
+ * @param longest milliseconds
+ */
 export const jitter = (longest: number): number => longest * (2 * Math.random() - 1) ** 3;
 
-/** Runs both, one of them a random while before the other. @param later how much later `one` starts on average, where it is faster */
+/**
+ * Runs both at almost the same time. A random delay lets either come first.
+ * @param later how much later `one` starts on average, in milliseconds, if it is the faster one
+ */
 export async function atOnce<A, B>(one: () => Promise<A>, other: () => Promise<B>, later = 0): Promise<[A, B]> {
-  const delay = later + jitter(LONGEST_LEAD);
+  const delay = later + jitter(MAX_LEAD);
   return Promise.all([sleep(Math.max(0, delay)).then(one), sleep(Math.max(0, -delay)).then(other)]);
 }
 
-/** Runs the rounds in batches, and after each batch what `verify` makes of their results. */
+/** Runs the rounds in batches, and calls `verify` with the results of each batch. */
 export async function inBatches<T>(
   round: (lane: number) => Promise<T>,
   verify: (results: T[]) => Promise<void>,
@@ -59,7 +65,7 @@ export async function inBatches<T>(
   }
 }
 
-/** How often each outcome was seen. */
+/** Counts how often each outcome occurred. */
 export class Tally {
   private readonly counts = new Map<string, number>();
 
@@ -67,7 +73,7 @@ export class Tally {
     this.counts.set(seen, (this.counts.get(seen) ?? 0) + 1);
   }
 
-  /** Every outcome is one of these, and each of those marked true has occurred. */
+  /** Checks that every outcome is one of these, and that those marked true have occurred. */
   expect(outcomes: Readonly<Record<string, boolean>>): void {
     const seen = [...this.counts.keys()];
     expect(seen.filter((name) => !Object.hasOwn(outcomes, name))).toEqual([]);
@@ -82,11 +88,14 @@ export class Tally {
   }
 }
 
-/** Looks at what the database holds and what the processes answer. */
+/** Checks what the database holds and what the processes answer. */
 export class Inspection {
   constructor(private readonly cluster: Cluster) {}
 
-  /** The ended sessions have no row and one entry each, and each of their tokens is refused everywhere. @param reason of all */
+  /**
+   * Checks that ended sessions have no row and one blacklist entry each, and that every process refuses all their tokens.
+   * @param reason why they ended, if it is the same for all
+   */
   async expectEnded(sessions: readonly RacedSession[], reason?: string): Promise<void> {
     const { rows, entries } = await this.stored(sessions);
     expect(rows.map((row) => row.id)).toEqual([]);
@@ -95,7 +104,7 @@ export class Inspection {
     await this.expectRefused(sessions);
   }
 
-  /** The living sessions have a row and no entry, and their last tokens are good everywhere. */
+  /** Checks that live sessions have a row and no blacklist entry, and that every process accepts their last access token. */
   async expectLiving(sessions: readonly RacedSession[]): Promise<void> {
     const { rows, entries } = await this.stored(sessions);
     expect(rows.map((row) => row.id).sort()).toEqual(sessions.map((session) => session.id).sort());
@@ -104,7 +113,7 @@ export class Inspection {
     expect(answers.filter((seen) => seen !== '200')).toEqual([]);
   }
 
-  /** Everything that any process has committed is known to every process, and every token of these sessions is refused. */
+  /** Waits until every process knows what the others have committed, and checks that all refuse every token. */
   async expectRefused(sessions: readonly RacedSession[]): Promise<void> {
     await this.untilAllKnow();
     const answers = await this.everywhere(sessions, (process, { type, access, refresh }) => [
@@ -114,14 +123,14 @@ export class Inspection {
     expect(answers.filter((seen) => !seen.startsWith('401 '))).toEqual([]);
   }
 
-  /** All sessions of these users. */
+  /** The rows of all sessions of these users. */
   async rowsOf(usernames: readonly string[]): Promise<SessionEntity[]> {
     const { manager } = this.cluster.dataSource;
     const users = await manager.findBy(User, { username: In(usernames) });
     return manager.findBy(SessionEntity, { userId: In(users.map((user) => String(user.id))) });
   }
 
-  /** These users have these sessions, and no row is left of any other. */
+  /** Checks that these users have exactly these sessions. */
   async expectOnly(usernames: readonly string[], sessions: readonly RacedSession[]): Promise<void> {
     const rows = await this.rowsOf(usernames);
     expect(rows.map((row) => row.id).sort()).toEqual(sessions.map((session) => session.id).sort());
@@ -137,8 +146,8 @@ export class Inspection {
   }
 
   /**
-   * Ends a session on each process, and waits until the other processes refuse it: by a poll, since they had no part in it.
-   * What was committed before is then known to them too.
+   * Ends a session on each process, and waits until the other processes refuse it. They learn of it by a poll, which also brings
+   * everything that was committed before.
    */
   private async untilAllKnow(): Promise<void> {
     const { processes } = this.cluster;
@@ -158,11 +167,14 @@ export class Inspection {
   }
 }
 
-/** @throws where it has not come true in ten seconds */
+/**
+ * Waits until the condition holds.
+ * @throws after ten seconds
+ */
 export async function waitUntil(condition: () => Promise<boolean>): Promise<void> {
   const giveUp = performance.now() + 10_000;
   while (!(await condition())) {
-    if (performance.now() > giveUp) throw new Error('has not come true in ten seconds');
+    if (performance.now() > giveUp) throw new Error('the condition did not hold within ten seconds');
     await sleep(10);
   }
 }

@@ -125,7 +125,7 @@ describe('an invalid option is named with its remedy', () => {
     ],
     [{ permanentTokenHeader: 'Authorization' }, /permanentTokenHeader: must differ from jwt.header.name/],
     [{ permanentTokenHeader: 'device-id' }, /permanentTokenHeader: must not be device-id/],
-    [{ permanentTokenHeader: 'a b' }, /permanentTokenHeader: must be letters, digits and -/],
+    [{ permanentTokenHeader: 'a b' }, /permanentTokenHeader: may only have letters, digits and -/],
     [
       { permanentTokenHeader: 'X-Token', jwt: { secret: SECRET, header: { name: 'X-Token' } } },
       /permanentTokenHeader: must differ from jwt.header.name/,
@@ -206,7 +206,7 @@ describe('an invalid option is named with its remedy', () => {
     [{ usernameField: '' }, /^usernameField: must be a string/],
     [{ maxInfoLength: 0 }, /^maxInfoLength: must be a whole number/],
     [{ jwt: { secret: SECRET, header: { schemes: [] } } }, /^jwt\.header\.schemes: must not be empty/],
-    [{ usernameField: 'session' }, /^usernameField: must not be session/],
+    [{ usernameField: 'session' }, /^usernameField: must not be 'session'/],
     [{ maxInfoLength: 16_001 }, /^maxInfoLength: must be at most 16000/],
     [{ cleanup: { batchSize: 0 } }, /^cleanup\.batchSize: must be a whole number/],
   ])('%j', (change, fault) => {
