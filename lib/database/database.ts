@@ -67,8 +67,8 @@ export class Database {
   private readonly pool?: () => Promise<PooledConnection>;
   /**
    * Whether statements have names, so that each connection to PostgreSQL parses and plans each of them only once. Behind a
-   * proxy that gives each transaction another connection, the server may not know a name. It then does nothing, so we stop
-   * using names and retry the statement.
+   * proxy that gives each transaction another connection, the server may not know a name. It then refuses the statement, so
+   * we stop using names and send it again.
    */
   private hasNames: boolean;
 

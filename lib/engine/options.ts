@@ -231,8 +231,8 @@ function checkTypesAgree(declared: readonly string[], configured: readonly strin
 }
 
 /**
- * Keeps the secret key apart from the other secrets. Front ends may know it, but with the signing secret they could forge
- * tokens of any user.
+ * Checks that the secret key differs from the other secrets. Front ends may know the secret key, but whoever knows the
+ * signing secret can forge tokens of any user.
  */
 function checkSecretsDiffer({ tokens, http }: MultiSessionConfig, faults: OptionFaults): void {
   const secrets = tokens.keys.flatMap((key) => (key.verifyingKey.type === 'secret' ? [key.verifyingKey.export()] : []));

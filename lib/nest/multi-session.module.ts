@@ -106,7 +106,7 @@ export class MultiSessionModule
     const { telemetry, push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
     await telemetry.start();
     push.start();
-    // The first poll comes first, because it also learns the database's time.
+    // Poll before the rest starts, because the first poll also learns the database's time.
     await poller.start();
     try {
       await managedKeys.start();

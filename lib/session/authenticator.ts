@@ -32,8 +32,8 @@ export abstract class UserDirectory<User extends AuthenticatedUser = Authenticat
 
   /**
    * Builds claims for each access token, at login, refresh and `regenerate`. They are never stored, and they override the
-   * claims that the session was given. The library does not catch errors from this method. After one, the client can retry
-   * the refresh with the same token.
+   * claims that the session was given. The library does not catch errors from this method. If a refresh fails with such an
+   * error, the client can retry it with the same token.
    *
    * @param session the session that the token is for
    * @param user what `authenticate` or `findActive` returned, or only the id if neither was called

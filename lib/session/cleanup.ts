@@ -12,7 +12,7 @@ export interface CleanupResult {
   readonly knownDevices: number;
 }
 
-/** Rest after each batch, for a multiple of its duration. */
+/** The rest after each batch, as a multiple of its duration. */
 const REST_FACTOR = 3;
 /**
  * During a deployment, an older process does not know a new type yet. It must not end sessions that a newer process just
@@ -88,8 +88,8 @@ export class SessionCleanup {
         if (done === undefined) return result;
         if (done === 0) break;
         result[counted] += done;
-        // Leave most of the time to requests. SQLite runs within the process, so without a rest the process would do nothing
-        // else.
+        // Leave most of the time to requests. SQLite runs within the process, so it would otherwise block the process until
+        // the end.
         await sleep(REST_FACTOR * (performance.now() - startedAt));
       }
     }

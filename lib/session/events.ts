@@ -48,7 +48,7 @@ export interface SessionEventMap {
     readonly session: Session;
     /** The device's description of itself. Its address is in `session`. */
     readonly device: UserAgentDescription & { readonly name: string | null };
-    /** Whether the user has no other known device. At a user's very first login there is nothing to warn about. */
+    /** Whether the user has no other known device. True at a user's very first login, which needs no warning. */
     readonly isFirst: boolean;
   };
   /** A login was refused. */

@@ -13,8 +13,8 @@ import {
 } from '../option-check.js';
 
 /**
- * What each guarded request is checked against, in addition to the token's signature and expiry. `signature` adds nothing,
- * `blacklist` the ended sessions in memory, and `session` the session's row.
+ * What each guarded request is checked against, in addition to the token's signature and expiry. `blacklist` adds the ended
+ * sessions in memory, and `session` adds the session's row.
  */
 export type AccessCheck = 'signature' | 'blacklist' | 'session';
 

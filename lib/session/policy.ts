@@ -50,7 +50,7 @@ export class SessionPolicyService {
   ) {}
 
   /**
-   * Judges a presented refresh token by the session's row. All rules of rotation are here.
+   * Gives the verdict on a presented refresh token, by the session's row. This is the rule of rotation.
    *
    * P1: an honest client is never logged out if it stores an answer before it uses it and never overwrites a newer
    * generation with an older one.

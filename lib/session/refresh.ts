@@ -26,7 +26,7 @@ export interface RefreshedSession {
 
 /** Conditions on the refresh token, and the client that sends it. */
 export interface RefreshOptions {
-  /** The type that the session must have. A token of another type ends its session. */
+  /** The type that the session must have. If the current token of a session has another type, the session ends. */
   type?: string;
   /**
    * If true, accepts only tokens of permanent sessions. Any other token is refused, and its session stays. Default: false.
@@ -44,7 +44,7 @@ const MAX_ATTEMPTS = 5;
  *
  * 1. Verify the token's signature, and check its type and its user.
  * 2. `refreshUnread`: try one statement, a compare-and-swap on the values in the token. Most refreshes end here.
- * 3. Otherwise read the row, let `SessionPolicyService.judge` give the verdict, and `carryOut` that verdict.
+ * 3. Otherwise read the row, let `SessionPolicyService.judge` give the verdict, and let `carryOut` act on it.
  */
 export class SessionRefresh {
   /** @param users returns the application's users, or null if it has none */
@@ -102,7 +102,10 @@ export class SessionRefresh {
     throw new UnavailableError(new Error(`a session changed during each of ${MAX_ATTEMPTS} attempts to refresh it`));
   }
 
-  /** Refreshes with the first token that would be granted. Otherwise tries each token, which may end its session. */
+  /**
+   * Refreshes with the first token that would be granted. If there is no such token, tries each one, which may end its
+   * session.
+   */
   private async refreshOneOf(refreshTokens: readonly string[], options: RefreshOptions): Promise<RefreshedSession> {
     if (refreshTokens.length === 1) return this.refresh(refreshTokens[0], options);
     for (const token of refreshTokens) {

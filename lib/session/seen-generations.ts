@@ -14,8 +14,8 @@ const BATCH = 200;
  * Remembers which generations have been seen in use. A generation is in use once a request has shown its access token or
  * refresh token.
  *
- * A request only notes it in memory. A timer writes the notes in batches after the responses, once per rotation. If a crash
- * loses a batch, theft is detected later, but no session ends because of it.
+ * A request only notes the generation in memory. A timer writes these notes to the database in batches, once per rotation.
+ * If a crash loses a batch, theft is detected later, but no session ends because of it.
  */
 export class SeenGenerations {
   private readonly logger = new Logger('MultiSession');

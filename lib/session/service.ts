@@ -65,6 +65,7 @@ export class SessionService {
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws InvalidCredentialsError if the authenticator returns no user
    * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
+   * @throws MultiSessionConfigurationError if there is no authenticator, or the user's id is not of the type `userIdType`
    */
   async login(credentials: Credentials, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
     const { type } = this.policies.named(options.type);
@@ -82,6 +83,8 @@ export class SessionService {
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
    * @throws SessionDataError if `data` or `claims` are too large or not JSON
+   * @throws MultiSessionConfigurationError if the user's id is not of the type `userIdType`, or the library writes a claim
+   * of that name
    */
   create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
     return this.operations.login.open({ id: userId }, options);
@@ -119,7 +122,7 @@ export class SessionService {
 
   /**
    * Verifies an access token. Always await it: it answers synchronously if memory is enough, and with a promise if a row
-   * must be read. That is the case with `accessCheck: 'session'`, and while memory is stale.
+   * must be read. That is the case with `accessCheck: 'session'`, and with `'blacklist'` while memory is stale.
    * @throws TokenNotValidError if the token is forged or expired, or its session has ended
    */
   verify(accessToken: string): SessionClaims | Promise<SessionClaims> {

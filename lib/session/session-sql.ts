@@ -6,8 +6,8 @@ import { SessionEntity } from './session.entity.js';
 import type { ShownRow } from './session.js';
 
 /*
- * The statements on sessions that `SessionStore` sends for requests. For the rare ones, for administrators' lists and the
- * cleanup, the store uses TypeORM's query builder.
+ * The statements on sessions that `SessionStore` sends for requests. For the rarer statements of the cleanup and of
+ * administrators' lists, the store uses TypeORM's query builder.
  *
  * - Name every column. If a later version adds one, the result of a statement that a connection has already planned stays
  *   the same.

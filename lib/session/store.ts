@@ -177,7 +177,7 @@ export class SessionStore {
   /**
    * Ends an active session and inserts another one of the same user, under the lock of the user. Limits do not apply.
    * @param make returns the new session, given the old one, whose row is locked
-   * @returns undefined if the old session was no longer active. Nothing is changed then
+   * @returns undefined if the old session was no longer active. The database is then unchanged
    */
   async replace(
     { id, userId }: Pick<SessionEntity, 'id' | 'userId'>,
@@ -257,7 +257,7 @@ export class SessionStore {
 
   /**
    * Sets `lastUpdate`, and marks the token's generation as seen in use.
-   * @param sliding the new expiry of a permanent session. Nothing is written if the last use was less than `touchInterval`
+   * @param sliding the new expiry of a permanent session. It is not written if the last use was less than `touchInterval`
    * milliseconds ago
    * @returns the row; null if the token is not current, the session has expired, or the last use was too recent. In that last
    * case, MySQL returns the unchanged row
@@ -300,7 +300,7 @@ export class SessionStore {
 
   /**
    * Ends one session: deletes its row and writes its revocation entry, or does neither.
-   * @param condition conditions that the row must still meet
+   * @param condition must still hold for the row
    * @returns undefined if the session had already ended, or the condition does not hold
    */
   async end(row: ShownRow, reason: EndReason, condition: EndCondition = {}): Promise<EndedSession | undefined> {
@@ -383,7 +383,7 @@ export class SessionStore {
         manager,
         found.map(({ id }) => id),
       );
-      // A session that was used before it was locked belongs to a process that knows its type.
+      // A session that was used in the meantime belongs to a process that knows its type.
       const unused = locked.filter((row) => row.lastUpdate.getTime() <= unusedSince);
       return this.endings.endLocked(manager, unused, 'expired');
     });
