@@ -15,7 +15,12 @@ const END_ALL = 'END ALL SESSIONS';
 /** The body of `admin/sessions/end-all`. */
 @ObjectSchema('EndAllRequest')
 export class EndAllDto {
-  @Field({ type: 'string', description: 'Confirms that you want to end all sessions', enum: [END_ALL], example: END_ALL })
+  @Field({
+    type: 'string',
+    description: 'Confirms that you want to end all sessions',
+    enum: [END_ALL],
+    example: END_ALL,
+  })
   @Expose()
   @Equals(END_ALL, { always: true, message: `Must be "${END_ALL}".` })
   confirm!: string;
