@@ -1,4 +1,4 @@
-// Start: the module, its entities, and presets for policies.
+// Setup: the module, its entities, and presets for policies.
 export { MULTI_SESSION_ENTITIES } from './nest/entities.js';
 export { MultiSessionModule } from './nest/multi-session.module.js';
 export { PERMANENT_DEVICE, SHORT_AND_LONG } from './session/options.js';
@@ -50,18 +50,18 @@ export { type EndReason, type SessionEventMap, SessionEvents } from './session/e
 // Policies.
 export { InjectSessionPolicy, SessionPolicyService } from './session/policy.js';
 
-// Operation: administration, statistics, cleanup, signing keys and remembered devices.
+// Operations: administration, statistics, cleanup, signing keys and remembered devices.
 export { DailyCounts, type SessionStatistics } from './admin/statistics/daily-counts.js';
 export { ManagedKeys } from './keys/managed-keys.js';
 export { KnownDevices } from './known-devices/known-devices.js';
 export { SessionAdministration } from './session/administration.js';
 export { SessionCleanup } from './session/cleanup.js';
 
-// Tables that your own queries may read.
+// Entities of the tables, for your own read-only queries.
 export { BlacklistEntity } from './revocation/blacklist.entity.js';
 export { SessionEntity } from './session/session.entity.js';
 
-// Controllers to extend, and what their handlers need.
+// Controllers to extend, with the classes, types and decorators that their handlers use.
 export { AdminSessionsController } from './admin/admin-sessions.controller.js';
 export { EndAllDto } from './admin/admin-sessions.dto.js';
 export { DevicesController } from './compat/drf-jwt-devices/devices.controller.js';

@@ -18,8 +18,8 @@ import { type Query as QueryParameters, readQuery } from './query.js';
 import { DailyCounts } from './statistics/daily-counts.js';
 
 /**
- * Lets administrators see and end everybody's sessions. The guards of the option `admin` decide who is an administrator. The
- * routes are off without that option.
+ * Lets administrators see and end everybody's sessions. The guards of the option `admin` decide who is an administrator.
+ * Without that option, the routes do not exist.
  */
 @Controller('admin')
 @UseInterceptors(AnswerHeadersInterceptor)
@@ -49,7 +49,7 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
     return { ended: await this.sessions.destroyAll(userId, { reason: 'admin' }) };
   }
 
-  /** Ends everybody's sessions, including the caller's. It answers when all of them have ended. */
+  /** Ends everybody's sessions, including the caller's. The answer is sent when all of them have ended. */
   @AdminRoute('endAll')
   async endAll(): Promise<EndedAnswer> {
     return { ended: await this.administration.endAll() };

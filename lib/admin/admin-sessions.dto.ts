@@ -9,13 +9,18 @@ import type { UserId } from '../token/options.js';
 import { type Parameter, wholeNumber } from './query.js';
 import type { DayStatistics, SessionStatistics } from './statistics/daily-counts.js';
 
-/** What the field `confirm` of `admin/sessions/end-all` must hold. */
+/** The required value of the field `confirm` of `admin/sessions/end-all`. */
 const END_ALL = 'END ALL SESSIONS';
 
 /** The body of `admin/sessions/end-all`. */
 @ObjectSchema('EndAllRequest')
 export class EndAllDto {
-  @Field({ type: 'string', description: 'Confirms that this is no mistake', enum: [END_ALL], example: END_ALL })
+  @Field({
+    type: 'string',
+    description: 'Confirms that you want to end all sessions',
+    enum: [END_ALL],
+    example: END_ALL,
+  })
   @Expose()
   @Equals(END_ALL, { always: true, message: `Must be "${END_ALL}".` })
   confirm!: string;
@@ -26,7 +31,7 @@ export class EndAllDto {
 export class AdminSession extends DescribedSession {
   @Field({
     oneOf: [{ type: 'string' }, { type: 'integer' }],
-    description: 'User id, a string or a number as the option `userIdType` says',
+    description: 'User id: a string or a number, depending on the option `userIdType`',
     example: '42',
   })
   user_id!: UserId;

@@ -1,29 +1,29 @@
 import { ValidationFailedError } from '../errors.js';
 import type { Schema } from '../http/schema.js';
 
-/** A query as Express and Fastify parse it. A parameter that is given twice is a list. */
+/** A query as Express and Fastify parse it. If a parameter is given twice, its value is a list. */
 export type Query = Readonly<Record<string, unknown>>;
 
 /** One parameter of a query. */
 export interface Parameter<Value> {
   readonly schema: Schema;
-  /** Reads the text. Returns undefined if the text is not valid. */
+  /** Converts the text to a value. Returns undefined if the text is not valid. */
   readonly read: (text: string) => Value | undefined;
-  /** What the client should do if the text is not valid. */
+  /** The error message if the text is not valid. */
   readonly fault: string;
 }
 
 type Parameters = Readonly<Record<string, Parameter<unknown>>>;
 
-/** The values of the parameters that a query has. */
+/** The values of a query by parameter. Parameters that the query does not have are absent. */
 export type ValuesOf<P extends Parameters> = {
   readonly [Name in keyof P]?: Exclude<ReturnType<P[Name]['read']>, undefined>;
 };
 
 /**
- * Reads a query.
+ * Reads a query. It refuses unknown parameters, because a misspelled filter would otherwise list everything.
  * @returns the values of the parameters that the query has
- * @throws ValidationFailedError that names every fault, and every unknown parameter: a misspelled filter must not show all
+ * @throws ValidationFailedError that names every invalid and every unknown parameter
  */
 export function readQuery<P extends Parameters>(query: Query, parameters: P): ValuesOf<P> {
   const errors: Record<string, string[]> = {};

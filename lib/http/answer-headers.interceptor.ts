@@ -4,8 +4,8 @@ import { type Observable, tap } from 'rxjs';
 import { setErrorHeaders } from './error-headers.js';
 
 /**
- * Sets `Cache-Control: no-store` on every answer, because it may carry a token (RFC 6749 section 5.1), and the headers of
- * errors, such as `Retry-After`. The routes of this library have it. Bind it to your own routes that call `SessionService`.
+ * Sets `Cache-Control: no-store` on every answer, because it may carry a token (RFC 6749 section 5.1). It also sets the headers
+ * of errors, such as `Retry-After`. The library's routes use it. Bind it to your own routes that call `SessionService`.
  */
 @Injectable()
 export class AnswerHeadersInterceptor implements NestInterceptor {

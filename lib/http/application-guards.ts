@@ -7,7 +7,7 @@ export const LOGIN_GUARDS = 'MULTI_SESSION_LOGIN_GUARDS';
 /**
  * Runs guards of the application, one after the other.
  *
- * An exception of a guard passes through. If a guard answers false, the client gets Nest's own 403.
+ * An exception that a guard throws passes through. If a guard returns false, the client gets Nest's own 403.
  */
 export abstract class ApplicationGuards implements CanActivate {
   protected constructor(private readonly guards: readonly CanActivate[]) {}

@@ -7,14 +7,14 @@ import type { HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { cookieValues } from './session-cookies.js';
 
-/** The options that the credentials of a call are read by. */
+/** The options that say how to read the credentials of a call. */
 export type CredentialsConfig = Pick<HttpConfig, 'accessTokenHeader' | 'schemes' | 'cookies'>;
 
 /**
  * Reads the access token from the authorization header, or else from `auth.token` of a Socket.IO handshake.
  *
- * @returns the token, or undefined if there is none or the header has a scheme that the options do not name
- * @throws {@link BadAuthorizationHeaderError} if the scheme is one of ours and no token, or more than one word, follows it
+ * @returns the token, or undefined if there is none, or if the options do not list the scheme of the header
+ * @throws {@link BadAuthorizationHeaderError} if the options list the scheme, but not exactly one word follows it
  */
 export function accessTokenOf(carrier: CredentialsCarrier, config: CredentialsConfig): string | undefined {
   const header = headerOf(carrier, config.accessTokenHeader);
@@ -28,13 +28,13 @@ export function accessTokenOf(carrier: CredentialsCarrier, config: CredentialsCo
 }
 
 /**
- * Identifies the caller by the access cookie. If the request has several cookies of that name, the first valid one counts:
- * a sibling host can set cookies too, and must not be able to lock the user out.
+ * Identifies the caller by the access cookie. If the request has several cookies of that name, the first valid one counts.
+ * Otherwise, a sibling host could lock the user out with a cookie of its own.
  *
  * @returns the session, or undefined if there is no access cookie
  * @throws {@link CsrfFailedError} if the request may come from a hostile page
  * @throws {@link TokenNotValidError} if no cookie holds a valid token
- * @throws {@link UnavailableError} if the database is needed for the verdict and cannot be reached
+ * @throws {@link UnavailableError} if the check needs the database and cannot reach it
  */
 export function sessionOfCookies(
   carrier: CredentialsCarrier,

@@ -19,7 +19,7 @@ export const SECRET_KEY_IN_BODY = 'secret-key-in-body';
 /** Validation group: the body must have the refresh token, because it does not travel in a cookie. */
 export const REFRESH_IN_BODY = 'refresh-in-body';
 
-// The texts of Django REST framework.
+// The error messages of Django REST framework, word for word.
 const REQUIRED = 'This field is required.';
 const NULL = 'This field may not be null.';
 const NOT_A_STRING = 'Not a valid string.';
@@ -30,23 +30,23 @@ const NOT_A_LIST = 'Expected a list of items.';
 /** A text that is not blank and has no NUL character. */
 const PLAIN = /^(?=\s*\S)[^\0]*$/u;
 
-/** A plain text without U+FFFD, which replaces bytes that were broken in transit, and without half characters. */
+/** Like `PLAIN`, but without lone surrogates, and without U+FFFD, which decoders put in place of broken bytes. */
 const WELL_FORMED = /^(?=\s*\S)[^\0\uFFFD\p{Surrogate}]*$/u;
 
 interface TextRules extends Schema {
   /** Whether the field may be absent. Default: false. */
   readonly optional?: true;
-  /** Whether the text is a name or an id, which must be well-formed Unicode without U+FFFD. Default: false. */
+  /** Whether the text is a name or an id. It must then be well-formed Unicode without U+FFFD. Default: false. */
   readonly isName?: true;
   /** The validation groups that require the field. Default: it is always validated. */
   readonly groups?: string[];
 }
 
 /**
- * Declares a field that holds a string, and not a blank one.
+ * Declares a field that holds a string that is not blank.
  *
- * class-validator runs the validators in the order in which they are applied and stops at the first fault, so each field has
- * at most one text.
+ * class-validator runs the validators in the order of this list and stops at the first fault, so each field gets at most one
+ * error message.
  */
 export function Text({ optional, isName, groups, ...schema }: TextRules): PropertyDecorator {
   const applies: ValidationOptions = groups ? { groups } : { always: true };
@@ -81,7 +81,7 @@ export function Trim(): PropertyDecorator {
   return Transform(({ value }: TransformFnParams) => (typeof value === 'string' ? value.trim() : (value as unknown)));
 }
 
-/** Each validator costs some microseconds of every request, so one pattern checks all that a text must not be. */
+/** Validates a text with a single pattern, because each validator adds some microseconds to every request. */
 function textValidators(applies: ValidationOptions, isName = false): PropertyDecorator[] {
   return [
     IsString({ ...applies, message: NOT_A_STRING }),

@@ -29,11 +29,11 @@ interface BodyRule {
 const BODY_RULE = 'multi-session:body-rule';
 const VALID_BODY = Symbol('multi-session:valid-body');
 
-/** Tells `BodyGuard` which class the body of a route is, and what its field `session` may name. */
+/** Sets the DTO class that `BodyGuard` validates a route's body against, and the values that its field `session` may have. */
 export const AcceptsBody = (dto: Type<object>, session?: RouteContract['session']): CustomDecorator =>
   SetMetadata(BODY_RULE, { dto, session } satisfies BodyRule);
 
-/** Injects the validated body: an object of the route's DTO class, without any other members. */
+/** Injects the validated body: an instance of the route's DTO class, without undeclared members. */
 export const ValidBody: () => ParameterDecorator = createParamDecorator(
   (_: undefined, context: ExecutionContext) =>
     context.switchToHttp().getRequest<{ [VALID_BODY]?: object }>()[VALID_BODY],
@@ -42,8 +42,8 @@ export const ValidBody: () => ParameterDecorator = createParamDecorator(
 /**
  * Validates the body of a request.
  *
- * It is a guard and not a pipe, because Nest runs guards before pipes and the contract reports faulty fields before a wrong
- * secret key. It works with and without a `ValidationPipe` of the application.
+ * The contract reports faulty fields before a wrong secret key. A guard checks the key and Nest runs guards before pipes, so
+ * validation must be a guard too. It works with or without a `ValidationPipe` of the application.
  */
 @Injectable()
 export class BodyGuard implements CanActivate {
@@ -63,15 +63,15 @@ export class BodyGuard implements CanActivate {
     return true;
   }
 
-  /** Reads the members of the body, with the user name under the name that the DTO has for it. */
+  /** Reads the members of the body, and renames the field that the option `usernameField` names to `username`. */
   private membersOf(request: CredentialsCarrier): Record<string, unknown> {
     const { body } = request;
     const isJson = headerOf(request, 'content-type')?.toLowerCase().includes('json');
-    // Without a body, or with one of a media type that is not parsed, every field is missing.
+    // If there is no body, or its media type is not parsed, every field is reported as missing.
     if (body === undefined || (typeof body === 'string' && !isJson)) return {};
     if (body === null || typeof body !== 'object' || Array.isArray(body))
       throw new BadRequestException('The body must be a JSON object');
-    // class-transformer would recurse into a deeply nested value until the stack overflows. Nested values are faulty anyway.
+    // A deeply nested value would overflow the stack in class-transformer. No field accepts a nested value, so cut it off.
     const members = new Map(Object.entries(body).map(([name, value]: [string, unknown]) => [name, flat(value)]));
     const username = members.get(this.config.usernameField);
     members.delete('username');
@@ -83,7 +83,7 @@ export class BodyGuard implements CanActivate {
     const faults = validateSync(instance, {
       groups: this.groupsOf(request),
       stopAtFirstError: true,
-      // If no group of a DTO is active, class-validator would take it for an unknown class and refuse it.
+      // Otherwise, class-validator treats a DTO without an active group as an unknown class and refuses it.
       forbidUnknownValues: false,
     });
     const errors = faults.map(
@@ -98,9 +98,9 @@ export class BodyGuard implements CanActivate {
     return instance;
   }
 
-  /** Picks the validation groups: the fields that only some requests must have. */
+  /** Picks the validation groups, which contain the fields that are required only of some requests. */
   private groupsOf(request: CredentialsCarrier): string[] {
-    // class-validator takes an empty list for "every group".
+    // Not an empty list: class-validator takes that as "every group".
     if (transportOf(request, this.config) === 'cookie') return ['none'];
     const needsSecretKey = this.config.secretKeys !== false && headerOf(request, SECRET_KEY_HEADER) === undefined;
     return needsSecretKey ? [REFRESH_IN_BODY, SECRET_KEY_IN_BODY] : [REFRESH_IN_BODY];
@@ -124,7 +124,7 @@ function withoutMembers(value: unknown): unknown {
   return typeof value === 'object' && value !== null ? {} : value;
 }
 
-/** Counts code points, as databases do: an emoji is one, although a string has two code units for it. */
+/** Counts code points, as databases do. An emoji is one code point, but two code units of a string. */
 function isLongerThan(text: string, maxLength: number): boolean {
   return text.length > maxLength && [...text].length > maxLength;
 }

@@ -6,8 +6,8 @@ import type { CredentialsCarrier } from './request.js';
 import { SecretKeyGuard } from './secret-key.guard.js';
 
 /**
- * Lets callers of login, refresh and logout pass. If the tokens travel in the body, the caller must know the secret key. If
- * they travel in cookies, the request must pass the CSRF check instead, because no browser can keep a secret key.
+ * Checks callers of login, refresh and logout. If the tokens travel in the body, the caller must know the secret key. If they
+ * travel in cookies, the request must pass the CSRF check instead, because a browser cannot keep a secret key.
  */
 @Injectable()
 export class CallerGuard implements CanActivate {

@@ -1,14 +1,14 @@
 import { type ClientInfo, fitClientInfo } from '../session/client-info.js';
 
-/** The part of an Express or Fastify request that is read here. */
+/** The part of an Express or Fastify request that `clientInfoOf` reads. */
 interface RequestLike {
   ip?: string;
   headers?: Record<string, string | string[] | undefined>;
 }
 
 /**
- * Reads from a request of Express or Fastify what it says about its client, and cuts it to the length of the columns.
- * @returns the IP address as the framework sees it, the headers `User-Agent` and `X-Device-Model`; null for what is absent
+ * Reads information about the client from an Express or Fastify request, and cuts each value to the length of its column.
+ * @returns the IP address as the framework sees it, and the headers `User-Agent` and `X-Device-Model`. Absent values are null.
  */
 export function clientInfoOf(request: unknown): ClientInfo {
   const { ip, headers = {} } = (request ?? {}) as RequestLike;

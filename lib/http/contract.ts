@@ -1,10 +1,10 @@
 /**
  * The HTTP contract: every route of `SessionsController` and `SessionManagementController`, described once. The routes and
- * their guards, the validation of bodies and the OpenAPI document are derived from it. The rooms of the other controllers
- * have a table of the same kind: `admin/contract.ts` and `compat/drf-jwt-devices/contract.ts`.
+ * their guards, the validation of bodies and the OpenAPI document are derived from it. The other controllers have contracts
+ * of the same kind, in `admin/contract.ts` and `compat/drf-jwt-devices/contract.ts`.
  *
- * A controller `implements Handlers<typeof ITS_ROUTES>`. A renamed handler, a missing one, or one that takes or answers
- * something else is a type error.
+ * A controller `implements Handlers<typeof ITS_ROUTES>`. If a handler is missing, or takes or returns another type than the
+ * contract says, the code does not compile.
  */
 import type { Type } from '@nestjs/common';
 import type { MultiSessionErrorCode } from '../errors.js';
@@ -38,11 +38,11 @@ import {
  * Who may call a route:
  *
  * - `access-token`: a client with a valid access token. The token is checked before the body.
- * - `caller`: a client that knows the secret key, or that uses cookies and passes the CSRF check, after the body is checked.
+ * - `caller`: a client that knows the secret key, or that uses cookies and passes the CSRF check. The body is checked first.
  * - `secret-key`: a client that knows the secret key. The route is open if the option `secretKey` is `false`.
  * - `backend`: a backend that knows the secret key. The route is closed if the option `secretKey` is `false`.
- * - `administrator`: whoever passes the guards of the option `admin`.
- * - `anyone`.
+ * - `administrator`: a client that passes the guards of the option `admin`.
+ * - `anyone`: every client.
  */
 export type Auth = 'access-token' | 'caller' | 'secret-key' | 'backend' | 'administrator' | 'anyone';
 
@@ -52,21 +52,21 @@ export type AnswerContract =
 
 /** One route. */
 export interface RouteContract {
-  /** One line for the documentation. */
+  /** The title of the route in the documentation. */
   readonly summary: string;
   readonly method: 'GET' | 'POST' | 'DELETE';
-  /** Below the path of the controller. */
+  /** Relative to the path of the controller. */
   readonly path: string;
   readonly auth: Auth;
   /** Whether the guards of the option `loginGuards` run, after all other checks. Default: false. */
   readonly loginGuards?: true;
   /** The class of the body. Default: the route reads no body. */
   readonly body?: Type<object>;
-  /** What the body's field `session` may name. */
+  /** The valid values of the body's field `session`. Default: the body has no such field. */
   readonly session?: 'type' | 'type-or-all';
   /** The parameters of the query, all optional. */
   readonly query?: Readonly<Record<string, Schema>>;
-  /** The headers that the route reads beside those of its `auth`. */
+  /** The headers that the route reads, apart from those that its `auth` needs. */
   readonly headers?: Readonly<Record<string, Schema>>;
   /** Default: the route answers 204 without a body. */
   readonly answer?: AnswerContract;
@@ -74,14 +74,14 @@ export interface RouteContract {
   readonly answerInCookies?: Type<object>;
   /** Whether a `LoginAnswerFormat` may replace the answer. Default: false. */
   readonly formatted?: true;
-  /** Error codes by status, beside those that follow from `auth` and 503 `unavailable`, which every route has. */
+  /** Error codes by status, apart from those that follow from `auth`, and from 503 `unavailable`. */
   readonly errors?: Readonly<Partial<Record<400 | 401 | 404 | 409, readonly MultiSessionErrorCode[]>>>;
 }
 
 /** The routes of one controller, by the name of the method that handles them. */
 export type Contract = Readonly<Record<string, RouteContract>>;
 
-/** The methods that a controller must have for its routes. The body is the first argument of a method. */
+/** The methods that a controller must have for its routes. If a route has a body, it is the method's first argument. */
 export type Handlers<Routes extends Contract> = {
   [Name in keyof Routes]: (...args: ArgumentsOf<Routes[Name]>) => MaybePromise<AnswerOf<Routes[Name]>>;
 };
@@ -106,7 +106,7 @@ type ValueOf<Answer extends AnswerContract> =
 
 type MaybePromise<Value> = Value | Promise<Value>;
 
-/** The routes of `SessionsController`: the seed's six, `reauthenticate/` and the public keys. */
+/** The routes of `SessionsController`: the six of simplejwt_multisessions, `reauthenticate/` and the public keys. */
 export const SESSION_ROUTES = {
   login: {
     summary: 'Start a session with a user name and a password',
@@ -198,7 +198,7 @@ export const SESSION_ROUTES = {
   },
 } as const satisfies Contract;
 
-/** The routes of `SessionManagementController`: a page of the user's devices, and `verify/` for other services. */
+/** The routes of `SessionManagementController`: those for a "Your devices" page, and `verify/` for other services. */
 export const MANAGEMENT_ROUTES = {
   list: {
     summary: "List the caller's active sessions, the current one first",

@@ -3,34 +3,34 @@ import { boolean, checkObject, oneOf, optional, type OptionFaults, text, texts, 
 /** The option `cookies`: how tokens travel in cookies. */
 export interface CookieOptions {
   /**
-   * Whether a request without the header `X-Session-Transport` uses cookies. Such a request cannot pass the CSRF check, so it
-   * is refused if it may change something. A client that keeps its tokens itself then sends `X-Session-Transport: body`.
-   * Default: false.
+   * Whether a request without the header `X-Session-Transport` uses cookies. The CSRF check requires that header, so only safe
+   * methods such as GET pass without it. If you set this to true, clients that keep their tokens themselves must send
+   * `X-Session-Transport: body`. Default: false.
    */
   default?: boolean;
   /** Part of the cookies' names, `__Host-<name>-access` and `__Secure-<name>-refresh`. Default: `'session'`. */
   name?: string;
   /**
    * The path of the refresh cookie, as browsers see it. Set it if the session routes are below a global prefix or a version,
-   * or if a proxy rewrites paths. Default: `/` and the module's `path`; `/` if `controller` is your class and `path` is not
-   * set.
+   * or if a proxy rewrites paths. Default: the module's `path`, with a leading `/`. If `controller` is your own class and
+   * `path` is not set, the default is `/`.
    */
   path?: string;
   /**
-   * A host whose subdomains share the cookies. They can then overwrite them too, and the name of the access cookie begins
-   * with `__Secure-` instead of `__Host-`. Default: none, so only the host that set the cookies gets them.
+   * A host whose subdomains share the cookies. Each subdomain can then overwrite the cookies too. The name of the access cookie
+   * begins with `__Secure-` instead of `__Host-`. Default: none, so only the host that set the cookies receives them.
    */
   domain?: string;
   /**
-   * `SameSite` of the access cookie. `'none'` is for pages of another site, and applies to the refresh cookie too, which is
-   * `Strict` otherwise. Default: `'lax'`.
+   * `SameSite` of the access cookie. Choose `'none'` if pages of another site use the cookies. `'none'` applies to the refresh
+   * cookie too; otherwise that one is `Strict`. Default: `'lax'`.
    */
   sameSite?: 'strict' | 'lax' | 'none';
   /** Other origins whose pages may use the cookies, such as `'https://app.example.com'`. Default: none. */
   origins?: string[];
 }
 
-/** Name and attributes of one of the two cookies, as the package `cookie` takes them. */
+/** The name and attributes of one of the two cookies, in the format of the package `cookie`. */
 export interface CookieShape {
   readonly name: string;
   readonly attributes: {

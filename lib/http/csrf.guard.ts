@@ -4,17 +4,17 @@ import type { CookieConfig } from './cookie.options.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
-/** The header with which a client chooses its token transport. A page of another origin cannot send it unless CORS allows it. */
+/** The header that selects the token transport. A page of another origin cannot send it unless CORS allows it. */
 export const TRANSPORT_HEADER = 'x-session-transport';
 
 const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 
 /**
- * Refuses requests that a hostile page may have sent. A request passes if it has `X-Session-Transport: cookie` and an `Origin`
- * or `Sec-Fetch-Site` of this application.
+ * Refuses requests that a hostile page may have sent. A request passes if it has `X-Session-Transport: cookie` and comes from
+ * an allowed origin, according to `Origin` and `Sec-Fetch-Site`. GET, HEAD and OPTIONS always pass, unless they open a socket.
  *
  * Bind it to your own routes that set cookies with `SessionCookies`, such as a login. Otherwise, a hostile page could log its
- * visitor into the attacker's account and collect what the visitor enters there.
+ * visitor into the attacker's account and collect the data that the visitor enters.
  */
 @Injectable()
 export class CsrfGuard implements CanActivate {
@@ -27,10 +27,10 @@ export class CsrfGuard implements CanActivate {
 }
 
 /**
- * Asserts that a request which uses or asks for cookies comes from a page that may.
+ * Asserts that a request that uses or sets cookies comes from an allowed page.
  *
  * @param cookies the options, or false if the application does not use cookies
- * @throws {@link CsrfFailedError} if it may come from a hostile page
+ * @throws {@link CsrfFailedError} if the request may come from a hostile page
  */
 export function assertNotForged(carrier: CredentialsCarrier, cookies: CookieConfig | false): void {
   if (isHandshake(carrier) ? isFriendlyHandshake(carrier, cookies) : isFriendlyRequest(carrier, cookies)) return;
@@ -40,11 +40,11 @@ export function assertNotForged(carrier: CredentialsCarrier, cookies: CookieConf
 function isFriendlyRequest(carrier: CredentialsCarrier, cookies: CookieConfig | false): boolean {
   if (SAFE_METHODS.includes(carrier.method ?? '')) return true;
   // The custom header forces a CORS preflight for pages of other origins. Since 2020, all browsers send Origin with every
-  // method except GET and HEAD, so a request without Origin and Sec-Fetch-Site does not come from a browser.
+  // method except GET and HEAD. So a request without Origin and Sec-Fetch-Site does not come from a browser.
   return headerOf(carrier, TRANSPORT_HEADER) === 'cookie' && isFriendlyOrigin(carrier, cookies);
 }
 
-/** Tells whether a request opens a socket: a GET that carries cookies across sites, and to which a page cannot add a header. */
+/** Whether a request opens a socket. It is a GET that may carry cookies across sites, and a page cannot add headers to it. */
 function isHandshake({ method, headers }: CredentialsCarrier): boolean {
   // Socket.IO's own handshake has no method. An HTTP request always has one.
   return method === undefined || String(headers?.upgrade).toLowerCase() === 'websocket';
@@ -64,7 +64,7 @@ function isFriendlyOrigin(carrier: CredentialsCarrier, cookies: CookieConfig | f
   return site === undefined && URL.canParse(origin) && new URL(origin).host === hostOf(carrier);
 }
 
-/** Reads the host, which HTTP/2 sends as `:authority`. */
+/** Reads the host. HTTP/2 sends it as `:authority`. */
 function hostOf(carrier: CredentialsCarrier): string | undefined {
   return (headerOf(carrier, 'host') ?? headerOf(carrier, ':authority'))?.toLowerCase();
 }

@@ -18,12 +18,12 @@ export const RECENT_LOGIN = 'multi-session:recent-login';
 /** How `JwtAuthGuard` treats a route. Default: `required`. */
 export type AccessRule = 'required' | 'optional' | 'public';
 
-/** Opens a route, or all routes of a controller, if `JwtAuthGuard` is bound globally. The guard ignores any token. */
+/** Opens a route, or all routes of a controller, if `JwtAuthGuard` is bound globally. The guard then ignores tokens. */
 export const Public = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'public' satisfies AccessRule);
 
 /**
- * Lets a request without an access token pass, without a session. If there is a token, it must be valid: a client with an
- * expired token gets 401 and refreshes it, and is not treated as anonymous.
+ * Lets a request without an access token pass as anonymous. If the request has a token, it must be valid. A client with an
+ * expired token gets 401, so that it refreshes the token instead of continuing as anonymous.
  */
 export const OptionalSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'optional' satisfies AccessRule);
 
@@ -42,8 +42,8 @@ export const SessionTypes = (...types: string[]): CustomDecorator =>
   );
 
 /**
- * Requires a recent login or `reauthenticate/`. An older one gets 401 `reauthentication_required`, and so does a token without
- * the time of the login, as earlier versions of the library issued.
+ * Requires a recent login or `reauthenticate/`. If it was too long ago, the client gets 401 `reauthentication_required`. The
+ * same applies to a token without the time of the login, such as one from an earlier version of the library.
  *
  * @param maxAge maximum age of the login: a number of seconds, or a string with a unit such as `'10m'`
  * @throws {@link MultiSessionConfigurationError} if `maxAge` is not a time span
@@ -55,13 +55,13 @@ export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
   return SetMetadata(RECENT_LOGIN, milliseconds);
 }
 
-// Written out, because the type that Nest 12 infers refers to names that Nest 11 does not have.
+// An explicit type, because the type that TypeScript infers with Nest 12 uses names that Nest 11 does not have.
 type MemberOrPipe = keyof SessionClaims | Type<PipeTransform> | PipeTransform | undefined;
 
 /**
  * Injects the caller's session into a handler, or one member of it: `@CurrentSession() session: SessionClaims`,
- * `@CurrentSession('userId') userId: string`. The value is undefined if the route is open and the caller is anonymous. It works
- * in HTTP, GraphQL and WebSocket handlers.
+ * `@CurrentSession('userId') userId: string`. The value is undefined if the guard has identified no caller. It works in HTTP,
+ * GraphQL and WebSocket handlers.
  */
 export const CurrentSession: (...memberOrPipes: MemberOrPipe[]) => ParameterDecorator = createParamDecorator(
   (member: keyof SessionClaims | undefined, context: ExecutionContext) => {

@@ -13,7 +13,7 @@ export class Software {
   version!: string | null;
 }
 
-/** What people want to see of a session. Times are ISO 8601 in UTC. */
+/** A session as a page shows it to people. Times are ISO 8601 in UTC. */
 @ObjectSchema('Session')
 export class DescribedSession {
   @Field({ type: 'string', description: 'Session id', format: 'uuid', example: EXAMPLES.sessionId })
@@ -26,11 +26,11 @@ export class DescribedSession {
   @Field({ type: 'string', description: 'Device name, as the client gave it', nullable: true, example: 'Pixel 9' })
   device!: string | null;
 
-  /** Read from the user agent, so it is the client's own claim. */
+  /** Read from the user agent, which the client can fake. */
   @Field({ ref: Software, description: 'Browser, read from the user agent', nullable: true })
   browser!: Software | null;
 
-  /** Read from the user agent, so it is the client's own claim. */
+  /** Read from the user agent, which the client can fake. */
   @Field({ ref: Software, description: 'Operating system, read from the user agent', nullable: true })
   os!: Software | null;
 
@@ -42,7 +42,7 @@ export class DescribedSession {
   })
   kind!: DeviceKind;
 
-  /** The framework's setting for trusted proxies decides which address this is. */
+  /** Behind a proxy, this is the client's address only if the framework trusts the proxy. */
   @Field({ type: 'string', description: 'Last known IP address', nullable: true, example: '203.0.113.7' })
   ip_address!: string | null;
 
@@ -59,7 +59,7 @@ export class DescribedSession {
   expires_at!: string;
 }
 
-/** Describes a session for people. */
+/** Converts a session to the form that a page shows. */
 export function describeSession(session: Session): DescribedSession {
   return {
     id: session.id,

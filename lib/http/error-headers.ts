@@ -2,7 +2,7 @@ import type { ExecutionContext } from '@nestjs/common';
 import type { AbstractHttpAdapter } from '@nestjs/core';
 import { MultiSessionError } from '../errors.js';
 
-/** Sets the headers of an error on the response. Nest's own exception filter does not, so call it before you throw. */
+/** Sets the headers of an error on the response. Call it before you throw: Nest's own exception filter does not set them. */
 export function setErrorHeaders(
   adapter: Pick<AbstractHttpAdapter, 'setHeader'>,
   context: ExecutionContext,

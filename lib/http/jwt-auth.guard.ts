@@ -18,9 +18,9 @@ import { type CredentialsCarrier, credentialsCarrierOf } from './request.js';
 /** The rules that the decorators of one route set. */
 interface RouteRules {
   readonly access: AccessRule;
-  /** Session types that may pass, in capitals. Undefined: any. */
+  /** Session types that may pass, in capitals. Default: every type may pass. */
   readonly types?: ReadonlySet<string>;
-  /** Maximum age of the login, in milliseconds. Undefined: any. */
+  /** Maximum age of the login, in milliseconds. Default: no maximum. */
   readonly recentLogin?: number;
 }
 
@@ -28,22 +28,22 @@ interface RouteRules {
  * Lets a call pass if it carries a valid access token, and stores the session on the request as `user`. Handlers read it with
  * `@CurrentSession()`.
  *
- * Bind it to single routes with `@UseGuards(JwtAuthGuard)`, or globally and open routes with `@Public()` and
- * `@OptionalSession()`. The default check verifies a signature and reads a map; it does not touch the database.
+ * Bind it to single routes with `@UseGuards(JwtAuthGuard)`. Or bind it globally, and open routes with `@Public()` and
+ * `@OptionalSession()`. By default, the check verifies a signature and reads a map. It does not query the database.
  *
  * - **GraphQL**: the guard reads the request from the context (`req`, as Nest's drivers provide it).
- * - **Socket.IO**: the guard checks each message by the handshake: `io(url, { auth: { token } })`, or its headers.
- * - **`ws`**: the gateway must keep the opening request itself, because `ws` passes it to `handleConnection(client, request)`
- *   only: `client.request = request`.
+ * - **Socket.IO**: for each message, the guard checks the token of the handshake: `io(url, { auth: { token } })`, or a header.
+ * - **`ws`**: store the request that opened the socket in `handleConnection(client, request)`, because `ws` does not keep it:
+ *   `client.request = request`.
  * - **Browsers** cannot set headers on a socket. Let the client send its token in a message to a `@Public()` handler, which
  *   stores it for the messages that follow: `client.auth = { token }` (Socket.IO: `client.handshake.auth.token = token`).
  *
- * In a gateway, a refusal is a `WsException` with the body of the HTTP answer.
+ * In a gateway, the guard refuses a message with a `WsException` that has the body of the HTTP answer.
  */
 @Injectable()
 export class JwtAuthGuard implements CanActivate {
   @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
-  // Decorators never change after start, and reading metadata costs more than reading a map.
+  // A cache: decorators never change after start, and reading metadata costs more than reading a map.
   private readonly rules = new WeakMap<object, WeakMap<object, RouteRules>>();
 
   constructor(
@@ -53,7 +53,7 @@ export class JwtAuthGuard implements CanActivate {
     @Inject(HTTP_CONFIG) private readonly config: CredentialsConfig,
   ) {}
 
-  // Answers without a promise if it can: each extra turn of the event loop shows in the time of a guarded request.
+  // Avoids a promise if it can, because each one measurably slows down a guarded request.
   canActivate(context: ExecutionContext): boolean | Promise<boolean> {
     const rules = this.rulesOf(context);
     if (rules.access === 'public') return true;
@@ -70,9 +70,9 @@ export class JwtAuthGuard implements CanActivate {
   }
 
   /**
-   * Finds the credentials of a call. Override it for a transport that keeps them elsewhere.
+   * Finds the object that carries the credentials of a call. Override it if your transport keeps them elsewhere.
    *
-   * @returns what carries the credentials, or undefined if the call has none
+   * @returns the object, or undefined if the call has none
    */
   protected getRequest(context: ExecutionContext): CredentialsCarrier | undefined {
     return credentialsCarrierOf(context);
@@ -85,7 +85,7 @@ export class JwtAuthGuard implements CanActivate {
    * @throws {@link TokenNotValidError} if the access token is not valid
    * @throws {@link BadAuthorizationHeaderError} if the authorization header is malformed
    * @throws {@link CsrfFailedError} if the session comes from a cookie and the request may be forged
-   * @throws {@link UnavailableError} if the database is needed for the verdict and cannot be reached
+   * @throws {@link UnavailableError} if the check needs the database and cannot reach it
    */
   protected sessionOf(carrier: CredentialsCarrier): SessionClaims | undefined | Promise<SessionClaims> {
     const token = accessTokenOf(carrier, this.config);
@@ -112,8 +112,8 @@ export class JwtAuthGuard implements CanActivate {
   private refuse(context: ExecutionContext, error: unknown): never | Promise<never> {
     this.telemetry?.refused('JwtAuthGuard', error);
     if (context.getType<string>() === 'ws' && error instanceof MultiSessionError) {
-      // Nest hides every error from a socket's client unless it is a WsException. The package is an optional peer, so it is
-      // loaded only once there are sockets.
+      // Nest hides every error from a socket's client unless it is a WsException. The package is an optional peer dependency,
+      // so load it only when a socket needs it.
       return import('@nestjs/websockets').then(({ WsException }) => {
         throw new WsException(error.getResponse());
       });

@@ -1,11 +1,11 @@
 import type { IssuedSession } from '../session/login.js';
 import type { FormattedLogin } from './sessions.dto.js';
 
-/** Port for the answer of a login to a session type that has a format of its own. */
+/** Port that lets a session type have its own format for the answer of a login. */
 export abstract class LoginAnswerFormat {
   /**
-   * Formats the answer of `login/` or `reauthenticate/`. It is not called if the tokens travel in cookies.
-   * @returns undefined for the usual answer
+   * Formats the answer of `login/` or `reauthenticate/`. The controller does not call it if the tokens travel in cookies.
+   * @returns the answer, or undefined for the usual one
    */
   abstract format(issued: IssuedSession): FormattedLogin | undefined;
 }

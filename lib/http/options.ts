@@ -6,18 +6,17 @@ import type { TokenConfig } from '../token/options.js';
 export interface HttpOptions {
   /**
    * The secret key that a caller of login, refresh and logout sends in the field `secret_key` or the header `X-Secret-Key`.
-   * Give several to replace one without downtime. `false` opens the routes: choose it if browsers or mobile apps call them,
-   * which cannot keep a secret. There is no default. It is `SECRET` in simplejwt_multisessions.
+   * Give several keys to rotate without downtime. `false` opens the routes to every caller: choose it for browsers and mobile
+   * apps, which cannot keep a secret. Required. It corresponds to `SECRET` in simplejwt_multisessions.
    */
   secretKey: string | string[] | false;
-  /** The field of a login that holds the user name. Default: `'username'`. It is `USERNAME_FIELD` in Django. */
+  /** The field of a login that holds the user name. Default: `'username'`. It corresponds to `USERNAME_FIELD` in Django. */
   usernameField?: string;
   /** Maximum length of the field `info` of a login, in characters; at most 16,000. Default: 10,000. */
   maxInfoLength?: number;
   /**
-   * Whether tokens may travel in cookies, for browsers: true, or how. A request chooses it with the header
-   * `X-Session-Transport: cookie`, and then needs no secret key, because no browser can keep one. So it is opt-in. Default:
-   * false.
+   * Whether browsers may keep their tokens in cookies: true, or an object with details. A request opts in with the header
+   * `X-Session-Transport: cookie`. It then needs no secret key, because a browser cannot keep one. Default: false.
    */
   cookies?: boolean | CookieOptions;
   /** The header that carries a permanent token, as in drf-jwt-devices. Default: `'Permanent-Token'`. */
@@ -32,14 +31,14 @@ export interface HttpConfig {
   readonly cookies: CookieConfig | false;
   readonly permanentTokenHeader: string;
   readonly accessTokenHeader: string;
-  /** The schemes of the authorization header, as configured and in lower case. */
+  /** The schemes of the authorization header, each both as configured and in lower case. */
   readonly schemes: ReadonlySet<string>;
 }
 
 /** Injection token of `HttpConfig`. */
 export const HTTP_CONFIG = 'MULTI_SESSION_HTTP_CONFIG';
 
-/** Checks of `HttpOptions`, to be merged with those of the other options. */
+/** The checks of `HttpOptions`. The caller merges them with the checks of the other options. */
 export const HTTP_CHECKS = {
   secretKey: readSecretKeys,
   usernameField: withDefault('username', readUsernameField),
@@ -48,7 +47,7 @@ export const HTTP_CHECKS = {
   permanentTokenHeader: withDefault('Permanent-Token', readHeaderName),
 };
 
-/** The other fields of a login. */
+/** Fields of a login that `usernameField` must not take. */
 const LOGIN_FIELDS = ['password', 'secret_key', 'session', 'info'];
 
 function readUsernameField(given: unknown, name: string, faults: OptionFaults): string {
@@ -103,7 +102,7 @@ export function toHttpConfig(
     cookies: toCookieConfig(read.cookies, path),
     permanentTokenHeader: read.permanentTokenHeader,
     accessTokenHeader: name.toLowerCase(),
-    // With the configured spelling, the guard finds the usual scheme without a conversion to lower case.
+    // The configured spelling is in the set too, so that the guard rarely has to convert a scheme to lower case.
     schemes: new Set([...schemes, ...schemes.map((scheme) => scheme.toLowerCase())]),
   };
 }

@@ -10,7 +10,8 @@ import { responseOf } from './response.interceptor.js';
 import { cookieValues, SessionCookies } from './session-cookies.js';
 
 /**
- * Tells how the tokens of a request travel: as the header `X-Session-Transport` says, or as the options say if it is absent.
+ * Determines how the tokens of a request travel. The header `X-Session-Transport` decides. If it is absent, the option
+ * `cookies` does.
  * @returns undefined if the header names a transport that is not supported
  */
 export function transportOf(carrier: CredentialsCarrier, { cookies }: HttpConfig): 'body' | 'cookie' | undefined {
@@ -29,23 +30,24 @@ export class RefreshTransport {
   ) {}
 
   /**
-   * Reads the refresh token.
+   * Reads the refresh token from the place where the request carries it.
    * @returns the token in the body, or all values of the refresh cookie
    * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
    */
   refreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
     const { cookies } = this.config;
     if (!cookies || !this.isInCookies(request)) return inBody;
-    // A caller with an access token in a header has not passed the CSRF check yet.
+    // If the access token came in a header, no guard has run the CSRF check yet.
     assertNotForged(request, cookies);
     return cookieValues(request, cookies.refresh);
   }
 
   /**
-   * Reads the refresh token like `refreshTokensOf`, but drops the refresh cookies of other sessions than the access cookie's.
+   * Reads the refresh token like `refreshTokensOf`, but keeps only cookies of the same session as the access cookie.
    *
-   * A sibling subdomain can toss a refresh cookie, which would switch this user to an account of the attacker. It cannot toss
-   * the access cookie under `__Host-`, so that one tells whose session this browser has, even if its token has expired.
+   * A sibling subdomain can plant a refresh cookie that would switch the user to the attacker's account. It cannot plant an
+   * access cookie whose name starts with `__Host-`. So the access cookie identifies the browser's own session, even after
+   * its token has expired. Without a genuine access cookie, all refresh cookies are kept.
    * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
    */
   ownRefreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
@@ -59,8 +61,8 @@ export class RefreshTransport {
   }
 
   /**
-   * Hands new tokens to the caller.
-   * @returns the tokens for the body of the answer; undefined if they have been set as cookies
+   * Delivers new tokens to the caller, in the body or as cookies.
+   * @returns the tokens for the body of the answer, or undefined if they have been set as cookies
    */
   handOut(
     request: unknown,
@@ -78,8 +80,8 @@ export class RefreshTransport {
   }
 
   /**
-   * Clears the cookies if the error means that the session is gone for good. Other errors may be temporary.
-   * @throws the error itself
+   * Rethrows an error, and first clears the cookies if the session is gone for good. Other errors may be temporary.
+   * @throws the given error
    */
   refuse(request: unknown, error: unknown): never {
     if (error instanceof TokenNotValidError || error instanceof SessionNotFoundError) this.clear(request);

@@ -5,12 +5,12 @@ type Headers = Record<string, string | string[] | undefined>;
 
 /** An object with the credentials of a call: an HTTP request, the request that opened a socket, or a handshake. */
 export interface CredentialsCarrier {
-  /** In capitals. A handshake of Socket.IO has none. */
+  /** The HTTP method, in capitals. A Socket.IO handshake has none. */
   method?: string;
   headers?: Headers;
   /** The session, set by `JwtAuthGuard`. */
   user?: unknown;
-  /** The credentials of Socket.IO: `io(url, { auth: { token } })`. A header takes precedence. */
+  /** The credentials that a Socket.IO client sends: `io(url, { auth: { token } })`. A header takes precedence. */
   auth?: { token?: unknown };
   body?: unknown;
 }
@@ -22,7 +22,7 @@ interface GraphqlContext {
   extra?: { request?: CredentialsCarrier };
 }
 
-/** A Socket.IO socket has a handshake. A `ws` socket has what the gateway sets: see `JwtAuthGuard`. */
+/** A Socket.IO socket has a handshake. A `ws` socket has only the members that the gateway sets: see `JwtAuthGuard`. */
 interface SocketClient extends CredentialsCarrier {
   handshake?: CredentialsCarrier;
   request?: CredentialsCarrier;
@@ -36,7 +36,7 @@ interface SocketClient extends CredentialsCarrier {
 export function credentialsCarrierOf(context: ExecutionContext): CredentialsCarrier | undefined {
   switch (context.getType<string>()) {
     case 'graphql': {
-      // Resolvers get (parent, args, context, info). Each driver puts the request elsewhere in its context.
+      // Resolvers get (parent, args, context, info). Each driver stores the request under a different name in the context.
       const graphql = context.getArgByIndex<GraphqlContext | undefined>(2);
       return graphql?.req ?? graphql?.request ?? graphql?.reply?.request ?? graphql?.extra?.request;
     }

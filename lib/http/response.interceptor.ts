@@ -4,8 +4,8 @@ import type { Observable } from 'rxjs';
 const RESPONSE = Symbol('multi-session:response');
 
 /**
- * Keeps the response with its request, so that a handler can set cookies with the request alone: Fastify has no way from one
- * to the other, and a handler that injects the response could not be overridden without it.
+ * Stores the response on its request, so that a handler that injects only the request can set cookies. Fastify has no link
+ * from a request to its response. If handlers injected the response, every override in a subclass would have to pass it on.
  */
 @Injectable()
 export class ResponseInterceptor implements NestInterceptor {
@@ -16,7 +16,7 @@ export class ResponseInterceptor implements NestInterceptor {
   }
 }
 
-/** Finds the response that `ResponseInterceptor` has kept. */
+/** Returns the response that `ResponseInterceptor` has stored on the request. */
 export function responseOf(request: unknown): unknown {
   return (request as { [RESPONSE]?: unknown })[RESPONSE];
 }

@@ -7,9 +7,9 @@ import { Public, RequireSession } from './decorators.js';
 import { JwtAuthGuard } from './jwt-auth.guard.js';
 import { RequiredSecretKeyGuard, SecretKeyGuard } from './secret-key.guard.js';
 
-/** How a route checks its caller. The order of the guards is the order of the checks. */
+/** How a route checks its caller, in the order of the checks. */
 interface AuthGuards {
-  /** For an application that binds `JwtAuthGuard` globally. */
+  /** The access rule for `JwtAuthGuard`, in case the application binds it globally. */
   readonly access?: () => MethodDecorator;
   readonly beforeBody?: Type<CanActivate>;
   readonly afterBody?: Type<CanActivate>;
@@ -20,7 +20,7 @@ const AUTH_GUARDS: Readonly<Record<Auth, AuthGuards>> = {
   caller: { access: Public, afterBody: CallerGuard },
   'secret-key': { access: Public, afterBody: SecretKeyGuard },
   backend: { access: Public, afterBody: RequiredSecretKeyGuard },
-  // The controller has `AdminGuards`, so a route that a subclass adds is not open by mistake.
+  // `AdminGuards` is bound to the controller, so that it also protects routes that a subclass adds.
   administrator: {},
   anyone: { access: Public },
 };
@@ -28,8 +28,8 @@ const AUTH_GUARDS: Readonly<Record<Auth, AuthGuards>> = {
 const METHODS = { GET: Get, POST: Post, DELETE: Delete };
 
 /**
- * Makes the decorator that turns a method into one of the routes of a contract, with its path, status and guards.
- * @returns a decorator factory: the name of the route, and its path (default: the path in the contract)
+ * Creates a decorator that turns a method into one of the routes of a contract, with its path, status and guards.
+ * @returns a decorator factory that takes the name of the route and its path (default: the path in the contract)
  */
 export function routesOf<Routes extends Contract>(
   routes: Routes,

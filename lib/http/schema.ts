@@ -1,6 +1,6 @@
 import type { Type } from '@nestjs/common';
 
-/** Describes a JSON value as plain data: the part of JSON Schema that OpenAPI 3.0 shares. */
+/** Describes a JSON value as plain data, with the part of JSON Schema that OpenAPI 3.0 supports. */
 export interface Schema {
   readonly type?: 'string' | 'integer' | 'boolean' | 'object' | 'array';
   readonly description?: string;
@@ -15,11 +15,11 @@ export interface Schema {
   readonly items?: Schema;
   readonly oneOf?: readonly Schema[];
   readonly additionalProperties?: true | Schema;
-  /** A class with `@Field()`s. The value is one of its objects. */
+  /** A class whose properties have `@Field()`. The value is an object of this class. */
   readonly ref?: Type<object>;
 }
 
-/** What `@Field()` declares of a property. */
+/** The declaration of a property by `@Field()`. */
 export interface FieldDeclaration {
   readonly schema: Schema;
   /** Whether the property may be absent. */
@@ -28,19 +28,19 @@ export interface FieldDeclaration {
   readonly groups?: readonly string[];
 }
 
-/** What `@ObjectSchema()` declares of a class. */
+/** The declaration of a class by `@ObjectSchema()`. */
 interface ObjectDeclaration {
   /** The name under `components.schemas`. It does not depend on the class name, which a bundler may shorten. */
   readonly name: string;
   readonly description?: string;
-  /** Whether objects have further members, and which. Default: they have none. */
+  /** The schema of further members, or true if they can be anything. Default: there are no further members. */
   readonly additionalProperties?: true | Schema;
 }
 
 const fields = new WeakMap<object, Map<string, FieldDeclaration>>();
 const objects = new WeakMap<object, ObjectDeclaration>();
 
-/** Declares what a property of a body or an answer is, for documentation. */
+/** Declares a property of a body or an answer, for the documentation. */
 export function Field(schema: Schema, rules: Partial<Omit<FieldDeclaration, 'schema'>> = {}): PropertyDecorator {
   return (prototype, property) => {
     const own = fields.get(prototype) ?? new Map<string, FieldDeclaration>();
@@ -63,7 +63,7 @@ export function ownFieldsOf(dto: Type<object>): ReadonlyMap<string, FieldDeclara
 
 /**
  * Reads `@ObjectSchema()` of a class.
- * @returns undefined if the class has none of its own
+ * @returns the declaration, or undefined if the class itself has none
  */
 export function objectSchemaOf(dto: object): ObjectDeclaration | undefined {
   return objects.get(dto);

@@ -15,7 +15,7 @@ export const SECRET_KEY_HEADER = 'x-secret-key';
 @Injectable()
 export class SecretKeyGuard implements CanActivate {
   @Optional() @Inject(Telemetry) private readonly telemetry?: Telemetry;
-  // Keyed digests have equal lengths, so comparing them takes the same time for every input.
+  // The guard compares digests, not keys: digests have equal lengths, so the comparison takes the same time for every input.
   private readonly digestKey = randomBytes(32);
   private readonly digests: readonly Buffer[] | false;
 
@@ -27,7 +27,7 @@ export class SecretKeyGuard implements CanActivate {
     if (this.digests === false) return true;
     const request = context.switchToHttp().getRequest<CredentialsCarrier>();
     const digest = this.digest(givenSecretKey(request) ?? '');
-    // Compares every key, even after a match, so that the time does not reveal which one matched.
+    // Compares every key, even after a match, so that the duration does not reveal which one matched.
     const matches = this.digests.map((known) => timingSafeEqual(known, digest));
     if (matches.includes(true)) return true;
     return this.refuse();
@@ -44,7 +44,7 @@ export class SecretKeyGuard implements CanActivate {
   }
 }
 
-/** Like `SecretKeyGuard`, for routes that must never be open: if the option `secretKey` is `false`, it refuses every caller. */
+/** Like `SecretKeyGuard`, but refuses every caller if the option `secretKey` is `false`. For routes that must never be open. */
 @Injectable()
 export class RequiredSecretKeyGuard extends SecretKeyGuard {
   constructor(@Inject(HTTP_CONFIG) private readonly config: HttpConfig) {

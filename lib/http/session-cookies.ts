@@ -8,7 +8,7 @@ import type { CookieShape } from './cookie.options.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 
-/** Longest name and value together that browsers accept, in bytes (RFC 6265bis section 5.5). They drop a longer cookie silently. */
+/** Maximum bytes of name plus value (RFC 6265bis section 5.5). Browsers silently drop longer cookies. */
 const MAX_COOKIE_BYTES = 4096;
 
 /**
@@ -24,8 +24,8 @@ export class SessionCookies {
   ) {}
 
   /**
-   * Sets the tokens as cookies. Both live as long as the session. An access cookie that outlives its token makes the guard
-   * report an expired token, so the client refreshes.
+   * Sets the tokens as cookies that expire with the session. The access cookie outlives its token on purpose: the guard then
+   * reports an expired token instead of a missing one, and the client refreshes.
    * @param response the response of the framework, from `@Res({ passthrough: true })`
    * @throws Error if the option `cookies` is false, or if a cookie would be longer than browsers accept
    */
@@ -63,8 +63,8 @@ function write({ name, attributes }: CookieShape, value: string, maxAge: number)
 }
 
 /**
- * Reads the values of all cookies with this name, without duplicates, in the order of the header. There are several if a
- * sibling subdomain or another path has set a cookie of the same name. The header does not tell which of them is ours.
+ * Reads the values of all cookies with this name, without duplicates, in the order of the header. There can be several, if a
+ * sibling subdomain or another path has set a cookie of the same name. The header does not say which one is ours.
  */
 export function cookieValues(carrier: CredentialsCarrier, { name }: CookieShape): string[] {
   const values = (headerOf(carrier, 'cookie') ?? '').split(';').flatMap((pair) => {

@@ -19,8 +19,8 @@ import {
 import { ManagementRoute } from './session-route.js';
 
 /**
- * What a page "Your devices" needs, and `verify/` for other services. The routes are those of django-token-manager, under the
- * path of `SessionsController`.
+ * The routes for a "Your devices" page, and `verify/` for other services. They are the routes of django-token-manager, under
+ * the path of `SessionsController`.
  */
 @Controller()
 @UseInterceptors(AnswerHeadersInterceptor, ResponseInterceptor)
@@ -58,7 +58,7 @@ export class SessionManagementController implements Handlers<typeof MANAGEMENT_R
     return { ended: await this.sessions.destroyMany(current.userId, body.ids, { except: current.sessionId }) };
   }
 
-  /** Tells a backend whether a token is valid now, and what it says (RFC 7662). */
+  /** Tells a backend whether a token is valid now, and returns its claims (RFC 7662). */
   @ManagementRoute('verify')
   async verify(@ValidBody() body: VerifyDto): Promise<IntrospectionAnswer> {
     const token = await this.sessions.introspect(body.token);

@@ -46,7 +46,7 @@ export class EndedAnswer {
   ended!: number;
 }
 
-/** The answer of `verify/` for a token that is not valid now. It does not say why (RFC 7662 section 2.2). */
+/** The answer of `verify/` for a token that is not valid now. It omits the reason (RFC 7662 section 2.2). */
 @ObjectSchema('InactiveToken')
 export class InactiveToken {
   @Field({ type: 'boolean', description: 'Always false', example: false })
@@ -59,9 +59,9 @@ export class ActiveToken {
   @Field({ type: 'boolean', description: 'Always true', example: true })
   active!: true;
 
-  /** Only of an access token (RFC 6749 section 5.1). */
+  /** Absent for a refresh token (RFC 6749 section 5.1). */
   @Field(
-    { type: 'string', description: 'Only of an access token', enum: ['Bearer'], example: 'Bearer' },
+    { type: 'string', description: 'Only for access tokens', enum: ['Bearer'], example: 'Bearer' },
     { optional: true },
   )
   token_type?: 'Bearer';
@@ -89,9 +89,9 @@ export class ActiveToken {
   @Field({ type: 'string', description: 'Token id', example: EXAMPLES.tokenId })
   jti!: string;
 
-  /** Further claims of an access token, with those of the application. */
+  /** Further claims of an access token, including the application's own. */
   [claim: string]: unknown;
 }
 
-/** The answer of `verify/`: what the token says, or only that it is not valid. */
+/** The answer of `verify/`: the claims of a valid token, or only `active: false`. */
 export type IntrospectionAnswer = InactiveToken | ActiveToken;

@@ -2,8 +2,8 @@ import { MANAGEMENT_ROUTES, SESSION_ROUTES } from './contract.js';
 import { routesOf } from './route.js';
 
 /**
- * Makes a method one of the routes of `SessionsController`, with its checks. Nest does not inherit the decorators of a
- * method, so a subclass repeats it on a method that it overrides:
+ * Makes a method one of the routes of `SessionsController`, with its checks. Nest does not inherit decorators of methods, so
+ * repeat it on each method that you override:
  *
  * ```ts
  * @SessionRoute('login')

@@ -34,8 +34,8 @@ import {
 } from './sessions.dto.js';
 
 /**
- * The six routes of the HTTP contract, `reauthenticate/` and `jwks.json`. To change their path, subclass it under your own
- * `@Controller()`. To change a route, override its method and repeat `@SessionRoute()`.
+ * The six routes of simplejwt_multisessions, `reauthenticate/` and `jwks.json`. To serve them under another path, extend this
+ * class with your own `@Controller()`. To change a route, override its method and repeat `@SessionRoute()`.
  */
 @Controller()
 @UseInterceptors(AnswerHeadersInterceptor, ResponseInterceptor)
@@ -64,7 +64,7 @@ export class SessionsController implements Handlers<typeof SESSION_ROUTES> {
       .catch((error: unknown) => this.transport.refuse(request, error));
     const handedOut = this.transport.handOut(request, refreshed);
     if (!handedOut) return { session_id: refreshed.session.id };
-    // The service returns a permanent token again so that its cookie gets a new expiry. In a body it would be no news.
+    // The service returns a permanent token again so that its cookie gets a new expiry. The body leaves it out.
     const isKnown = handedOut.refresh === body.refresh && this.policies.isPermanent(refreshed.session.type);
     return isKnown ? { access: handedOut.access } : handedOut;
   }
@@ -157,7 +157,7 @@ function listedSession({ id, createdAt, lastUpdate, expiresAt, info }: Session):
   };
 }
 
-/** Writes a time in ISO 8601, as Django does: a fraction of zero is left out. */
+/** Formats a time in ISO 8601 as Django does, which omits a fraction of zero. */
 function toIso(time: Date, precision: 'seconds' | 'milliseconds'): string {
   const text = time.toISOString();
   return precision === 'seconds' || text.endsWith('.000Z') ? `${text.slice(0, 19)}Z` : text;

@@ -32,7 +32,7 @@ export class LoginDto {
   session!: string;
 
   @Text({
-    description: 'What the client says about itself. Default: the header `X-Device-Model`, else the user agent.',
+    description: 'Description of the client. Default: the header `X-Device-Model`, or else the user agent.',
     example: 'Firefox on Linux',
     optional: true,
   })
@@ -50,7 +50,7 @@ export class RefreshDto {
   secret_key?: string;
 
   @Text({
-    description: 'Type of the session, case-insensitive. If it is another type, the session is destroyed.',
+    description: 'Type of the session, case-insensitive. If the session has another type, it is ended.',
     example: 'LONG',
     isName: true,
   })
@@ -128,12 +128,12 @@ export class CookieAnswer {
   session_id!: string;
 }
 
-/** The answer of a login to a session type that has a format of its own, see `LoginAnswerFormat`. */
+/** The answer of a login if the session type has its own format. See `LoginAnswerFormat`. */
 export type FormattedLogin = Readonly<Record<string, string>>;
 
 /**
- * The answer of `login/` and `reauthenticate/`: the tokens, or the session's id alone if the tokens travel in cookies. A
- * login to a permanent type answers in the format of drf-jwt-devices: `{ token, permanent_token, device_id }`.
+ * The answer of `login/` and `reauthenticate/`: the tokens, or only the session's id if the tokens travel in cookies. If the
+ * session type is permanent, the answer has the format of drf-jwt-devices: `{ token, permanent_token, device_id }`.
  */
 export type LoginAnswer = LoginTokens | CookieAnswer | FormattedLogin;
 
@@ -153,7 +153,7 @@ export class RefreshedTokens {
   access!: string;
 }
 
-/** The answer of `refresh/`: the new tokens, or the session's id alone if the tokens travel in cookies. */
+/** The answer of `refresh/`: the new tokens, or only the session's id if the tokens travel in cookies. */
 export type RefreshAnswer = RefreshedTokens | CookieAnswer;
 
 /** The answer of a route that only reports success: `{}`. */

@@ -19,15 +19,15 @@ import { isOurStrategy, registerStrategy } from './jwt.strategy.js';
 const NAME = 'MULTI_SESSION_PASSPORT_NAME';
 const DEFAULT_NAME = 'jwt';
 
-/** What `MultiSessionPassportModule.forRoot` takes. */
+/** The options of `MultiSessionPassportModule.forRoot`. */
 export interface MultiSessionPassportOptions {
-  /** The name of the strategy: `'jwt'` is for `AuthGuard('jwt')`. Default: `'jwt'`. */
+  /** The name of the strategy, as you pass it to `AuthGuard`. Default: `'jwt'`, for `AuthGuard('jwt')`. */
   name?: string;
 }
 
 /**
- * Registers a Passport strategy with the same verdict as `JwtAuthGuard`, for routes with `AuthGuard('jwt')` and for chains
- * such as `AuthGuard(['jwt', 'api-key'])`. Import it beside `MultiSessionModule`:
+ * Registers a Passport strategy that accepts the same tokens as `JwtAuthGuard`. Use it for routes with `AuthGuard('jwt')` and
+ * for chains such as `AuthGuard(['jwt', 'api-key'])`. Import it together with `MultiSessionModule`:
  *
  * ```ts
  * imports: [MultiSessionModule.forRoot({ … }), MultiSessionPassportModule.forRoot()];
@@ -37,8 +37,8 @@ export interface MultiSessionPassportOptions {
  *
  * Passport has one list of strategies for the whole process, and a second strategy of the same name silently replaces the
  * first. If your application has registered a strategy under this name, the start fails with a
- * `MultiSessionConfigurationError`. Two applications in one process may both use this module, but the one that started last
- * answers for both unless they choose different names.
+ * `MultiSessionConfigurationError`. If two applications in one process use this module, give them different names. Otherwise,
+ * the strategy of the application that started last handles the requests of both.
  */
 @Module({})
 export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBootstrap, OnApplicationShutdown {
@@ -64,7 +64,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
     return { module: MultiSessionPassportModule, providers: [{ provide: NAME, useValue: name }] };
   }
 
-  /** @internal Nest has created every provider by now, so the application's own strategies are registered. */
+  /** @internal Registers the strategy. By now, Nest has created every provider, including the application's own strategies. */
   onModuleInit(): void {
     this.assertNameIsFree();
     this.strategy = registerStrategy(this.name, {
@@ -75,7 +75,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
     });
   }
 
-  /** @internal Finds a strategy that the application registered during start, which has replaced ours. */
+  /** @internal Checks again, in case the application registered a strategy during start that has replaced ours. */
   onApplicationBootstrap(): void {
     this.assertNameIsFree();
   }
@@ -96,7 +96,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
 
   private get<T>(token: Parameters<ModuleRef['get']>[0]): T {
     try {
-      // Not strict: MultiSessionModule may be global or not.
+      // Not strict, because MultiSessionModule may not be global.
       return this.moduleRef.get<unknown, T>(token, { strict: false });
     } catch (error) {
       const fault = 'MultiSessionPassportModule needs MultiSessionModule; import both into the application';
@@ -105,7 +105,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
   }
 }
 
-/** Passport's types leave its look-up out. AuthGuard uses it at each request. */
+/** Finds a strategy by name, as `AuthGuard` does at each request. Passport's types do not declare this method. */
 function registered(name: string): object | undefined {
   return (passport as unknown as { _strategy(name: string): object | undefined })._strategy(name);
 }

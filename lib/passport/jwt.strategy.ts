@@ -13,7 +13,7 @@ import type { Keyring } from '../token/keyring.js';
 // A registered symbol, because an application may load this file twice, for example in two Jest environments.
 const OURS = Symbol.for('nestjs-multisession:passport-strategy');
 
-/** What the strategy needs of the application's `MultiSessionModule`. */
+/** The providers of the application's `MultiSessionModule` that the strategy uses. */
 export interface StrategyParts {
   readonly keyring: Keyring;
   readonly config: HttpConfig;
@@ -23,7 +23,7 @@ export interface StrategyParts {
 
 /**
  * Creates the strategy and registers it with Passport. passport-jwt verifies the signature with the key that our keyring
- * selects; `SessionService` decides the rest, so the verdict is that of `JwtAuthGuard`.
+ * selects. `SessionService` checks everything else, so the strategy accepts the same tokens as `JwtAuthGuard`.
  *
  * @param name the name for `AuthGuard(name)`
  * @returns the registered strategy
@@ -40,14 +40,14 @@ export function registerStrategy(name: string, { keyring, config, sessions, veri
           const key = keyring.keyOf(token);
           done(key ? null : new Error('no key of ours signed this token'), key?.verifyingKey as never);
         },
-        // passport-jwt reads issuer and audience from here only, and ignoreNotBefore from jsonWebTokenOptions only.
+        // Given twice: passport-jwt reads issuer and audience only here, but ignoreNotBefore only in jsonWebTokenOptions.
         ...options,
         jsonWebTokenOptions: options,
         passReqToCallback: true,
       });
     }
 
-    /** Returns null for a bad token, so that a chain goes on to its next strategy. Any other error ends the chain. */
+    /** Returns null if the token is not valid, so that a chain tries its next strategy. Other errors end the chain. */
     async validate(request: CredentialsCarrier, claims: Record<string, unknown>): Promise<SessionClaims | null> {
       try {
         if (!config.cookies || accessTokenOf(request, config) !== undefined) return await sessions.verifyClaims(claims);
@@ -61,7 +61,7 @@ export function registerStrategy(name: string, { keyring, config, sessions, veri
   return new JwtStrategy();
 }
 
-/** Tells a strategy of this library, in this or another application of the process, from one of the application's own. */
+/** Whether a strategy belongs to this library, in this or another application of the process. */
 export function isOurStrategy(strategy: object): boolean {
   return OURS in strategy;
 }
@@ -70,7 +70,7 @@ function tokenOrNull(request: CredentialsCarrier, config: HttpConfig, keyring: K
   try {
     const token = accessTokenOf(request, config);
     if (token !== undefined || !config.cookies) return token ?? null;
-    // passport-jwt takes one token. Any cookie with a good signature will do here: `validate` tries all of them.
+    // passport-jwt takes one token. Return any cookie with a valid signature: `validate` tries all cookies again.
     return cookieValues(request, config.cookies.access).find((candidate) => keyring.verify(candidate)) ?? null;
   } catch {
     return null;

@@ -20,10 +20,10 @@ import {
 } from '../errors.js';
 import type { NamedSchemas } from './schemas.js';
 
-/** When each code is answered, and an error that has it, for the example. */
+/** For each code: when a route answers it, and an error from which the example is built. */
 const CODES: Readonly<Record<MultiSessionErrorCode, readonly [when: string, example: MultiSessionError]>> = {
   bad_authorization_header: [
-    'the authorization header has no token after its scheme, or more than one word',
+    'the authorization header has no token or more than one word after its scheme',
     new BadAuthorizationHeaderError(),
   ],
   csrf_failed: ['the request may come from a page that must not use the cookies', new CsrfFailedError()],
@@ -54,7 +54,7 @@ const CODES: Readonly<Record<MultiSessionErrorCode, readonly [when: string, exam
   ],
 };
 
-/** Documents the errors with one status. The code in the body tells them apart. */
+/** Documents all errors with one status. Clients distinguish them by the code in the body. */
 export function errorResponse(
   status: number,
   codes: readonly MultiSessionErrorCode[],
@@ -98,7 +98,7 @@ export function errorResponse(
   };
 }
 
-/** `session_not_found` is the one code with two statuses. */
+/** Returns the example body. `session_not_found` is the only code that has two statuses. */
 function bodyOf(code: MultiSessionErrorCode, status: number): unknown {
   const error = code === 'session_not_found' ? new SessionNotFoundError(status) : CODES[code][1];
   return error.getResponse();

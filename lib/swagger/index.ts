@@ -28,7 +28,7 @@ import { SessionsController } from '../http/sessions.controller.js';
 import { errorResponse } from './error-responses.js';
 import { NamedSchemas, type OpenApiSchema } from './schemas.js';
 
-/** What the documentation must know of the module's options. */
+/** The module's options that change the documentation. */
 export interface DocumentSessionsOptions {
   /** The module's option `usernameField`. Default: `'username'`. */
   usernameField?: string;
@@ -36,14 +36,14 @@ export interface DocumentSessionsOptions {
   secretKey?: boolean;
   /** The module's option `management`, if it is a class. Default: `SessionManagementController`. */
   management?: Type<SessionManagementController>;
-  /** The module's option `devices`: true, or the class. Default: false, so the routes of devices are not documented. */
+  /** The module's option `devices`: true, or the class. If it is false, the device routes are not documented. Default: false. */
   devices?: boolean | Type<DevicesController>;
   /**
-   * True if the module's option `admin` is set, or its `controller`. Default: false, so the routes of administrators are not
-   * documented.
+   * True if the module's option `admin` is set, or the class in its `controller`. If it is false, the administrators' routes are
+   * not documented. Default: false.
    */
   admin?: boolean | Type<AdminSessionsController>;
-  /** True if the module's option `cookies` is on: it documents `X-Session-Transport`. Default: false. */
+  /** True if the module's option `cookies` is on. The documentation then includes `X-Session-Transport`. Default: false. */
   cookies?: boolean;
 }
 
@@ -61,10 +61,10 @@ const TRANSPORT_HEADER = {
     'How the tokens travel. With `cookie`, the body needs neither `secret_key` nor `refresh`, and the answer has no tokens.',
 };
 
-/** The error codes that follow from who may call a route, all with status 401. */
+/** The error codes of status 401 that the guards of a route answer. */
 const AUTH_ERRORS: Readonly<Record<Auth, readonly MultiSessionErrorCode[]>> = {
   'access-token': ['not_authenticated', 'bad_authorization_header', 'token_not_valid'],
-  // The guards are the application's own, and nearly all of them need an access token.
+  // The application chooses the guards. This assumes that they require an access token, as almost all do.
   administrator: ['not_authenticated', 'bad_authorization_header', 'token_not_valid'],
   caller: ['secret_key_invalid'],
   'secret-key': ['secret_key_invalid'],
@@ -74,13 +74,13 @@ const AUTH_ERRORS: Readonly<Record<Auth, readonly MultiSessionErrorCode[]>> = {
 
 /**
  * Documents the routes for Swagger UI: bodies, answers with examples, and errors with their codes. Bodies and answers are
- * named schemas, from which a client's types can be generated.
+ * named schemas, so that you can generate types for clients from them.
  *
- * Call it before `SwaggerModule.createDocument`. Give the `DocumentBuilder` `addBearerAuth()` and, with cookies,
- * `addCookieAuth('__Host-session-access')`. A second call replaces what the first one said.
+ * Call it before `SwaggerModule.createDocument`. Call `addBearerAuth()` on the `DocumentBuilder`. If you use cookies, also call
+ * `addCookieAuth('__Host-session-access')`. A second call of `documentSessions` replaces the result of the first one.
  *
- * @param controller the subclass of `SessionsController`, if the application has one. Default: `SessionsController`
- * @param options what the documentation must know of the module's options
+ * @param controller your subclass of `SessionsController`, if you have one. Default: `SessionsController`
+ * @param options the module's options that change the documentation
  */
 export function documentSessions(
   controller: Type<SessionsController> = SessionsController,
@@ -133,7 +133,7 @@ function needsToken({ auth }: RouteContract): boolean {
   return auth === 'access-token' || auth === 'administrator';
 }
 
-/** Whether cookies let a caller in, so that the request must show that it is not forged. A GET changes nothing. */
+/** Whether the route accepts cookies and runs the CSRF check. A GET needs no check, because it changes nothing. */
 function usesCookies({ auth, method }: RouteContract, { cookies = false }: DocumentSessionsOptions): boolean {
   return cookies && method !== 'GET' && ['access-token', 'administrator', 'caller'].includes(auth);
 }
@@ -145,7 +145,7 @@ function bodyOf(route: RouteContract, options: DocumentSessionsOptions, schemas:
       if (!secretKey && groups?.includes(SECRET_KEY_IN_BODY)) return undefined;
       return field === 'username' ? usernameField : field;
     },
-    // What a group requires, it does not require of a request that uses cookies.
+    // Fields of a validation group are optional in a request that uses cookies.
     isRequired: ({ optional, groups }) => !optional && !(groups && usesCookies(route, options)),
   });
 }

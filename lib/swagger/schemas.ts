@@ -5,9 +5,9 @@ import { type FieldDeclaration, objectSchemaOf, ownFieldsOf, type Schema } from 
 /** A schema object of OpenAPI 3.0, or a reference to one. */
 export type OpenApiSchema = ApiResponseSchemaHost['schema'];
 
-/** How a body differs from its class, because of the options of the module. */
+/** How the options of the module change the schema of a body, compared with its class. */
 export interface BodyRules {
-  /** The name of a field in the body. Undefined if the body does not have it. */
+  /** Returns the name of a field in the body, or undefined if the body does not have the field. */
   nameOf(field: string, declaration: FieldDeclaration): string | undefined;
   isRequired(declaration: FieldDeclaration): boolean;
 }
@@ -18,8 +18,8 @@ const AS_DECLARED: BodyRules = {
 };
 
 /**
- * `@nestjs/swagger` knows named schemas as classes. There is one for each name, and the schema given last counts, so that
- * `documentSessions` can be called again with other options.
+ * One class for each named schema, because `@nestjs/swagger` identifies named schemas by class. The class has the
+ * schema that it was given last, so you can call `documentSessions` again with other options.
  */
 const models = new Map<string, Type<object>>();
 
@@ -45,7 +45,7 @@ export class NamedSchemas {
       const model = models.get(name) ?? class {};
       models.set(name, model);
       this.used.set(name, model);
-      // All members but the name become members of the schema itself.
+      // `@nestjs/swagger` copies all members except the name into the schema.
       ApiSchema({ name, ...schema() })(model);
     }
     return { $ref: `#/components/schemas/${name}` };

@@ -9,16 +9,16 @@ import type {
   Tracer,
 } from '@opentelemetry/api';
 
-/** The name of the meter and of the tracer. */
+/** The name of the meter and the tracer. */
 const SCOPE = 'nestjs-multisession';
 
-/** Seconds, as OpenTelemetry's semantic conventions recommend for durations. */
+/** Bucket boundaries in seconds, which OpenTelemetry's semantic conventions recommend for durations. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
-/** The values of `SpanStatusCode` that are used here. Importing the enum would load the package. */
+/** `SpanStatusCode.ERROR`. Importing the enum would load the package. */
 const STATUS_ERROR = 2;
 
-/** What the gauges read of this process's blacklist. */
+/** The values of this process's blacklist that the gauges report. */
 export interface ObservedBlacklist {
   /** The number of ended sessions in memory. */
   readonly size: number;
@@ -45,10 +45,10 @@ interface Instruments {
 }
 
 /**
- * Metrics and traces through OpenTelemetry's API. Every method does nothing before `start`, and if the application has not
- * installed `@opentelemetry/api` or has no SDK.
+ * Reports metrics and traces through OpenTelemetry's API. Before `start`, every method does nothing. The same is true if the
+ * application has no SDK, or has not installed `@opentelemetry/api`.
  *
- * No attribute holds a user, session, token or address. All attributes have few distinct values.
+ * Attributes never contain a user, session, token or address. All attributes have few distinct values.
  */
 export class Telemetry {
   private instruments?: Instruments;
@@ -56,11 +56,11 @@ export class Telemetry {
   private stopObserving: () => void = () => undefined;
 
   /**
-   * Loads `@opentelemetry/api` and creates the instruments. Register the SDK before: instruments that were created earlier
+   * Loads `@opentelemetry/api` and creates the instruments. Register the SDK first: instruments that are created before the SDK
    * never report.
    *
    * @param load loads the package. Default: a dynamic import
-   * @throws any error of loading, unless the package is not installed
+   * @throws the error if loading fails for another reason than that the package is not installed
    */
   async start(load: () => Promise<unknown> = () => import('@opentelemetry/api')): Promise<void> {
     let api: { metrics: MetricsAPI; trace: TraceAPI };
@@ -77,7 +77,7 @@ export class Telemetry {
   /**
    * Reports the size and the lag of a blacklist, from `start` until `stop`.
    *
-   * @param blacklist the blacklist, which is read at each collection
+   * @param blacklist the blacklist. OpenTelemetry reads it each time it collects metrics
    */
   observe(blacklist: ObservedBlacklist): void {
     this.observed = blacklist;
@@ -179,7 +179,7 @@ function createInstruments(meter: Meter, tracer: Tracer): Instruments {
     }),
     lag: meter.createObservableGauge('multisession.blacklist.lag', {
       unit: 's',
-      description: 'Age of what this process knows about ended sessions.',
+      description: 'Time since this process last read the ended sessions.',
     }),
   };
 }
@@ -187,8 +187,8 @@ function createInstruments(meter: Meter, tracer: Tracer): Instruments {
 function ignore(): void {}
 
 /**
- * Tells "the package is not installed" from every other fault of loading it, such as a broken installation. Node names the
- * package in the message if the package itself is missing, and a path if a file of it is.
+ * Whether loading failed because the package is not installed, and not for another reason, such as a broken installation. If
+ * the package itself is missing, Node's message names the package. If one of its files is missing, the message names a path.
  */
 function isNotInstalled(error: unknown): boolean {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
@@ -196,7 +196,7 @@ function isNotInstalled(error: unknown): boolean {
   return isMissing && /(^|[\s'"])@opentelemetry\/api($|[\s'",])/.test(String(message));
 }
 
-/** The code of an error of this library, or else its class. Never its message, which may quote a value. */
+/** Returns the code of our own errors, or else the name of the class. It never returns the message, which may quote a value. */
 function errorType(error: unknown): string {
   const { code, status } = (error ?? {}) as { code?: unknown; status?: unknown };
   if (typeof code === 'string' && typeof status === 'number') return code;

@@ -6,10 +6,10 @@ import type { CredentialsCarrier } from '../http/request.js';
 import { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionClaims } from '../token/access-token.js';
 
-/** The user that a test acts as: the members of the session that matter to the test, or `null` for an anonymous caller. */
+/** The user that a test acts as: those members of the session that matter to the test, or `null` for an anonymous caller. */
 export type Actor = Partial<SessionClaims> | null;
 
-/** Seconds. */
+/** In seconds. */
 const ACCESS_TOKEN_LIFETIME = 300;
 
 /**
@@ -24,9 +24,9 @@ const ACCESS_TOKEN_LIFETIME = 300;
  *
  * It works in HTTP, GraphQL and WebSocket handlers, and the decorators work as in production. A `@Public()` route has no
  * session, an `@OptionalSession()` route has the actor, and `@SessionTypes()` answers 403 to an actor of another type.
- * `actingAs(null)` is anonymous: it gets 401, except on open routes.
+ * `actingAs(null)` is anonymous: the client gets 401, except on open routes.
  *
- * Nest can override a global guard only if it is a provider. Bind it with
+ * Nest can override a global guard only if the guard is a provider. Bind it with
  * `{ provide: APP_GUARD, useExisting: JwtAuthGuard }`, and use `overrideProvider(JwtAuthGuard)` in the test.
  *
  * @param actor the user, or a function that returns one for each request, so that one application can serve several users
@@ -37,10 +37,10 @@ export function actingAs(actor: Actor | ((request: CredentialsCarrier) => Actor)
 }
 
 /**
- * Creates a complete session, to call a handler directly: `controller.list(currentSession({ userId: 'alice' }))`.
+ * Creates a complete session, so that you can call a handler directly: `controller.list(currentSession({ userId: 'alice' }))`.
  *
  * @param given the members that matter to the test. Default: a session of the user `'user'` and the type `'LONG'`, whose
- * access token was issued just now. `claims` are added to those that the library writes
+ * access token was issued just now. The function adds `claims` to the claims that the library writes
  * @returns the session
  */
 export function currentSession(given: Partial<SessionClaims> = {}): SessionClaims {
@@ -73,7 +73,7 @@ export function currentSession(given: Partial<SessionClaims> = {}): SessionClaim
   return { ...session, claims };
 }
 
-/** `JwtAuthGuard` with all its rules, which identifies the caller without a token. */
+/** `JwtAuthGuard` with all its rules, but the caller is the actor of the test and needs no token. */
 class ActingGuard extends JwtAuthGuard {
   constructor(private readonly actorOf: (request: CredentialsCarrier) => Actor) {
     super(new NoTokens(), new Reflector(), hostOfAnyAdapter(), NO_CREDENTIALS);
@@ -85,10 +85,10 @@ class ActingGuard extends JwtAuthGuard {
   }
 }
 
-/** Judges the age of a login by the clock of this process, and knows no token. */
+/** Provides the guard with the clock of this process, which decides whether a login is recent. It cannot verify tokens. */
 class NoTokens extends AccessVerifier {
   verify(): never {
-    throw new Error('a test that uses actingAs has no tokens to verify');
+    throw new Error('actingAs does not verify tokens: the caller is the actor of the test');
   }
 
   now(): number {
@@ -96,10 +96,10 @@ class NoTokens extends AccessVerifier {
   }
 }
 
-/** The guard reads credentials by these options. An acting guard never does. */
+/** A placeholder: an acting guard never reads credentials. */
 const NO_CREDENTIALS: CredentialsConfig = { accessTokenHeader: 'authorization', schemes: new Set(), cookies: false };
 
-/** The part of an HTTP adapter that a refusal needs. It serves Express and Fastify, because a test can inject no adapter here. */
+/** Creates a host with the one adapter method that a refusal uses. It works on Express and Fastify without injection. */
 function hostOfAnyAdapter(): HttpAdapterHost {
   const host = new HttpAdapterHost();
   const setHeader = (response: NodeResponse, name: string, value: string) =>

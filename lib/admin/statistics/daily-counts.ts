@@ -25,17 +25,17 @@ export interface SessionStatistics {
 
 type Count = Pick<SessionDailyCountEntity, 'day' | 'type' | 'kind' | 'amount'>;
 
-/** Milliseconds between the first count in memory and its write. */
+/** How long the first count of a batch stays in memory before the batch is written, in milliseconds. */
 const FLUSH_INTERVAL = 5000;
 const DAY = 86_400_000;
 const ENDED = 'ended:';
 
 /**
- * Counts the sessions that start and end on each day. Off unless the option `dailyCounts` is set.
+ * Counts the sessions that start and end on each day. The option `dailyCounts` turns it on.
  *
- * Counts are kept in memory and written in batches after the responses: one short transaction at most every five seconds. A
- * process that is killed loses the counts in memory, and a batch may count twice if its commit got no answer. `recount`
- * corrects the number of active sessions.
+ * Each process collects counts in memory and writes them in batches: one short transaction, at most every five seconds. A
+ * killed process loses the counts in memory. If the database does not confirm a commit, the batch may be counted twice.
+ * `recount` then corrects the number of active sessions.
  */
 export class DailyCounts {
   private readonly logger = new Logger('MultiSession');
@@ -61,7 +61,7 @@ export class DailyCounts {
   }
 
   /**
-   * Reads the statistics. Each process is at most five seconds behind.
+   * Reads the statistics. Counts of the last five seconds may be missing.
    * @param options.days how many days to go back, including today. Default: 30
    * @throws UnavailableError if the database cannot be reached
    */
@@ -79,8 +79,8 @@ export class DailyCounts {
 
   /**
    * Counts the sessions in the table and corrects the number of active sessions by the difference. Call it after a crash if
-   * the number must be exact. It reads the whole index of types. Counts that other processes have not written yet are counted
-   * twice.
+   * the number must be exact. It scans the whole index on the session type. If other processes have unwritten counts, these
+   * are counted twice.
    * @throws UnavailableError if the database cannot be reached
    */
   async recount(): Promise<void> {
@@ -88,7 +88,7 @@ export class DailyCounts {
     await this.exclusively((manager) => this.correct(manager));
   }
 
-  /** @internal Writes the counts in memory. A timer calls it, and the shutdown. */
+  /** @internal Writes the counts in memory. It runs on a timer and at shutdown. */
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
@@ -96,7 +96,7 @@ export class DailyCounts {
     return this.flushing;
   }
 
-  /** @internal Writes what was counted during the shutdown. */
+  /** @internal Writes the counts that were added during the shutdown. */
   async flushLast(): Promise<void> {
     if (this.unwritten.size > 0 && this.database.dataSource.isInitialized) await this.flush();
   }
@@ -138,7 +138,7 @@ export class DailyCounts {
   }
 
   /**
-   * Writes the differences between the counts and the sessions in the table.
+   * Writes corrections, so that the counts add up to the sessions in the table.
    * @param unwritten counts that the same transaction writes afterwards
    */
   private async correct(manager: EntityManager, unwritten: readonly Count[] = []): Promise<void> {
@@ -180,7 +180,7 @@ export class DailyCounts {
     return active;
   }
 
-  /** Lets one process write at a time, because all processes write the same few rows. */
+  /** Runs `work` in a transaction that only one process can have at a time, because all of them write the same few rows. */
   private async exclusively(work: (manager: EntityManager) => Promise<void>): Promise<void> {
     await this.database.transaction({ name: 'daily-counts' }, work);
   }

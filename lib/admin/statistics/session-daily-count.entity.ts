@@ -1,6 +1,6 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 
-/** How often sessions of one type started or ended on one day. There are few rows, so statistics need not count sessions. */
+/** How many sessions of one type started or ended on one day. Statistics read these few rows instead of counting sessions. */
 @Entity({ name: 'session_daily_count' })
 export class SessionDailyCountEntity {
   /** In UTC, such as `2026-11-24`. */
@@ -10,7 +10,7 @@ export class SessionDailyCountEntity {
   @PrimaryColumn({ type: 'varchar', length: 64 })
   type!: string;
 
-  /** `created`, `ended:` and the reason, or `corrected` for a correction of the number of active sessions. */
+  /** `created`, `ended:<reason>`, or `corrected` for a correction of the number of active sessions. */
   @PrimaryColumn({ type: 'varchar', length: 32 })
   kind!: string;
 

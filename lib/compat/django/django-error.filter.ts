@@ -10,23 +10,23 @@ export const DJANGO_ERROR_FILTER_OPTIONS = 'MULTI_SESSION_DJANGO_ERROR_FILTER_OP
 /** Settings of `DjangoErrorFilter`. */
 export interface DjangoErrorFilterOptions {
   /**
-   * Further paths under which the filter acts, as they appear in a request. The filter finds `SessionsController` and its
-   * subclasses itself, so this is for session routes of your own and for wildcards. `:name` matches any one segment.
-   * Default: none.
+   * Further path prefixes on which the filter acts, as they appear in a request. Use it for session routes of your own and for
+   * wildcards. The filter finds `SessionsController` and its subclasses itself. `:name` matches exactly one segment, whatever
+   * it is. Default: none.
    */
   prefixes?: readonly string[];
 }
 
 /**
- * Answers errors with the bodies and statuses of Django REST framework and simplejwt_multisessions, for a front end that was
- * written for them.
+ * Answers errors with the bodies and statuses of Django REST framework and simplejwt_multisessions, so that a front end that
+ * was written for them keeps working.
  *
- * It acts on errors of the session routes and on refusals of `JwtAuthGuard` on any route. It finds the session routes itself,
- * below a global prefix, a version, the module's `path` or the path of a subclass. Nest's `BaseExceptionFilter` answers all
- * other errors. Headers that are already set, such as `WWW-Authenticate` and `Retry-After`, stay.
+ * It acts on errors of the session routes and on refusals by `JwtAuthGuard` on any route. It finds the session routes itself,
+ * even below a global prefix, a version, the module's `path` or the path of a subclass. Nest's `BaseExceptionFilter` answers
+ * all other errors. The filter keeps headers that are already set, such as `WWW-Authenticate` and `Retry-After`.
  *
  * Bind it globally, because Nest refuses a malformed body before it looks for a controller. Bind it before other filters:
- * Nest asks the filter that was bound last, and this one catches everything.
+ * Nest starts with the filter that was bound last, and this one catches everything.
  *
  * @example
  * providers: [{ provide: APP_FILTER, useClass: DjangoErrorFilter }]
@@ -64,13 +64,13 @@ export class DjangoErrorFilter extends BaseExceptionFilter {
     super.catch(new HttpException(answer.body, answer.status, { cause: exception }), host);
   }
 
-  /** Looks for the routes at the first error, because by then the global prefix and the version are set. */
+  /** Finds the routes at the first error. Earlier, the global prefix and the versioning might not be set yet. */
   private get routes(): SessionRoutes {
     return (this.foundRoutes ??= new SessionRoutes(this.modules, this.config, this.options.prefixes));
   }
 }
 
-/** Whether a body was sent that is no JSON object, because it is broken or another JSON value. */
+/** Whether the request has a body that is not a JSON object: it is malformed, or it is another JSON value. */
 function hasUnreadableBody({ headers = {}, body }: CredentialsCarrier): boolean {
   const wasSent = (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
   return wasSent && (typeof body !== 'object' || body === null || Array.isArray(body));

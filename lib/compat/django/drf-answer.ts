@@ -14,9 +14,9 @@ import type { RouteMatch } from './session-routes.js';
 export interface FailedRequest {
   readonly method: string;
   readonly url: string;
-  /** What the URL is to the session routes. Undefined if it is outside of their prefix. */
+  /** The session route that the URL matches. Undefined if the URL is outside of the prefix of the session routes. */
   readonly match?: RouteMatch;
-  /** Whether a body was sent that is no JSON object. */
+  /** Whether the request has a body that is not a JSON object. */
   readonly hasUnreadableBody: boolean;
 }
 
@@ -28,7 +28,7 @@ export interface DrfAnswer {
   readonly allow?: string;
 }
 
-/** The answers that only depend on the code. Errors with other codes keep their status, and `detail` is their message. */
+/** The answers that only depend on the code. For other codes, the status stays, and `detail` is the error's message. */
 const FIXED_ANSWERS: Readonly<Partial<Record<MultiSessionErrorCode, DrfAnswer>>> = {
   invalid_credentials: { status: 400, body: nonField('Invalid Credentials or not active account found!') },
   secret_key_invalid: { status: 400, body: nonField('Invalid Credentials or not active account found!') },
@@ -44,14 +44,14 @@ const FIXED_ANSWERS: Readonly<Partial<Record<MultiSessionErrorCode, DrfAnswer>>>
   },
 };
 
-/** Simplejwt lists each token class that it has tried. There is only one. */
+/** Simplejwt lists each token class that it has tried. Here, there is only one class. */
 const ACCESS_TOKEN_NOT_VALID = {
   detail: 'Given token not valid for any token type',
   code: 'token_not_valid',
   messages: [{ token_class: 'AccessToken', token_type: 'access', message: 'Token is invalid or expired' }],
 };
 
-/** The members of a body that Nest makes, and our `code`. A body with other members was made by the application. */
+/** The members of Nest's error bodies, and our `code`. If a body has other members, the application has made it. */
 const PLAIN_MEMBERS = ['statusCode', 'error', 'message', 'code'];
 
 /**
@@ -65,7 +65,7 @@ export function drfAnswerOf(error: unknown, request: FailedRequest): DrfAnswer |
   return request.match && answerToOthers(error, request, request.match);
 }
 
-/** Whether `JwtAuthGuard` throws errors with this code, on any route. */
+/** Whether the error is a refusal by `JwtAuthGuard`, which the filter translates on every route. */
 function isRefusalOfGuard(error: MultiSessionError): boolean {
   if (error instanceof TokenNotValidError) return error.tokenType === 'access';
   return [
@@ -87,14 +87,14 @@ function answerToOurs(error: MultiSessionError, { match }: FailedRequest): DrfAn
     const { tokenType, message: detail, code } = error;
     return { status, body: tokenType === 'access' ? ACCESS_TOKEN_NOT_VALID : { detail, code } };
   }
-  // The Django package has one route that names a session, `destroy`, and answers 401 there. On our other routes a client
-  // would take a 401 for a logout.
+  // The Django package answers 401 if `destroy` names an unknown session. Its other routes name no session, so ours keep 404:
+  // a client would mistake a 401 for the end of its own session.
   if (error instanceof SessionNotFoundError && status === 404 && match?.handler !== 'destroy')
     return { status, body: { detail: 'Not found.' } };
   return FIXED_ANSWERS[error.code] ?? { status, body: { detail: error.message } };
 }
 
-/** Writes the types as Python writes a sorted list of strings, with `ALL` at the end. */
+/** Builds the error message. It lists the types as Python prints a sorted list of strings, with `ALL` at the end. */
 function sessionTypeText(validTypes: readonly string[], handler: string | undefined): string {
   if (handler === 'destroyAllOther') return 'Invalid Session Type';
   const types = validTypes.filter((type) => type !== ALL_TYPES).sort();
@@ -106,7 +106,7 @@ function nonField(text: string): object {
   return { non_field_errors: [text] };
 }
 
-/** Translates an error of Nest, the HTTP server or the application on a path of ours. */
+/** Translates an error that Nest, the HTTP server or the application has thrown on a session route. */
 function answerToOthers(error: unknown, request: FailedRequest, match: RouteMatch): DrfAnswer | undefined {
   const known = plainError(error);
   if (!known) return undefined;
@@ -131,8 +131,8 @@ function noSuchRoute(method: string, { methods }: RouteMatch): DrfAnswer {
 }
 
 /**
- * Reads an error that consists of a status and a message.
- * @returns undefined for an exception with a body of its own, and for an unexpected error
+ * Reads the status and the message of an error whose body has no other content.
+ * @returns undefined if the exception has a body of its own, or if the error is unexpected
  */
 function plainError(error: unknown): { status: number; message: string } | undefined {
   if (error instanceof HttpException) {
@@ -143,7 +143,8 @@ function plainError(error: unknown): { status: number; message: string } | undef
       ? { status: error.getStatus(), message: [message].flat().join(' ') }
       : undefined;
   }
-  // Nest 11 passes on the errors of Express's body-parser. They come from http-errors, where `expose` allows to show them.
+  // Nest 11 passes on the errors of Express's body-parser. They come from http-errors: `expose` means that clients may see the
+  // message.
   const { expose, statusCode, message } = (error ?? {}) as { expose?: boolean; statusCode?: number; message?: string };
   return expose === true && statusCode !== undefined && message !== undefined
     ? { status: statusCode, message }

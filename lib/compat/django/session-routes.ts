@@ -10,7 +10,7 @@ const CONTROLLER_VERSION = '__version__';
 const MODULE_PATH = '__module_path__';
 
 type RouteMetadata = Parameters<RoutePathFactory['create']>[0];
-/** The segments of a path, in lower case. A segment that begins with a colon matches any. */
+/** The segments of a path, in lower case. A segment that begins with a colon matches any segment. */
 type Pattern = readonly string[];
 
 interface Route {
@@ -19,7 +19,7 @@ interface Route {
   readonly handler: string;
 }
 
-/** What a path is to the session controllers. */
+/** The result of looking up a path among the session routes. */
 export interface RouteMatch {
   /** The HTTP methods of the route. Empty if the path is below the prefix but not a route. */
   readonly methods: readonly string[];
@@ -28,15 +28,18 @@ export interface RouteMatch {
 }
 
 /**
- * Finds the routes of `SessionsController` and its subclasses. Like Nest, it composes a path from the global prefix with its
- * exceptions, the version if it is part of the path, the module's path and the controller's own.
+ * Finds the routes of `SessionsController` and its subclasses. Like Nest, it composes a path from the global prefix, the
+ * version, the module's path and the controller's path. It respects routes that are excluded from the global prefix.
  */
 export class SessionRoutes {
   private readonly routes: Route[] = [];
   private readonly prefixes: Pattern[];
   private readonly paths: RoutePathFactory;
 
-  /** @param morePrefixes prefixes that do not follow from the controllers */
+  /**
+   * Collects the routes from the modules of the application.
+   * @param morePrefixes further prefixes, which the controllers do not have
+   */
   constructor(
     private readonly modules: ModulesContainer,
     private readonly config: ApplicationConfig,
@@ -66,7 +69,7 @@ export class SessionRoutes {
   private add(controller: Type, module: Type): void {
     const modulePath = this.modulePathOf(module);
     for (const ctrlPath of [Reflect.getMetadata(CONTROLLER_PATH, controller) as string | string[]].flat()) {
-      // A controller at the root has no prefix: the filter would act on the whole application.
+      // A controller at the root adds no prefix. Otherwise, the filter would act on the whole application.
       const hasPrefix = patternOf(`${modulePath ?? ''}/${ctrlPath}`).length > 0;
       for (const route of new PathsExplorer(new MetadataScanner()).scanForPaths({}, controller.prototype as object)) {
         const metadata: RouteMetadata = {

@@ -21,8 +21,8 @@ import { PermitsPermanentToken } from './permitted-headers.guard.js';
 const DEVICE_ID = 'Device-Id';
 
 /**
- * The routes of drf-jwt-devices. A device is a session of a permanent type, and `login/` starts it. The routes are off
- * unless the option `devices` is set.
+ * The routes of drf-jwt-devices. A device is a session of a permanent type, and `login/` starts it. The routes exist only if
+ * the option `devices` is set.
  */
 @Controller()
 @UseInterceptors(AnswerHeadersInterceptor, ResponseInterceptor)
@@ -78,7 +78,7 @@ export class DevicesController implements Handlers<typeof DEVICE_ROUTES> {
   }
 }
 
-/** Compares by id within a millisecond, because ids are in the order of creation too. */
+/** Compares by time of creation. Within one millisecond, it compares by id, because ids ascend in the order of creation. */
 function byCreation(a: Session, b: Session): number {
   return a.createdAt.getTime() - b.createdAt.getTime() || (a.id < b.id ? -1 : 1);
 }

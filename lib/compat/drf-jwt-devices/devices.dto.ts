@@ -33,7 +33,7 @@ export class DeviceAnswer {
   @Field({ type: 'string', description: 'Login, in UTC', format: 'date-time', example: EXAMPLES.createdAt })
   created!: string;
 
-  /** The header `X-Device-Model`, or what the user agent says if the client does not send it. */
+  /** The header `X-Device-Model`. If the client does not send it, the name is read from the user agent. */
   @Field({
     type: 'string',
     description: 'Device name, or browser and operating system if the client gave none',
@@ -44,7 +44,7 @@ export class DeviceAnswer {
   @Field({ type: 'string', description: 'User agent', example: EXAMPLES.userAgent })
   details!: string;
 
-  /** At most the policy's `touchInterval` behind. */
+  /** May lag by up to the policy's `touchInterval`. */
   @Field({ type: 'string', description: 'Last refresh, in UTC', format: 'date-time', example: EXAMPLES.lastUpdate })
   last_request_datetime!: string;
 }

@@ -13,16 +13,16 @@ import type { CredentialsCarrier } from '../../http/request.js';
 
 const PERMITS_PERMANENT_TOKEN = 'multi-session:permits-permanent-token';
 
-/** Lets a route receive the header with the permanent token, which `PermittedHeadersGuard` refuses everywhere else. */
+/** Lets a route receive the header with the permanent token. `PermittedHeadersGuard` refuses it on all other routes. */
 export const PermitsPermanentToken = (): CustomDecorator => SetMetadata(PERMITS_PERMANENT_TOKEN, true);
 
 /**
- * Refuses a request that carries a permanent token to a route that does not need it. A client that sends the token with
- * every request then fails at the first one, and not only when the token has leaked.
+ * Refuses a request that carries a permanent token to a route that does not need it. If a client sends the token with every
+ * request by mistake, its developers notice at the first request, and not only after the token has leaked.
  *
  * Bind it globally: `{ provide: APP_GUARD, useClass: PermittedHeadersGuard }`. It corresponds to
  * `PermittedHeadersMiddleware` of drf-jwt-devices.
- * @throws HeaderNotPermittedError (400) with the name of the header, and never its value
+ * @throws HeaderNotPermittedError (400) with the name of the header, but not its value
  */
 @Injectable()
 export class PermittedHeadersGuard implements CanActivate {
