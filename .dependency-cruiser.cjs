@@ -1,6 +1,6 @@
 /**
- * The import rules of the library. `a > b` means that `a` may import `b`: nest > http > session > { token, revocation } > database >
- * errors; revocation > keys > { token, database }.
+ * The import rules of the library. `a > b` means that `a` may import `b`:
+ * nest > http > session > { token, revocation } > database > errors; revocation > keys > { token, database }.
  */
 
 /** Allows a folder to import only these parts of the library. Type imports count too. */

@@ -72,7 +72,7 @@ export default tseslint.config(
     },
   },
   {
-    // These are separate applications, and their dependencies are installed elsewhere. `npm run test:package` checks their types.
+    // Separate applications, whose dependencies are installed elsewhere. `npm run test:package` checks their types there.
     files: ['test/package/fixtures/**/*.ts'],
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: { parserOptions: { projectService: false } },

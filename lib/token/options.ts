@@ -61,7 +61,7 @@ export interface ManagedKeyOptions {
 
 /** The `jwt` option. Set `managed`, `secret` or `keys` to choose the source of the signing key. */
 export interface JwtOptions {
-  /** Keys that the library creates and rotates. If you also set `secret` or `keys`, these only verify. Default: none. */
+  /** Keys that the library creates and rotates. Tokens of a `secret` or `keys` beside it are still accepted. Default: none. */
   managed?: ManagedKeyOptions;
   /** The signing secret, at least 32 bytes. Short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
   secret?: string | Buffer | KeyObject;
