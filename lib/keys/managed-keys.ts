@@ -80,7 +80,7 @@ export class ManagedKeys {
       if (rows[rows.length - 1].algorithm !== this.config.algorithm) await this.rotate();
     } catch (error) {
       if (error instanceof MultiSessionConfigurationError) throw error;
-      this.logger.warn(`the signing keys could not be read; the next poll tries again: ${(error as Error).message}`);
+      this.logger.warn(`the signing keys could not be read; the next poll will retry: ${(error as Error).message}`);
     }
     if (this.opened.size > 0 && !this.isLoaded) throw new MultiSessionConfigurationError([WRONG_ENCRYPTION_KEY]);
   }
@@ -98,7 +98,7 @@ export class ManagedKeys {
     this.maintaining = this.doNextStep('give-up')
       .catch((error: unknown) => {
         const { message } = error as Error;
-        this.logger.warn(`the signing keys could not be maintained; the next poll tries again: ${message}`);
+        this.logger.warn(`the signing keys could not be maintained; the next poll will retry: ${message}`);
       })
       .finally(() => (this.maintaining = undefined));
   }

@@ -71,7 +71,7 @@ class RedisPush implements RevocationPush {
   }
 
   async publish(message: string): Promise<void> {
-    // While Redis is unavailable we queue nothing: by the time it is back, the polls have delivered the entry.
+    // Do not queue messages while Redis is unavailable: by the time it is back, the polls have delivered the entries.
     if (this.publisher.isReady) await this.publisher.publish(this.channel, message);
   }
 

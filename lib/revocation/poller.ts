@@ -85,7 +85,7 @@ export class Poller {
     try {
       await this.poll();
     } catch (error) {
-      this.logger.warn(`the poll for ended sessions failed and is tried again: ${(error as Error).message}`);
+      this.logger.warn(`the poll for ended sessions failed and will be retried: ${(error as Error).message}`);
     }
   }
 

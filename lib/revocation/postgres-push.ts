@@ -92,7 +92,7 @@ export class PostgresPush {
     this.hasWarned = true;
     const { message } = error as Error;
     this.logger.warn(
-      `LISTEN failed and is tried again; until then this process learns of ended sessions by polling: ${message}`,
+      `LISTEN failed and will be retried; until it succeeds, this process learns of ended sessions by polling: ${message}`,
     );
   }
 

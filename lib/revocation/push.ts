@@ -1,6 +1,6 @@
 /**
- * Carries messages from each process to all others, so that they learn of ended sessions before their next poll. A lost message
- * costs one poll interval. A forged one can only log a user out.
+ * Carries messages from each process to all others, so that they learn of ended sessions before their next poll. After a lost
+ * message, they learn of the session at that poll. A forged one can only log a user out.
  *
  * Implement it for a message broker of your own and pass it as the option `revocation.push`.
  */

@@ -8,8 +8,8 @@ import type { RevokedSession } from './revoked-session.js';
 import type { RevokedSessions } from './revoked-sessions.js';
 
 /**
- * Sends ended sessions to the other processes and receives theirs, through the push in the options. Without a push it does
- * nothing. Polling is the mechanism of record. A push only makes it faster, so no request waits for one.
+ * Sends ended sessions to the other processes and receives theirs, through the push in the options, if there is one.
+ * Polling is the mechanism of record. A push only makes it faster, so no request waits for one.
  */
 export class PushedRevocations {
   private readonly logger = new Logger('MultiSession');

@@ -173,7 +173,7 @@ function readManaged(given: unknown, name: string, faults: OptionFaults): Manage
   });
   const encryptionKeys = encryptionKey ?? [];
   if (encryptionKeys.some((key) => Buffer.byteLength(key) < 32))
-    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes each');
+    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes per key');
   return { encryptionKeys, rotateEvery, algorithm };
 }
 
