@@ -1,6 +1,9 @@
-/** The import rules of the library: nest > http > session > { token, revocation } > database > errors; revocation > keys > { token, database }. */
+/**
+ * The import rules of the library. `a > b` means that `a` may import `b`:
+ * nest > http > session > { token, revocation } > database > errors; revocation > keys > { token, database }.
+ */
 
-/** Lists everything that a folder may import from the library. Type imports count too. */
+/** Allows a folder to import only these parts of the library. Type imports count too. */
 const room = (name, from, mayImport) => ({
   name,
   severity: 'error',
@@ -8,7 +11,7 @@ const room = (name, from, mayImport) => ({
   to: { path: '^lib/', pathNot: mayImport },
 });
 
-/** Separate entries of the package: an application that does not import one needs none of its packages. */
+/** Separate entry points of the package. An application needs the packages of an entry point only if it imports it. */
 const ENTRIES = 'compat/django|migrations|passport|redis|swagger|testing';
 
 module.exports = {
@@ -51,7 +54,7 @@ module.exports = {
     ),
     {
       name: 'http-without-typeorm',
-      comment: 'http/ uses the services. It imports neither TypeORM nor an entity or the store.',
+      comment: 'http/ must use the services. It must not import TypeORM, an entity or the store.',
       severity: 'error',
       from: { path: '^lib/(http|compat|admin)/', pathNot: '^lib/admin/statistics/' },
       to: { path: '(^|/)(@nestjs/)?typeorm(/|$)|^lib/(session|admin/statistics)/([^/]+\\.entity|store)\\.ts$' },
@@ -118,7 +121,7 @@ module.exports = {
     },
     {
       name: 'only-what-is-declared',
-      comment: 'The library imports only its dependencies and peer dependencies.',
+      comment: 'The library may import only its dependencies and peer dependencies.',
       severity: 'error',
       from: { path: '^lib/' },
       to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown', 'unknown'], dependencyTypesNot: ['npm-peer'] },

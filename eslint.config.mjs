@@ -43,7 +43,7 @@ export default tseslint.config(
   },
   { files: ['lib/**/*.ts'], rules: { 'no-console': 'error' } },
   {
-    // HTTP responses are JSON of any shape. Each test states with its matcher what it expects.
+    // HTTP responses are untyped JSON. The matchers of each test check their shape.
     files: ['test/**/*.ts', 'bench/**/*.ts'],
     rules: {
       '@typescript-eslint/no-explicit-any': 'off',
@@ -72,7 +72,7 @@ export default tseslint.config(
     },
   },
   {
-    // Separate applications with dependencies installed elsewhere. The compiler checks their types there.
+    // Separate applications, whose dependencies are installed elsewhere. `npm run test:package` checks their types there.
     files: ['test/package/fixtures/**/*.ts'],
     extends: [tseslint.configs.disableTypeChecked],
     languageOptions: { parserOptions: { projectService: false } },

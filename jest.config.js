@@ -14,7 +14,7 @@ const swc = (parser) => [
 
 export default {
   testEnvironment: 'node',
-  // Most tests wait for a database or for time to pass, so use all cores.
+  // Most tests wait for a database or for time to pass, so a worker on every core is not too many.
   maxWorkers: '100%',
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
   // These suites have commands of their own: `npm run test:package`, `test:races`, `test:faults`, `test:browser`.

@@ -1,6 +1,6 @@
 import base from './jest.config.js';
 
-/** Runs the suites with commands of their own, one at a time: they start processes, stop servers or use a browser. */
+/** For the suites that have their own commands. They run one at a time: they start processes, stop servers or use a browser. */
 export default {
   ...base,
   testPathIgnorePatterns: [],

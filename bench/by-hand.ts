@@ -11,7 +11,7 @@ import { type SessionApp, type Step, USER_ID } from './session-app.js';
 const jwt = new JwtService({ secret: createSecretKey(SECRET, 'utf8') });
 const MONTH = 30 * 86_400_000;
 
-/** The name of the database driver. */
+/** Returns the name of the database driver. */
 export const handOn = (name: DatabaseName): string =>
   ({ postgres: 'pg', mariadb: 'mysql2', sqlite: 'better-sqlite3', sqljs: 'sql.js' })[name];
 
@@ -22,7 +22,7 @@ interface Row {
   expires_at: string | number;
 }
 
-/** Rotates with one statement; with two on MariaDB, whose UPDATE returns no row. */
+/** Rotates with one statement, or with two on MariaDB, where an UPDATE cannot return the row. */
 export async function refreshByHand({ sessions, dataSource }: SessionApp): Promise<Step> {
   const send = sender<Row>(dataSource);
   const set = `generation = generation + 1, parent_generation = generation - 1, confirmed_generation = generation - 1,
@@ -141,7 +141,7 @@ interface SqliteStatement {
   run(...values: unknown[]): unknown;
 }
 
-/** Returns the fastest way of each driver to send statements with the parameters `$1`, `$2`, … */
+/** Returns a function that sends statements in the driver's fastest way. Their parameters are `$1`, `$2`, … */
 function sender<R>(dataSource: DataSource): Send<R> {
   const { type } = dataSource.options;
   if (type === 'postgres') return sendByPg(dataSource);

@@ -103,7 +103,7 @@ class RefreshLoad {
       throw new Error('the refresh did not rotate the token');
   }
 
-  /** Sessions with odd numbers are live. The steps visit each of them once before any of them again. */
+  /** Returns the number of the next session to refresh. Odd numbers are live, and each of them is used once. */
   private nextNumber(): number {
     const live = this.filled.filling.rows / 2;
     if (this.refreshed === live) throw new Error('no sessions are left to refresh: increase --expired');
@@ -111,7 +111,7 @@ class RefreshLoad {
   }
 }
 
-/** A prime, so that it has no common factor with the number of sessions. */
+/** The distance between two refreshed sessions: a prime, so that it has no common factor with the number of sessions. */
 const STEP = 611_953;
 
 function report(before: readonly number[], meanwhile: readonly number[], { sessions, seconds }: CleanedUp): void {

@@ -35,7 +35,7 @@ export class Clients {
   ) {}
 
   /**
-   * Returns a client, which is created if necessary.
+   * Returns a client, and creates it if necessary.
    * @param number a number that no other process uses at the same time
    */
   of(operation: Operation, number: number): Promise<Client> {

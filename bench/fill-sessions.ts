@@ -4,8 +4,8 @@ import type { DataSource } from 'typeorm';
 const CHUNK = 1_000_000;
 
 /**
- * Adds sessions of other users to the table. Does so only on PostgreSQL, because only there the results are compared with a
- * target.
+ * Adds sessions of other users to the table, but only on PostgreSQL, because the other databases have no target to compare the
+ * results with.
  * @param dataSource the database
  * @param rows the number of sessions to add
  * @param users the number of users who share the sessions

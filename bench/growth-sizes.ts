@@ -10,7 +10,7 @@ import { median, percentile, say, sayTarget, sayTitle, table, whole } from './re
 
 type Operations = ReadonlyMap<string, () => Use>;
 
-/** How an operation finds its rows: a description, and the most rows that one of its statements read. */
+/** How an operation finds its rows: a description, and the maximum number of rows that one of its statements reads. */
 interface Plan {
   readonly access: string;
   readonly rows: number;

@@ -31,7 +31,7 @@ import {
 import { SECRET } from './engine.js';
 import { multiSessionImports, USER_ID } from './session-app.js';
 
-/** The guards that are compared. Those from `signature` on belong to this library; one adds a hand-written query. */
+/** The guards to compare. Those from `signature` on belong to this library. `session-by-hand` adds a hand-written query. */
 export const GUARDS = [
   'none',
   'passport-string',

@@ -62,7 +62,7 @@ export async function benchGuards(options: BenchOptions): Promise<void> {
 
 async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, options: BenchOptions): Promise<void> {
   sayTitle(`A guarded route on ${adapter}`);
-  // The guards are many, so each gets half of the time.
+  // There are many guards, so each gets half of the time.
   const seconds = Math.ceil(options.seconds / 2);
   const contestants: Contestant[] = [];
   try {

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 /** CPU usage of other processes that a measurement tolerates, in cores. */
 const TOLERATED = 0.1;
+/** Milliseconds for which we watch the other processes before we call the machine quiet. */
 const LOOK = 250;
 /** Microseconds per clock tick of `/proc`. */
 const TICK = 10_000;
@@ -17,7 +18,7 @@ export interface Undisturbed<R> {
 
 /**
  * Measures while the machine is otherwise idle. Waits for a quiet moment, and discards measurements that other processes
- * disturbed. When the time for that is used up, it keeps every measurement.
+ * disturbed. After the time limit, it no longer waits and keeps every measurement.
  */
 export class Patience {
   private left: number;
@@ -69,7 +70,7 @@ function machineTime(): number {
   return [user, nice, system, interrupts, soft, stolen].reduce((sum, ticks) => sum + Number(ticks), 0) * TICK;
 }
 
-/** CPU time of what is measured in microseconds: this process, its descendants, and the database servers. */
+/** CPU time of the measured processes in microseconds: this process, its descendants, and the database servers. */
 function ownTime(): number {
   const processes = allProcesses();
   const isOurs = (pid: number): boolean => pid === process.pid || (pid > 1 && isOurs(processes.get(pid)?.parent ?? 0));
@@ -99,7 +100,7 @@ function allProcesses(): Map<number, { name: string; parent: number; time: numbe
     const stat = /^\d+ \((.*)\) (.*)$/s.exec(read(`/proc/${pid}/stat`) ?? '');
     if (!stat) continue;
     const fields = stat[2].split(' ').map(Number);
-    // Includes the time of its exited children.
+    // This includes the time of its exited children.
     const time = fields.slice(11, 15).reduce((sum, ticks) => sum + ticks, 0);
     found.set(Number(pid), { name: stat[1], parent: fields[1], time });
   }

@@ -44,7 +44,7 @@ export async function benchProcesses(options: BenchOptions): Promise<void> {
 
 async function benchServer(server: ServerName, options: BenchOptions): Promise<void> {
   sayTitle(`Several processes on ${server}, ${CLIENTS} clients in total`);
-  // The contestants are many, so each gets half of the time. `--seconds 1` only checks that they run.
+  // There are many contestants, so each gets half of the time. `--seconds 1` only checks that they run.
   const seconds = options.seconds > 1 ? options.seconds / 2 : 0.2;
   const database = await createDatabase(server);
   const workers: Worker[] = [];

@@ -6,7 +6,7 @@ import { ours } from './guard-app.js';
 import { type Callers, listen } from './guard-route.js';
 import { StatementCounter } from './session-app.js';
 
-/** The questions of the parent: measurements of the start and of polls, credentials for the route, and the CPU time so far. */
+/** The parent's questions: measurements of the start, measurements of polls, credentials for the route, CPU time so far. */
 export type RevocationQuestion = 'start' | 'polls' | 'callers' | 'processor time';
 
 export interface StartAnswer {
@@ -28,7 +28,7 @@ export interface PollAnswer {
 
 export type RevocationAnswer = StartAnswer & PollAnswer & Callers & { url: string; processorTime: number };
 
-/** Range of polls to measure. The blacklist rereads all entries in turns of sixty polls, so this covers two full turns. */
+/** Range of polls to measure. Every sixty polls, a full load rereads all entries, so this range covers two full loads. */
 const MEASURED = { from: 61, to: 181 };
 
 /**
@@ -49,14 +49,17 @@ class PollCounter extends StatementCounter {
     if (this.polls === this.waiting?.poll) this.waiting.begun();
   }
 
-  /** @returns the longest block of the event loop since the first read of the blacklist, in milliseconds */
+  /**
+   * Stops watching the event loop.
+   * @returns the longest block of the event loop since the first read of the blacklist, in milliseconds
+   */
   endOfStart(): number {
     this.hasStarted = true;
     this.delay.disable();
     return this.delay.max / 1e6;
   }
 
-  /** Resolves when the poll of this number begins. */
+  /** Resolves when the poll with this number begins. */
   untilPoll(poll: number): Promise<void> {
     if (this.polls >= poll) throw new Error(`poll ${poll} has already happened`);
     return new Promise((begun) => (this.waiting = { poll, begun }));

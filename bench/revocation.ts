@@ -20,7 +20,7 @@ interface Filled {
   readonly database: TestDatabase;
 }
 
-/** The default of the library. Idle polls are measured at a shorter interval, so that 180 of them do not take minutes. */
+/** The library's default. Idle polls are measured at a shorter interval: otherwise 180 of them would take three minutes. */
 const POLL_INTERVAL = '1s';
 const MEGABYTE = 1024 * 1024;
 

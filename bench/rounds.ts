@@ -3,9 +3,9 @@ import { Patience, type Undisturbed } from './others.js';
 import { say } from './report.js';
 
 /**
- * Measures each contestant once per round, and starts each round with another one, so that a disturbance affects all of them
- * alike. Before several rounds, it runs warm-ups that do not count, so that the code is compiled. Reports how many measurements
- * were discarded, and how many disturbed ones were kept.
+ * Measures each contestant once per round. Each round starts with a different one, so that a disturbance affects all of them alike.
+ * If there are several rounds, warm-ups run first and are not counted, so that the code is compiled. Reports how many
+ * measurements were discarded, and how many disturbed ones were kept.
  * @param measures the measurement of each contestant
  * @returns the results of each contestant, one per round, in the order of `measures`
  */

@@ -20,7 +20,7 @@ function processStats(): string[] {
   }
 }
 
-/** Returns nothing if the process has exited in the meantime. */
+/** Returns the line of the process from `/proc`, or an empty list if it has exited in the meantime. */
 function statOf(pid: string): string[] {
   try {
     return [readFileSync(`/proc/${pid}/stat`, 'utf8')];
@@ -29,7 +29,7 @@ function statOf(pid: string): string[] {
   }
 }
 
-/** Returns the CPU time of a process and its exited children in ticks, or nothing if it has another name. */
+/** Returns the CPU time of a process and its exited children in ticks, or an empty list if it has another name. */
 function timeOf(stat: string, processName: string): number[] {
   const [, name, rest] = /^\d+ \((.*)\) (.*)$/s.exec(stat) ?? [];
   if (name !== processName) return [];

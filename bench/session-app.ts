@@ -38,7 +38,7 @@ export function multiSessionImports(
   ];
 }
 
-/** One repetition of an operation: one refresh, login or list of one client. */
+/** Runs an operation of one client once: a refresh, a login or a list. */
 export type Step = () => Promise<void>;
 
 /** The service on a database, without HTTP. */

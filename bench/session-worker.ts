@@ -7,7 +7,10 @@ import { answerParent, processorTime } from './child.js';
 import { type Client, Clients, type Operation, POLICIES } from './clients.js';
 import { multiSessionImports } from './session-app.js';
 
-/** `prepare` lets each client take one step, which creates its session and connection. `check` verifies the result of `run`. */
+/**
+ * A question that the parent asks a worker. `prepare` lets each client take one step, which creates its session and connection.
+ * `check` verifies what `run` has left in the database.
+ */
 export interface WorkerQuestion {
   do: 'prepare' | 'run' | 'check';
   operation: Operation;
@@ -31,7 +34,7 @@ const CONNECTIONS = 16;
 
 // processes.ts starts this script several times on one database.
 const database = JSON.parse(process.argv[2]) as DataSourceOptions;
-// Polls are so rare that none disturbs a measurement.
+// Polls are too rare to disturb a measurement.
 const revocation = { pollInterval: '1h', maxStaleness: '2h' } as const;
 const options = { ...database, poolSize: CONNECTIONS } as DataSourceOptions;
 

@@ -12,7 +12,7 @@ import { type SessionApp, startSessionApp, type Step, USER_ID } from './session-
 /** Creates the step that one client repeats. */
 type ClientOf = (app: SessionApp, client: number) => Promise<Step>;
 
-/** A benchmark and what it is compared with. */
+/** One operation to measure, and the hand-written code to compare it with. */
 interface Benchmark {
   readonly title: string;
   readonly policy: Partial<SessionPolicyOptions>;
@@ -141,7 +141,7 @@ async function enter({ ours, byHand }: Benchmark, name: DatabaseName, app: Sessi
 async function clientsOf(clientOf: ClientOf, app: SessionApp): Promise<Step[]> {
   const clients: Step[] = [];
   for (let client = 0; client < CLIENTS; client++) clients.push(await clientOf(app, client));
-  // The first step sends some statements only once per connection.
+  // The first step on a connection also sends statements that later steps do not need.
   for (const step of clients) await step();
   return clients;
 }

@@ -83,7 +83,7 @@ async function benchAdapter(
   // Warms up the file system cache.
   await start(contestants[contestants.length - 1]);
   const measures = contestants.map((contestant) => () => start(contestant));
-  // `--seconds 1` only checks that everything runs, and then one start is enough.
+  // `--seconds 1` only checks that everything runs, so it does not double the number of starts.
   const results = await inRounds(measures, { rounds: seconds > 1 ? rounds * 2 : rounds, patience });
   report(contestants, results);
 }

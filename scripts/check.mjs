@@ -1,4 +1,4 @@
-/** `npm run check`: runs these parts side by side, and prints the output of each part that fails. */
+/** `npm run check`: runs these parts in parallel, and prints the output of each part that fails. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -14,7 +14,7 @@ const PARTS = {
 const passed = await Promise.all(Object.entries(PARTS).map(([title, command]) => run(title, command)));
 process.exitCode = passed.every(Boolean) ? 0 : 1;
 
-/** Resolves to whether the command exited with 0. */
+/** Runs a command and prints its result. Resolves to true if it exited with code 0. */
 async function run(title, [command, ...args]) {
   const started = performance.now();
   const { code, output } = await execute(command, args);
@@ -24,7 +24,7 @@ async function run(title, [command, ...args]) {
   return code === 0;
 }
 
-/** Resolves to the exit code and everything that the command printed; to code 1 if it could not be started. */
+/** Runs a command. Resolves to its exit code and its output. The code is 1 if the command could not be started. */
 function execute(command, args) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });

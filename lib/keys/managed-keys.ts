@@ -8,15 +8,15 @@ import { inSigningOrder, type KeySpans, type KeyStep, nextStep, signingAt } from
 import { generateKey, KeySealer, type ManagedKey } from './sealed-key.js';
 import { SigningKeyEntity } from './signing-key.entity.js';
 
-/** The spans that a safety argument rests on. See `KeySpans`. */
+/** The time spans that decide whether replacing a key is safe. See `KeySpans`. */
 export type ManagedKeyTimes = Pick<KeySpans, 'activation' | 'retention'>;
 
-/** Whether a live session's refresh token is signed by this key. */
+/** Returns whether this key has signed the refresh token of a live session. */
 export type IsKeyInUse = (manager: EntityManager, kid: string) => Promise<boolean>;
 
-/** Serialises all changes of the keys, across processes. */
+/** Name of the lock that serializes all changes of the keys across processes. */
 const LOCK = 'signing-keys';
-/** Pause between two checks of whether a key is in use, in milliseconds: the check reads every session. */
+/** Milliseconds between two checks of whether a key is in use. The check is expensive, because it reads every session. */
 const CHECK_AGAIN_AFTER = 3_600_000;
 const WRONG_ENCRYPTION_KEY =
   'jwt.managed.encryptionKey: does not decrypt the keys in the table session_signing_key; add the key that they were encrypted with to the list, after the new one';
@@ -24,17 +24,17 @@ const WRONG_ENCRYPTION_KEY =
 /**
  * Creates the signing keys of `jwt.managed`, stores them encrypted in a table, and replaces them.
  *
- * A key is *pending* from its commit, *active* from `activeAt` until its successor is, and *retired*, which means deleted, when
- * no live token can be signed by it. Every process reads the table with each poll.
+ * A key is *pending* from its commit, and *active* from its `activeAt` until its successor becomes active. It is *retired*, that is
+ * deleted, when no live token can have been signed by it. Every process reads the table with each poll.
  *
- * Invariant: a process that is up to date knows the key of every token it receives. A key gets its `activeAt` from a process
- * that has read it after its commit, and signs `activation` later. A process that has not read it by then has not polled for so
- * long that it knows itself to be stale, and answers 503.
+ * Invariant: a process that is up to date knows the key of every token it receives. After a key's commit, a process reads it and
+ * sets its `activeAt` to `activation` from then. A process that has not read the key by that time has not polled for a long time.
+ * It knows that it is stale, and answers 503.
  */
 export class ManagedKeys {
   private readonly logger = new Logger('MultiSession');
   private readonly sealer: KeySealer;
-  /** The decrypted keys by kid. Null for a key that cannot be decrypted, so that each is logged only once. */
+  /** The decrypted keys by kid. Null for a key that cannot be decrypted, so that the failure is logged only once. */
   private readonly opened = new Map<string, ManagedKey | null>();
   private readonly checkedAt = new Map<string, number>();
   /** Identifies the keys that the keyring has now; empty before the table has been read. */
@@ -42,7 +42,7 @@ export class ManagedKeys {
   private maintaining?: Promise<void>;
 
   /**
-   * @param config Default: keys are not managed, and every method but `rotate` and `revoke` does nothing.
+   * @param config Default: keys are not managed. `rotate` and `revoke` then throw, and the other methods do nothing.
    * @param now the database's time, in milliseconds since 1970
    * @param isInUse asked before a key is deleted
    */
@@ -68,7 +68,7 @@ export class ManagedKeys {
   }
 
   /**
-   * Reads the keys, and creates the first one. If the database is unavailable, the polls do it later.
+   * Reads the keys, and creates the first one if the table is empty. If the database is unavailable, the polls do it later.
    * @throws MultiSessionConfigurationError if none of the encryption keys decrypts the key that signs
    */
   async start(): Promise<void> {
@@ -76,11 +76,11 @@ export class ManagedKeys {
     try {
       await this.doNextStep('wait');
       const rows = await this.database.run((manager) => this.read(manager));
-      // Only at start: otherwise two versions of an application would replace each other's keys for ever.
+      // Only at start: otherwise two running versions of an application would replace each other's keys forever.
       if (rows[rows.length - 1].algorithm !== this.config.algorithm) await this.rotate();
     } catch (error) {
       if (error instanceof MultiSessionConfigurationError) throw error;
-      this.logger.warn(`the signing keys could not be read; the next poll tries again: ${(error as Error).message}`);
+      this.logger.warn(`the signing keys could not be read; the next poll will retry: ${(error as Error).message}`);
     }
     if (this.opened.size > 0 && !this.isLoaded) throw new MultiSessionConfigurationError([WRONG_ENCRYPTION_KEY]);
   }
@@ -90,7 +90,7 @@ export class ManagedKeys {
     await this.maintaining?.catch(() => undefined);
   }
 
-  /** Reads the keys as a part of a poll. If a step is due, it is done in the background. */
+  /** Reads the keys as a part of a poll. If a step is due, does it in the background. */
   async poll(manager: EntityManager): Promise<void> {
     if (!this.config) return;
     const rows = await this.read(manager);
@@ -98,13 +98,13 @@ export class ManagedKeys {
     this.maintaining = this.doNextStep('give-up')
       .catch((error: unknown) => {
         const { message } = error as Error;
-        this.logger.warn(`the signing keys could not be maintained; the next poll tries again: ${message}`);
+        this.logger.warn(`the signing keys could not be maintained; the next poll will retry: ${message}`);
       })
       .finally(() => (this.maintaining = undefined));
   }
 
   /**
-   * Creates a new key now. It signs as soon as every process knows it. All tokens stay valid.
+   * Creates a new key now, unless one is pending. It signs as soon as every process knows it. All tokens stay valid.
    * @throws UnavailableError if the database is unavailable
    * @throws MultiSessionConfigurationError if `jwt.managed` is not set
    */
@@ -116,8 +116,8 @@ export class ManagedKeys {
   }
 
   /**
-   * Deletes a key that was compromised. This process refuses every token that it signed at once, other processes after their
-   * next poll, and the users have to log in again. If it is the key that signs, a new one replaces it at once.
+   * Deletes a key that was compromised. This process refuses every token that the key signed at once, and other processes do so
+   * after their next poll. The users have to log in again. If it is the current key, a new one replaces it at once.
    * @throws UnavailableError if the database is unavailable
    * @throws MultiSessionConfigurationError if `jwt.managed` is not set
    */
@@ -130,7 +130,7 @@ export class ManagedKeys {
     await this.database.run((manager) => this.read(manager));
   }
 
-  /** Reads the table and gives its keys to the keyring if anything has changed. */
+  /** Reads the table, and updates the keyring if anything has changed. */
   private async read(manager: EntityManager): Promise<SigningKeyEntity[]> {
     const rows = await readRows(manager);
     for (const kid of this.opened.keys()) if (!rows.some((row) => row.kid === kid)) this.opened.delete(kid);
@@ -161,7 +161,7 @@ export class ManagedKeys {
     return nextStep(rows, now, { ...this.times, rotateEvery }, mayRetire);
   }
 
-  /** Decides again under the lock, since another process may have done the step. */
+  /** Does the step that is due. Decides again under the lock, because another process may have done the step already. */
   private async doNextStep(ifHeld: 'wait' | 'give-up'): Promise<void> {
     await this.underLock(ifHeld, async (manager, rows) => {
       const step = this.nextStep(rows);
@@ -185,7 +185,10 @@ export class ManagedKeys {
     await this.database.transaction({ name: LOCK, ifHeld }, async (manager) => work(manager, await readRows(manager)));
   }
 
-  /** @param activeAt in milliseconds since 1970; null for a pending key */
+  /**
+   * Creates a key and stores it.
+   * @param activeAt in milliseconds since 1970; null for a pending key
+   */
   private async create(manager: EntityManager, activeAt: number | null): Promise<void> {
     const key = await generateKey((this.config as ManagedKeyConfig).algorithm);
     const { kid, algorithm } = key;

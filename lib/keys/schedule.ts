@@ -10,15 +10,15 @@ export interface KeySpans {
   /** How long a key signs before another one replaces it. */
   readonly rotateEvery: number;
   /**
-   * From reading a key after its commit to its first signature. By then every process has read the key or knows that its
-   * knowledge is stale.
+   * From the time at which a process reads a committed key until the key's first signature. By then every other process has read
+   * the key too, or knows that it is stale.
    */
   readonly activation: number;
-  /** From the first signature of a key's successor until no token of the key can be live. */
+  /** From the first signature of a key's successor until none of the key's tokens can be live. */
   readonly retention: number;
 }
 
-/** What is to be done next with the keys. */
+/** One change of the keys. */
 export type KeyStep =
   | { readonly do: 'create'; readonly activeAt: number | null }
   | { readonly do: 'activate'; readonly kid: string; readonly activeAt: number }
@@ -47,8 +47,8 @@ export function nextStep(
 }
 
 /**
- * The key that signs at this time. If all are still to become active, it is the first of them: another process has just created
- * the only key, and its clock is some milliseconds ahead of ours.
+ * Returns the key that signs at this time. If every `activeAt` is in the future, returns the first key: another process has just
+ * created it, with a clock that is some milliseconds ahead of ours.
  * @param keys in the order of `inSigningOrder`
  * @returns undefined if every key is pending
  */

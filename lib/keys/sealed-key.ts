@@ -24,7 +24,7 @@ const CURVES: Partial<Record<JwtAlgorithm, string>> = { ES256: 'P-256', ES384: '
 export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> {
   const kid = randomBytes(12).toString('base64url');
   if (algorithm.startsWith('HS')) {
-    // RFC 7518 section 3.2: at least as long as the hash.
+    // RFC 7518 section 3.2: the key must be at least as long as the hash.
     return toManagedKey(kid, algorithm, createSecretKey(randomBytes(Number(algorithm.slice(2)) / 8)));
   }
   const namedCurve = CURVES[algorithm];
@@ -38,7 +38,7 @@ export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> 
 export class KeySealer {
   private readonly secrets: readonly Buffer[];
 
-  /** @param encryptionKeys The first one encrypts; each of them is tried to decrypt. */
+  /** @param encryptionKeys the first one encrypts, and any of them can decrypt */
   constructor(encryptionKeys: readonly string[]) {
     this.secrets = encryptionKeys.map((key) =>
       Buffer.from(hkdfSync('sha256', key, '', 'nestjs-multisession signing keys', 32)),
@@ -58,7 +58,7 @@ export class KeySealer {
 
   /**
    * Decrypts a key.
-   * @param sealed what `seal` has returned
+   * @param sealed the result of `seal`
    * @returns undefined if none of the encryption keys decrypts it, or if it was tampered with
    */
   open(kid: string, algorithm: JwtAlgorithm, sealed: string): ManagedKey | undefined {

@@ -1,7 +1,10 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 import { instant } from '../database/instant.js';
 
-/** A signing key of `jwt.managed`, encrypted. The table has a few rows: the key that signs and those before it that tokens need. */
+/**
+ * An encrypted signing key of `jwt.managed`. The table has only a few rows: the current key, its successor if there is one, and
+ * earlier keys that have signed live tokens.
+ */
 @Entity({ name: 'session_signing_key' })
 export class SigningKeyEntity {
   /** The key id in the header of its tokens. */
@@ -19,7 +22,7 @@ export class SigningKeyEntity {
   @Column({ name: 'created_at', type: 'bigint', transformer: instant })
   createdAt!: Date;
 
-  /** When it starts to sign, until its successor does. Null until a process has read it after its commit. */
+  /** When the key starts to sign, which it does until its successor starts. Null until a process has read the committed key. */
   @Column({ name: 'active_at', type: 'bigint', nullable: true, transformer: instant })
   activeAt!: Date | null;
 }

@@ -1,26 +1,28 @@
 import { createHash } from 'node:crypto';
 import { describeUserAgent } from '../session/user-agent.js';
 
-/** What a login says about its device. */
+/** The properties that identify the device of a login. */
 export interface DeviceSigns {
   readonly userAgent: string | null;
   readonly deviceName: string | null;
 }
 
 /**
- * Returns what makes two logins the same device: its name (`X-Device-Model`), browser, operating system and kind.
+ * Returns the fingerprint of a device: its name (`X-Device-Model`), browser, operating system and kind. Two logins with the same
+ * fingerprint count as one device.
  *
- * Versions are left out because an update does not make a new device, and addresses because a phone changes them all day.
+ * It contains no versions, because an update does not make a new device. It contains no IP address, because a phone's address
+ * changes all day.
  */
 export function fingerprintOf({ userAgent, deviceName }: DeviceSigns): readonly (string | null)[] {
   const { browser, os, kind } = describeUserAgent(userAgent);
-  // Other programs give their name before the version: `okhttp/4.9`.
+  // A user agent that is not a browser begins with the program's name: `okhttp/4.9`.
   const program = browser?.name ?? (userAgent?.split('/', 1)[0].trim() || null);
   return [deviceName, program, os?.name ?? null, kind];
 }
 
 /**
- * Returns the id under which a device is stored: a hash. It hides the device from a casual reader of the table, but not from
+ * Returns the hash under which a device is stored. The hash hides the device from a casual reader of the table, but not from
  * someone who tries all common devices.
  */
 export function deviceIdOf(userId: string, signs: DeviceSigns): string {

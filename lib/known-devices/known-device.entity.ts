@@ -13,7 +13,7 @@ export class KnownDeviceEntity {
   @Column({ name: 'user_id', type: 'varchar', length: 255 })
   userId!: string;
 
-  /** The last login from it, accurate to a day. */
+  /** The time of the last login from this device, accurate to a day. */
   @Column({ name: 'last_seen', type: 'bigint', transformer: instant })
   lastSeen!: Date;
 }

@@ -7,7 +7,7 @@ import { describeUserAgent } from '../session/user-agent.js';
 import { deviceIdOf } from './fingerprint.js';
 import { KnownDeviceEntity } from './known-device.entity.js';
 
-/** How outdated `lastSeen` may be: a device is written once a day and not at each login. */
+/** How outdated `lastSeen` may be, in milliseconds. A device is written once a day, and not at each login. */
 const ACCURACY = 86_400_000;
 /** Maximum number of logins that wait to be compared. While the database is unavailable, further logins are skipped. */
 const MAX_PENDING = 1000;
@@ -97,7 +97,7 @@ export class KnownDevices {
     this.events.emit('login.new-device', { session, device, isFirst });
   }
 
-  /** Usually one statement. */
+  /** Returns whether the device is known, and updates an outdated `lastSeen`. Usually takes one statement. */
   private async isKnown(id: string, now: number): Promise<boolean> {
     return this.database.run(async (manager) => {
       const row = await manager.findOneBy(KnownDeviceEntity, {
@@ -112,7 +112,7 @@ export class KnownDevices {
 
   /**
    * Stores the device.
-   * @returns whether it is the user's only device, or undefined if another login has just stored it
+   * @returns whether the user has no other known device, or undefined if another login has just stored this one
    */
   private async remember(id: string, userId: string, now: number): Promise<boolean | undefined> {
     return this.database.transaction({ name: `devices ${userId}` }, async (manager) => {
@@ -123,7 +123,7 @@ export class KnownDevices {
         .where(this.database.sameText('device.userId', 'userId'), { userId })
         .andWhere({ ...remembered })
         .getCount();
-      // An outdated row of the same device may wait for cleanup, and would collide with the new one.
+      // An outdated row of the same device may still wait for cleanup, and it would collide with the new one.
       await manager.delete(KnownDeviceEntity, { id });
       const row = { id, userId, lastSeen: new Date(now) };
       await manager.createQueryBuilder().insert().into(KnownDeviceEntity).values(row).updateEntity(false).execute();

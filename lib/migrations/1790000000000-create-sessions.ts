@@ -4,7 +4,7 @@ import { binaryCollation, createTable, pathOf, textColumn, timeColumn as time } 
 const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
 const BLACKLIST = { name: 'session_blacklist', entity: 'BlacklistEntity' };
 
-/** Creates the tables of sessions and of the blacklist as `synchronize` does, but with collations that compare bytes. */
+/** Creates the tables for sessions and the blacklist, like those of `synchronize` but with collations that compare bytes. */
 export class CreateSessions1790000000000 implements MigrationInterface {
   readonly name = 'CreateSessions1790000000000';
 

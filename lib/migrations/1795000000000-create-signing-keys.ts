@@ -3,7 +3,7 @@ import { binaryCollation, createTable, pathOf, textColumn, timeColumn } from './
 
 const SIGNING_KEYS = { name: 'session_signing_key', entity: 'SigningKeyEntity' };
 
-/** Creates the table of managed signing keys. It stays empty unless `jwt.managed` is set. */
+/** Creates the table for managed signing keys. It stays empty unless `jwt.managed` is set. */
 export class CreateSigningKeys1795000000000 implements MigrationInterface {
   readonly name = 'CreateSigningKeys1795000000000';
 

@@ -3,7 +3,7 @@ import { binaryCollation, createTable, pathOf, textColumn, timeColumn } from './
 
 const KNOWN_DEVICES = { name: 'known_device', entity: 'KnownDeviceEntity' };
 
-/** Creates the table of the devices that users logged in from. It stays empty unless `rememberDevices` is set. */
+/** Creates the table for the devices from which users have logged in. It stays empty unless `rememberDevices` is set. */
 export class CreateKnownDevices1797000000000 implements MigrationInterface {
   readonly name = 'CreateKnownDevices1797000000000';
 

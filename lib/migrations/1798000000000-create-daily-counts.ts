@@ -6,8 +6,8 @@ const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
 const BY_TYPE = ['type', 'id'];
 
 /**
- * Creates the table of daily counts, and the index with which administrators list the sessions of one type. The table stays
- * empty unless `dailyCounts` is set.
+ * Creates the table for daily counts, which stays empty unless `dailyCounts` is set. Also creates the index that administrators
+ * need to list the sessions of one type.
  */
 export class CreateDailyCounts1798000000000 implements MigrationInterface {
   readonly name = 'CreateDailyCounts1798000000000';

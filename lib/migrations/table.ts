@@ -1,6 +1,6 @@
 import { type QueryRunner, Table, type TableColumnOptions, TableIndex } from 'typeorm';
 
-/** A table and the name of its entity. Naming strategies get both. */
+/** A table and the name of its entity. Naming strategies need both. */
 export interface StoredTable {
   readonly name: string;
   readonly entity: string;
@@ -37,7 +37,7 @@ export function indexOf(
   return { name: runner.connection.namingStrategy.indexName(pathOf(runner, table), columnNames), columnNames };
 }
 
-/** Returns a table's path by the DataSource's naming strategy, with its `entityPrefix` and schema if they are set. */
+/** Returns a table's path from the DataSource's naming strategy, including its `entityPrefix` and schema if they are set. */
 export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTable): string {
   const { driver, namingStrategy, options } = connection;
   const table = namingStrategy.tableName(entity, name);
@@ -45,7 +45,10 @@ export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTabl
   return driver.buildTableName(prefixed, driver.schema);
 }
 
-/** Returns a column's name by the DataSource's naming strategy. Like the entities, it omits a name equal to the property's. */
+/**
+ * Returns a column's name from the DataSource's naming strategy. Like the entities, it passes a custom name to the strategy only
+ * if the name differs from the property's.
+ */
 function columnNameOf({ connection }: QueryRunner, name: string): string {
   const property = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
@@ -53,7 +56,7 @@ function columnNameOf({ connection }: QueryRunner, name: string): string {
 
 /**
  * Returns a collation that compares bytes, including trailing spaces. By default, MySQL and MariaDB treat "bob" and "Bob" as
- * equal. Each of them has its own name for the collation.
+ * equal. The two have different names for this collation.
  */
 export async function binaryCollation(runner: QueryRunner): Promise<Partial<TableColumnOptions>> {
   const { type } = runner.connection.options;

@@ -3,7 +3,7 @@ import { createClient } from 'redis';
 import { MultiSessionConfigurationError } from '../errors.js';
 import type { RevocationPush } from '../revocation/push.js';
 
-/** The part of a client of the package `redis` that we use. */
+/** The methods and properties of a `redis` client that we use. */
 export interface RedisConnection {
   readonly isOpen: boolean;
   readonly isReady: boolean;
@@ -17,14 +17,14 @@ export interface RedisConnection {
 
 /** How `redisPush` connects to Redis: give either `url` or `client`. */
 export interface RedisPushOptions {
-  /** For example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
+  /** The address of Redis, for example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
   url?: string;
   /**
-   * A client of the package `redis`, for settings that a URL cannot hold. The push makes duplicates of it, so it need not be
-   * connected.
+   * A client of the package `redis`, for settings that a URL cannot express. The push works with duplicates of it, so you do
+   * not have to connect it.
    */
   client?: unknown;
-  /** Give each application that shares a Redis its own channel. Default: `'nestjs-multisession:revoked'`. */
+  /** The channel. If several applications share a Redis, give each its own. Default: `'nestjs-multisession:revoked'`. */
   channel?: string;
 }
 
@@ -32,13 +32,13 @@ const DEFAULT_CHANNEL = 'nestjs-multisession:revoked';
 /** Both in milliseconds. */
 const MAX_RECONNECT_PAUSE = 5000;
 const PING_INTERVAL = 10_000;
-/** The queue is bounded, so that a Redis that does not answer cannot fill the memory. */
+/** The queue is bounded: otherwise it would fill the memory while Redis does not answer. */
 const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 1000, pingInterval: PING_INTERVAL };
 
 /**
- * Creates a push that uses Redis, for the option `revocation.push` on any database. It reconnects by itself. While Redis is
- * unavailable, processes learn of ended sessions by polling. Create one push for each module.
- * @throws MultiSessionConfigurationError if the options have no valid URL and no client, or both
+ * Creates a push over Redis for the option `revocation.push`. It works with any database and reconnects by itself. While Redis
+ * is unavailable, processes learn of ended sessions by polling. Create one push for each module.
+ * @throws MultiSessionConfigurationError unless the options have either a valid `url` or a `client`
  */
 export function redisPush(options: RedisPushOptions): RevocationPush {
   return new RedisPush(connectionOf(options), options.channel ?? DEFAULT_CHANNEL);
@@ -71,7 +71,7 @@ class RedisPush implements RevocationPush {
   }
 
   async publish(message: string): Promise<void> {
-    // While Redis is unavailable we queue nothing: by the time it is back, the polls have delivered the entry.
+    // Do not queue messages while Redis is unavailable: by the time it is back, the polls have delivered the entries.
     if (this.publisher.isReady) await this.publisher.publish(this.channel, message);
   }
 
@@ -97,13 +97,13 @@ function connectionOf({ url, client }: RedisPushOptions): RedisConnection {
       Math.min(100 * 2 ** Math.min(retries, 10), MAX_RECONNECT_PAUSE) * (0.5 + Math.random());
     return createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection;
   }
-  // Without the value: a URL may contain a password.
+  // The message omits the URL because it may contain a password.
   throw new MultiSessionConfigurationError([
     'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis; give exactly one',
   ]);
 }
 
 function isRedisUrl(url: string | undefined): boolean {
-  // Checked here, since the error of `new URL` quotes the value.
+  // Check it here: the error of `new URL` would quote the value.
   return url !== undefined && URL.canParse(url) && /^rediss?:/.test(url);
 }

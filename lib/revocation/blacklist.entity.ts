@@ -6,8 +6,8 @@ import { instant } from '../database/instant.js';
  *
  * - `session`: a session has ended, but its access tokens may still be unexpired. Every process holds these entries in memory and
  *   refuses the tokens.
- * - `token`: a refresh token was superseded under `blacklistAfterRotation`. This kind is for other services and auditors to
- *   read; the library never loads it, and it has no effect on what is accepted.
+ * - `token`: a refresh token was superseded under `blacklistAfterRotation`. Other services and auditors can read these
+ *   entries. The library never loads them, and they do not affect which tokens are accepted.
  */
 @Entity({ name: 'session_blacklist' })
 @Index(['kind', 'createdAt'])
@@ -35,7 +35,7 @@ export class BlacklistEntity {
   @Column({ name: 'created_at', type: 'bigint', transformer: instant })
   createdAt!: Date;
 
-  /** When the last token that the entry refuses has expired. The entry may be deleted from then on. */
+  /** The expiry of the last token that the entry concerns. The entry may be deleted from then on. */
   @Column({ name: 'expires_at', type: 'bigint', transformer: instant })
   expiresAt!: Date;
 }

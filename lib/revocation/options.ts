@@ -13,23 +13,23 @@ import type { RevocationPush } from './push.js';
 /** The option `revocation`: how processes learn that a session has ended. */
 export interface RevocationOptions {
   /**
-   * How often each process asks the database for newly ended sessions. A session that another process has ended is accepted
-   * for at most this long. Default: `'1s'`.
+   * How often each process asks the database for newly ended sessions. While polls succeed, a session that another process
+   * has ended is accepted for at most this long. Default: `'1s'`.
    */
   pollInterval?: Duration;
   /**
-   * How far each poll looks back beyond the last one, since commits become visible out of order. At least `'1s'`.
-   * Default: `'30s'`.
+   * How far each poll looks back beyond the previous one. Commits may become visible out of order, so a poll can miss an entry
+   * that a later one sees. Must be at least `'1s'`. Default: `'30s'`.
    */
   overlap?: Duration;
   /**
-   * If no poll has succeeded for this long, requests read the row of their session instead. If that fails too, they get 503. At
-   * least `pollInterval`. Default: `'10s'`.
+   * If no poll has succeeded for this long, each request reads the row of its session instead. If that fails too, it gets 503.
+   * Must be at least `pollInterval`. Default: `'10s'`.
    */
   maxStaleness?: Duration;
   /**
-   * Informs the other processes at once, before their next poll: `'postgres'` for LISTEN and NOTIFY, or a push such as
-   * `redisPush`. Default: none.
+   * How to inform the other processes at once instead of at their next poll: `'postgres'` for LISTEN and NOTIFY, or a push such
+   * as `redisPush`. Default: none.
    */
   push?: 'postgres' | RevocationPush;
   /**

@@ -12,29 +12,29 @@ import type { RevocationTable } from './revocation-table.js';
 import type { RevokedSession } from './revoked-session.js';
 import { currentMoment, type RevokedSessions } from './revoked-sessions.js';
 
-/** What one poll has read. */
+/** The time and the entries that one poll has read. */
 interface Answer {
   /** The database's time when the poll began, in milliseconds since 1970. */
   readonly databaseTime: number;
   readonly entries: readonly RevokedSession[];
 }
 
-/** Every so many polls, a full load begins, for entries that were committed too late for the overlap. */
+/** A full load begins after this many polls. It finds entries that were committed too late for the overlap. */
 const POLLS_PER_FULL_LOAD = 60;
-/** The number of entries that a full load reads in one statement: neither memory nor the event loop notices so many. */
+/** Entries that a full load reads per statement: few enough not to strain the memory or block the event loop. */
 const PAGE_SIZE = 10_000;
 
 /**
- * Asks the database at each `pollInterval` for everything that this process must know about the others: the time, newly ended
- * sessions and signing keys. All of it is read in one poll, so `RevokedSessions.isUpToDate()` holds for all of it.
+ * Reads three things from the database at each `pollInterval`: its time, newly ended sessions, and signing keys. One poll reads
+ * all three, so `RevokedSessions.isUpToDate()` holds for all three.
  *
- * Invariant: after a poll that succeeded, memory holds every entry that was committed before the poll began. Commits become
- * visible out of order, so a poll looks back by `overlap` from the start of the last successful one. Both instants are the
- * database's. A transaction that writes entries takes less than the overlap, and full loads find the rest.
+ * Invariant: after a successful poll, memory holds every entry that was committed before the poll began. Commits become visible
+ * out of order, so each poll looks back by `overlap` from the start of the last successful one, by the database's clock. A
+ * transaction that writes entries gives up well within the overlap. Full loads find entries that are committed later anyway.
  */
 export class Poller {
   private readonly logger = new Logger('MultiSession');
-  /** Not one of the application's pool, which may be exhausted. */
+  /** Separate from the application's pool, which may be exhausted. */
   private readonly connection: OwnConnection;
   private timer?: NodeJS.Timeout;
   private polling?: Promise<void>;
@@ -61,7 +61,7 @@ export class Poller {
     this.schedule();
   }
 
-  /** Waits for a poll that is under way and closes the connection. */
+  /** Stops polling. Waits for a poll that is under way, then closes the connection. */
   async stop(): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -85,7 +85,7 @@ export class Poller {
     try {
       await this.poll();
     } catch (error) {
-      this.logger.warn(`the poll for ended sessions failed and is tried again: ${(error as Error).message}`);
+      this.logger.warn(`the poll for ended sessions failed and will be retried: ${(error as Error).message}`);
     }
   }
 
@@ -100,7 +100,7 @@ export class Poller {
     this.revoked.markPolled(startedAt);
   }
 
-  /** Everything that is polled, one after the other over one connection. */
+  /** Reads everything that a poll needs, one statement after the other on one connection. */
   private async readAll(manager: EntityManager): Promise<Answer> {
     const databaseTime = await this.readTime(manager);
     const entries = await this.readNewEntries(manager, databaseTime);
@@ -132,7 +132,10 @@ export class Poller {
     this.revoked.beginFullLoad(await this.ask((manager) => this.table.count(manager, now)));
   }
 
-  /** Reads one page, so that a long list delays no poll; or all pages if memory is incomplete and requests read their rows. */
+  /**
+   * Reads the next page of a full load. One page per poll is enough while memory is complete, and a long list then does not delay
+   * the polls. If memory is incomplete, it reads all pages, because until then each request has to read its row.
+   */
   private async continueFullLoad(now: number): Promise<void> {
     const readsOnePage = this.revoked.isComplete;
     for (;;) {
@@ -144,7 +147,10 @@ export class Poller {
     }
   }
 
-  /** A statement that hangs must not stop the polls: its connection is closed, and the next poll opens another. */
+  /**
+   * Reads with a time limit of `maxStaleness`. A statement that hangs must not stop the polls: after a failure the connection is
+   * closed, and the next poll opens another.
+   */
   private async ask<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
     try {
       return await before(performance.now() + this.config.maxStaleness, () => this.read(read));

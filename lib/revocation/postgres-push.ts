@@ -7,7 +7,7 @@ import type { Database } from '../database/database.js';
 import { OwnConnection } from '../database/own-connection.js';
 import { MultiSessionConfigurationError } from '../errors.js';
 
-/** The part of a client of the package `pg` that we use. */
+/** The methods of a `pg` client that we use. */
 interface Client extends EventEmitter {
   query(query: { text: string; query_timeout: number }): Promise<unknown>;
 }
@@ -19,8 +19,8 @@ const MIN_PAUSE = 100;
 const MAX_PAUSE = 10_000;
 
 /**
- * The push `'postgres'`: NOTIFY in the transaction that writes the entries, LISTEN on a connection of its own. That connection
- * is opened again whenever it is lost. A proxy that pools by transaction passes NOTIFY on, but not LISTEN.
+ * The push `'postgres'`. It sends NOTIFY in the transaction that writes the entries, and listens on a connection of its own, which
+ * it reopens whenever it is lost. A proxy that pools by transaction supports NOTIFY, but not LISTEN.
  */
 export class PostgresPush {
   private readonly logger = new Logger('MultiSession');
@@ -64,7 +64,7 @@ export class PostgresPush {
       await this.connection.close();
       const lasted = performance.now() - startedAt;
       pause = lasted > MAX_PAUSE ? MIN_PAUSE : Math.min(pause * 2, MAX_PAUSE);
-      // At random, so that not all processes connect at once when the database is back.
+      // The pause is random, so that the processes do not all reconnect at once when the database is back.
       await waitUnlessAborted(pause * (0.5 + Math.random()), signal);
     }
   }
@@ -78,7 +78,7 @@ export class PostgresPush {
     await this.ask(client, `LISTEN ${this.channel}`);
     this.hasWarned = false;
     const over = AbortSignal.any([lost.signal, this.stopping.signal]);
-    // A firewall may drop an idle connection without telling us: only an unanswered query shows it.
+    // A firewall may silently drop an idle connection. We only notice when a query gets no answer.
     while (await waitUnlessAborted(HEARTBEAT_INTERVAL, over)) await this.ask(client, 'SELECT 1');
     if (lost.signal.aborted) throw new Error('the connection was lost');
   }
@@ -92,11 +92,14 @@ export class PostgresPush {
     this.hasWarned = true;
     const { message } = error as Error;
     this.logger.warn(
-      `LISTEN failed and is tried again; until then this process learns of ended sessions by polling: ${message}`,
+      `LISTEN failed and will be retried; until it succeeds, this process learns of ended sessions by polling: ${message}`,
     );
   }
 
-  /** PostgreSQL's channels belong to the database. Applications with tables of their own in it must not hear each other. */
+  /**
+   * The channel's name, derived from the schema and the table prefix. All applications in a database share its channels, and
+   * those with separate tables must not receive each other's messages.
+   */
   private get channel(): string {
     const { dataSource } = this.database;
     const { schema, searchSchema } = dataSource.driver as { schema?: string; searchSchema?: string };

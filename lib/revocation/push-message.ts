@@ -1,12 +1,12 @@
 import type { RevokedSession } from './revoked-session.js';
 
-/** PostgreSQL limits a notification to 8000 bytes. We keep some distance. */
+/** PostgreSQL limits a notification to 8000 bytes. This leaves a margin. */
 const MAX_BYTES = 7900;
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-/** No access token lives so long, so an entry with a later expiry is not ours. Milliseconds. */
+/** In milliseconds. No access token lives this long, so an entry with a later expiry is not ours. */
 const MAX_ENTRY_LIFE = 400 * 86_400_000;
 
-/** Writes the entries into as few messages as their maximum size allows. */
+/** Packs the entries into as few messages as the size limit allows. */
 export function toMessages(entries: readonly RevokedSession[]): string[] {
   const messages: string[] = [];
   let parts: string[] = [];

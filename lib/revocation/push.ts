@@ -1,12 +1,12 @@
 /**
- * Carries messages from each process to all others, so that they learn of ended sessions before their next poll. A lost message
- * costs one poll interval. A forged one can log a user out and do nothing else.
+ * Carries messages from each process to all others, so that they learn of ended sessions before their next poll. After a lost
+ * message, they learn of the session at that poll. A forged one can only log a user out.
  *
  * Implement it for a message broker of your own and pass it as the option `revocation.push`.
  */
 export interface RevocationPush {
   /**
-   * Connects, and reconnects when the connection is lost. The application's start does not wait for it.
+   * Connects, and reconnects when the connection is lost. The application starts without waiting for it.
    * @param receive call this with each message that a process has published; messages of this process may be among them
    */
   start(receive: (message: string) => void): Promise<void>;

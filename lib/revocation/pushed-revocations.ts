@@ -8,8 +8,8 @@ import type { RevokedSession } from './revoked-session.js';
 import type { RevokedSessions } from './revoked-sessions.js';
 
 /**
- * Sends ended sessions to the other processes and receives theirs, by the push that the options name. Without one it does
- * nothing. Polling is the mechanism of record; a push only makes it faster, so no request waits for one.
+ * Sends ended sessions to the other processes and receives theirs, through the push in the options, if there is one.
+ * Polling is the mechanism of record. A push only makes it faster, so no request waits for one.
  */
 export class PushedRevocations {
   private readonly logger = new Logger('MultiSession');
@@ -47,13 +47,16 @@ export class PushedRevocations {
     return this.postgres !== undefined;
   }
 
-  /** Sends within the transaction that writes the entries: the others receive it at the commit, and never after a rollback. */
+  /**
+   * Sends the entries within the transaction that writes them. Other processes receive them at the commit, and never after a
+   * rollback. Does nothing unless the push is transactional.
+   */
   async publishIn(transaction: EntityManager, entries: readonly RevokedSession[]): Promise<void> {
     if (!this.postgres) return;
     for (const message of toMessages(entries)) await this.postgres.publish(transaction, message);
   }
 
-  /** Sends after the commit, in the background. A transactional push has sent already, so it does nothing here. */
+  /** Sends in the background, after the commit. Does nothing if the push is transactional: `publishIn` has sent already. */
   publish(entries: readonly RevokedSession[]): void {
     const { push } = this;
     if (!push) return;

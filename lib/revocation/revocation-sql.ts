@@ -4,12 +4,13 @@ import { BlacklistEntity } from './blacklist.entity.js';
 const ROW = (at: number, now: string) =>
   `(:id${at}, :kind${at}, :sessionId${at}, :userId${at}, :reason${at}, ${now}, :expiresAt${at})`;
 
-/** One statement for each number of rows. */
+/** The statements by number of rows. */
 const inserts: Sql[] = [];
 
 /**
- * Writes `count` entries, without those that exist. `createdAt` is the database's own time, so that a wrong clock of the writing
- * process cannot hide the entry from the polls. The values of row 0 are `id0`, `kind0` and so on.
+ * Returns the statement that inserts `count` entries and skips those that already exist. `created_at` is the database's time: if
+ * the writing process used its own clock and it was wrong, polls could miss the entry. The parameters of row 0 are `id0`,
+ * `kind0` and so on.
  */
 export function insertEntries(count: number): Sql {
   return (inserts[count] ??= {
@@ -21,7 +22,7 @@ export function insertEntries(count: number): Sql {
   });
 }
 
-/** The values of `insertEntries`. */
+/** Returns the parameters of `insertEntries`. */
 export function entryValues(
   kind: BlacklistEntity['kind'],
   entries: readonly Pick<BlacklistEntity, 'id' | 'sessionId' | 'userId' | 'reason' | 'expiresAt'>[],

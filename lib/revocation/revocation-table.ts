@@ -11,15 +11,14 @@ export type NewEntry = Pick<BlacklistEntity, 'id' | 'sessionId' | 'userId' | 're
 const INSERT_BATCH_SIZE = 100;
 
 /**
- * All SQL on the table `session_blacklist`, apart from the statement of the session store that ends a session and writes its
- * entry in one.
+ * All SQL on the table `session_blacklist`, except for one statement of the session store, which ends a session and writes its
+ * entry at the same time.
  */
 export class RevocationTable {
   constructor(private readonly database: Database) {}
 
   /**
-   * Writes entries in the transaction that ends their sessions, as its last statement. Entries that exist already stay as they
-   * are.
+   * Writes entries in the transaction that ends their sessions, as its last statement. It leaves existing entries unchanged.
    */
   async record(manager: EntityManager, kind: EntryKind, entries: readonly NewEntry[]): Promise<void> {
     for (let at = 0; at < entries.length; at += INSERT_BATCH_SIZE) {
@@ -46,8 +45,8 @@ export class RevocationTable {
 
   /**
    * Reads a page of the ended sessions whose entries have not expired at `now`, in the order of their ids.
-   * @param after the id of the last entry of the page before; empty for the first page
-   * @param limit the size of a page: a shorter one is the last
+   * @param after the id of the last entry of the previous page; empty for the first page
+   * @param limit the size of a page; a shorter page is the last one
    */
   async readPage(manager: EntityManager, after: string, now: number, limit: number): Promise<RevokedSession[]> {
     return readAll(
@@ -56,7 +55,7 @@ export class RevocationTable {
   }
 
   /**
-   * Deletes up to `limit` entries, of either kind, that have expired at `before` (milliseconds since 1970).
+   * Deletes up to `limit` entries of either kind that expired at `before` or earlier (milliseconds since 1970).
    * @returns how many it deleted
    */
   async deleteExpired(manager: EntityManager, before: number, limit: number): Promise<number> {

@@ -4,6 +4,6 @@ export interface RevokedSession {
   readonly userId: string;
   /** Why the session ended, for example `'logout'`. */
   readonly reason: string;
-  /** When the last access token of the session has expired, in milliseconds since 1970. Until then the entry is needed. */
+  /** The expiry of the session's last access token, in milliseconds since 1970. The entry is needed until then. */
   readonly expiresAt: number;
 }

@@ -4,9 +4,9 @@ import type { RevokedSession } from './revoked-session.js';
 
 /** One moment on both clocks of this machine, in milliseconds. */
 export interface Moment {
-  /** `performance.now()`: it is never set, but it stands still while a virtual machine is suspended. */
+  /** `performance.now()`. It cannot be set back, but it stops while a virtual machine is suspended. */
   readonly monotonic: number;
-  /** `Date.now()`: it goes on during a suspension, but it can be set back. */
+  /** `Date.now()`. It accounts for a suspension, but it can be set back. */
   readonly wall: number;
 }
 
@@ -15,19 +15,20 @@ export function currentMoment(): Moment {
   return { monotonic: performance.now(), wall: Date.now() };
 }
 
-/** How far a full load has got. */
+/** The progress of a full load. */
 interface FullLoad {
   /** The id of the last entry that it has read; empty at first. */
   lastId: string;
-  /** `overflows` when it began: if there was another one since, entries that it has read may be lost again. */
+  /** The value of `overflows` when the load began. If it has changed since, entries that the load read may be lost again. */
   readonly overflows: number;
 }
 
 /**
- * The sessions that ended so recently that one of their access tokens may be unexpired, in the memory of this process.
+ * Holds recently ended sessions in memory: those whose access tokens may not have expired yet.
  *
- * Invariant: an entry that was committed is known here at most one poll interval after its commit, or `isFresh()` returns
- * false. The `Poller` brings the entries of other processes. A push brings them sooner, but no promise depends on it.
+ * Invariant: while `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
+ * succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
+ * guarantee depends on it.
  */
 export class RevokedSessions {
   private readonly logger = new Logger('MultiSession');
@@ -47,34 +48,34 @@ export class RevokedSessions {
     return this.expiries.size;
   }
 
-  /** How old this knowledge is: milliseconds since the last successful poll started. `Infinity` before the first one. */
+  /** Milliseconds since the last successful poll started. `Infinity` before the first one. */
   get lag(): number {
     return this.polledAt ? performance.now() - this.polledAt.monotonic : Infinity;
   }
 
-  /** Whether a poll has succeeded, and so a full load. */
+  /** Whether a poll has succeeded. The first one includes a full load. */
   get isLoaded(): boolean {
     return this.polledAt !== undefined;
   }
 
-  /** Whether the session has ended. A "no" is only reliable while `isFresh()`. */
+  /** Whether the session has ended. `false` is only reliable while `isFresh()` returns true. */
   has(sessionId: string): boolean {
     return this.expiries.has(sessionId);
   }
 
-  /** Whether all entries have fitted into memory since a full load. */
+  /** Whether memory holds all entries: a full load has finished, and there has been room for all entries since. */
   get isComplete(): boolean {
     return this.complete;
   }
 
-  /** Whether `has` is reliable: the last poll is recent enough, and all entries fit into memory. */
+  /** Whether `has` is reliable: the last poll is recent enough, and memory holds all entries. */
   isFresh(): boolean {
     return this.isComplete && this.isUpToDate();
   }
 
   /**
-   * Whether the last successful poll started less than `maxStaleness` ago. Both clocks must say so: the monotonic clock stands
-   * still while a virtual machine is suspended, and the wall clock can be set back.
+   * Whether the last successful poll started less than `maxStaleness` ago. Both clocks must agree: the monotonic clock stops
+   * while a virtual machine is suspended, and the wall clock can be set back.
    */
   isUpToDate(): boolean {
     if (!this.polledAt) return false;
@@ -85,7 +86,8 @@ export class RevokedSessions {
 
   /**
    * Sets the listener. It is called once for each ended session that this process learns of, whether from itself, a push or a
-   * poll. Entries that the first full load finds are not announced, since the process that ended those sessions has done so.
+   * poll. After an overflow, it may be called again for the same session. It is not called for entries of the first full load,
+   * because the process that ended those sessions has already announced them.
    */
   onRevoked(listener: (revoked: RevokedSession) => void): void {
     this.listener = listener;
@@ -152,7 +154,7 @@ export class RevokedSessions {
 
   private store({ sessionId, expiresAt }: RevokedSession): void {
     if (this.expiries.size >= this.config.maxEntries) {
-      // A part of the entries is no more reliable than none, and removing all of them is quick.
+      // An incomplete set is no more reliable than an empty one, and clearing it is quick.
       this.expiries.clear();
       this.markIncomplete();
     }

@@ -2,7 +2,7 @@ import type { Claims, Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
-/** What an access token is issued for. */
+/** The user, session and lifetime for which an access token is issued. */
 export interface AccessTokenSubject {
   userId: UserId;
   sessionId: string;
@@ -10,11 +10,11 @@ export interface AccessTokenSubject {
   generation: number;
   /** The application's own claims. */
   claims?: Claims | null;
-  /** When the user logged in, in milliseconds. Written as the claim `auth_time`. */
+  /** When the user logged in, in milliseconds since 1970. Written as the claim `auth_time`. */
   authenticatedAt: number;
   /** How the user logged in (RFC 8176). Written as the claim `amr` if it is not empty. */
   amr?: readonly string[];
-  /** The expiry of the session, in milliseconds. No access token outlives it. */
+  /** The expiry of the session, in milliseconds since 1970. No access token outlives it. */
   expiresAt: number;
   /** How long the token lives, in milliseconds. */
   lifetime: number;
@@ -40,21 +40,21 @@ export interface SessionClaims {
   readonly claims: Readonly<Claims>;
 }
 
-/** The number of verified tokens that are remembered, and the length of each. */
+/** Maximum number of verified tokens in memory, and maximum length of each. */
 const MAX_REMEMBERED = 10_000;
 const MAX_REMEMBERED_LENGTH = 4096;
 
 /** Issues and verifies access tokens. They are short-lived, not stored, and name the user and the session. */
 export class AccessTokens {
   /**
-   * The claims by the text of each token that has been verified, the oldest first.
+   * The claims of verified tokens by the token's text, the oldest first.
    *
-   * A client sends the same token with each request, and verifying it is most of the cost of a guard: 9 µs of the 25 µs of
-   * a request on Fastify. Whatever may change is checked each time: the times, and whether the session has ended. The time of
-   * a look-up reveals nothing about a token: V8 hashes the whole text with a random seed per process.
+   * A client sends the same token with each request, and verifying it is the most expensive part of a guard: 9 µs of a request's
+   * 25 µs on Fastify. Conditions that may change are still checked each time: the times, and whether the session has ended. The
+   * duration of a look-up reveals nothing about a token, because V8 hashes the whole text with a random seed per process.
    */
   private readonly verified = new Map<string, Claims>();
-  /** The keyring's edition that `verified` belongs to. No entry outlives its key. */
+  /** The keyring's edition for which `verified` is valid. A new edition clears it, so that no entry outlives its key. */
   private edition = 0;
 
   /** @param now returns the database's time, in milliseconds */
@@ -66,7 +66,7 @@ export class AccessTokens {
 
   /**
    * Signs an access token.
-   * @param issuedAt in milliseconds. Take it before the statement that grants the token: a revocation entry then outlives it
+   * @param issuedAt in milliseconds. Read it before the statement that grants the token, so that a revocation entry outlives it
    * @throws UnavailableError if no signing key has been read yet
    */
   issue(subject: AccessTokenSubject, issuedAt: number): string {
@@ -103,7 +103,10 @@ export class AccessTokens {
     return current;
   }
 
-  /** Does the same for claims whose signature has been verified elsewhere, for example by passport-jwt. */
+  /**
+   * Checks the times and the form of claims whose signature is verified, for example by passport-jwt.
+   * @returns undefined if the token has expired or is not an access token of ours
+   */
   fromVerifiedClaims(claims: Claims): SessionClaims | undefined {
     const { tokenTypeClaim, userIdClaim, jtiClaim, clockTolerance } = this.config;
     const { sid, gen, session_type: sessionType, exp, iat, nbf = 0, auth_time: authTime } = claims;
@@ -164,7 +167,7 @@ export function isGeneration(claim: unknown): claim is number {
   return Number.isInteger(claim) && (claim as number) >= 0 && (claim as number) < 2 ** 31;
 }
 
-/** RFC 7519 allows fractions. JSON allows 1e999, which is infinite and would never expire. */
+/** Whether the claim is a time. RFC 7519 allows fractions. JSON allows 1e999, which is infinite and would never expire. */
 function isInstant(claim: unknown): claim is number {
   return Number.isFinite(claim);
 }

@@ -15,15 +15,15 @@ export type PublicJwk = JsonWebKey & { kid: string; alg: string; use: 'sig' };
 /**
  * Signs with the current key and verifies with any known key.
  *
- * A token's header chooses one of our own keys by `kid`, and decides nothing else. Each key is pinned to its algorithm.
+ * The header of a token only selects one of our own keys by `kid`. Each key is pinned to its algorithm.
  * `jku`, `jwk` and `x5c` are ignored, and a token with `crit` is refused (RFC 8725 sections 3.1 and 3.10).
  */
 export class Keyring {
   /** Incremented when a key is removed. Caches of verified tokens are then invalid. */
   edition = 0;
   /**
-   * Whether an unknown `kid` proves that a token is not ours. Default: always. With managed keys, only if the last poll is
-   * recent enough.
+   * Returns whether an unknown `kid` proves that a token is not ours. Default: always. With managed keys, only if the last poll
+   * is recent enough.
    */
   isComplete: () => boolean = () => true;
   private byKid: ReadonlyMap<string, NamedKey> = new Map();
@@ -36,7 +36,7 @@ export class Keyring {
   }
 
   /**
-   * Replaces the managed keys. The keys of the options stay.
+   * Replaces the managed keys. The keys from the options remain.
    * @param signing the `kid` of the key that signs. Default: the first key that can sign
    */
   use(managed: readonly (JwtKey & { kid: string })[], signing?: string): void {
@@ -110,7 +110,7 @@ export class Keyring {
   }
 
   /**
-   * Returns the only key that may have signed this token, as its header says.
+   * Returns the key that the token's header names, which is the only one to verify it with; undefined if we have no such key.
    * @throws UnavailableError if the key may be one that this process has not read yet
    */
   keyOf(token: string): NamedKey | undefined {
@@ -121,7 +121,7 @@ export class Keyring {
   }
 
   /**
-   * The options for `jsonwebtoken`, for this class and for passport-jwt.
+   * Returns the options for `jsonwebtoken`, which this class and passport-jwt use.
    * @param algorithms Default: all, because `keyOf` has already checked the algorithm
    */
   verifyOptions(algorithms: readonly JwtKey['algorithm'][] = ALGORITHMS) {
@@ -136,8 +136,9 @@ export class Keyring {
   }
 
   /**
-   * Each key has its own service, so that no call passes a key or options. JwtService deletes the key from the options of a
-   * call, and V8 is slow with objects that had a member deleted: verifying takes 11 µs that way and 8 µs this way.
+   * Creates a separate `JwtService` for a key, so that calls pass neither a key nor options. If they did, JwtService would delete
+   * the key from the options, and V8 is slow with objects from which a member was deleted: verifying would take 11 µs instead of
+   * 8 µs.
    */
   private serviceOf({ algorithm, signingKey, verifyingKey }: JwtKey): JwtService {
     return new JwtService({
@@ -172,7 +173,7 @@ function parseHeader(text: string): Claims {
   }
 }
 
-/** The default `kid`. It reveals nothing about a secret: it is an HMAC under the secret itself, or a hash of the public key. */
+/** Returns the default `kid`: an HMAC with the secret as its key, or a hash of the public key. It does not reveal the secret. */
 function nameOf({ verifyingKey }: JwtKey): string {
   const digest =
     verifyingKey.type === 'secret'

@@ -13,7 +13,7 @@ import {
   withDefault,
 } from '../option-check.js';
 
-/** The algorithms that a key can be pinned to. A token never chooses its algorithm, and `none` is not supported (RFC 8725 section 3.1). */
+/** The algorithms for keys. A token never chooses its algorithm, and `none` is not supported (RFC 8725 section 3.1). */
 export const ALGORITHMS = [
   'HS256',
   'HS384',
@@ -32,7 +32,7 @@ export const ALGORITHMS = [
 /** The name of a signing algorithm, as in the header of a token. */
 export type JwtAlgorithm = (typeof ALGORITHMS)[number];
 
-/** One key of `jwt.keys`. The first one signs, and all of them verify, each only for its own algorithm. */
+/** One key of `jwt.keys`. The first one signs. All of them verify, each for its own algorithm only. */
 export interface JwtKeyOptions {
   /** The key's id in the header of a token. Default: derived from the key, so it is the same on every process. */
   kid?: string;
@@ -61,7 +61,7 @@ export interface ManagedKeyOptions {
 
 /** The `jwt` option. Set `managed`, `secret` or `keys` to choose the source of the signing key. */
 export interface JwtOptions {
-  /** Keys that the library creates and rotates. Tokens of a `secret` or `keys` that you also set are still accepted. Default: none. */
+  /** Keys that the library creates and rotates. Tokens of a `secret` or `keys` beside it are still accepted. Default: none. */
   managed?: ManagedKeyOptions;
   /** The signing secret, at least 32 bytes. Short for `keys: [{ secret }]`. Simplejwt's `SIGNING_KEY`. */
   secret?: string | Buffer | KeyObject;
@@ -73,7 +73,7 @@ export interface JwtOptions {
   accessTokenLifetime?: Duration;
   /** Written to `iss` and required in every token. Default: none. Simplejwt's `ISSUER`. */
   issuer?: string;
-  /** Written to `aud`. A token must name at least one of them. Default: none. Simplejwt's `AUDIENCE`. */
+  /** Written to `aud`. Every token must name at least one of these audiences. Default: none. Simplejwt's `AUDIENCE`. */
   audience?: string | string[];
   /** The clock skew that is allowed for `exp` and `nbf`. Default: 0. Simplejwt's `LEEWAY`. */
   clockTolerance?: Duration;
@@ -138,8 +138,8 @@ export function reservedClaims(config: TokenConfig): readonly string[] {
 export function readTokenOptions(given: unknown, userIdType: 'string' | 'number', faults: OptionFaults): TokenConfig {
   const read = checkObject(given, 'jwt', faults, {
     managed: optional(readManaged),
+    // `readKeys` checks `secret`, `algorithm` and `keys`.
     secret: (value) => value,
-    // `readKey` checks these three.
     algorithm: (value) => value,
     keys: (value) => value,
     accessTokenLifetime: withDefault(300_000, wholeSeconds),
@@ -173,7 +173,7 @@ function readManaged(given: unknown, name: string, faults: OptionFaults): Manage
   });
   const encryptionKeys = encryptionKey ?? [];
   if (encryptionKeys.some((key) => Buffer.byteLength(key) < 32))
-    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes each');
+    faults.add(`${name}.encryptionKey`, 'must have at least 32 bytes per key');
   return { encryptionKeys, rotateEvery, algorithm };
 }
 
@@ -222,7 +222,7 @@ function readKey(given: unknown, name: string, faults: OptionFaults): JwtKey[] {
     if (typeof key !== 'string') return [key];
     faults.add(name, key);
   } catch {
-    // The message of the error could quote the key.
+    // Do not show the error's own message, because it could quote the key.
     faults.add(name, 'could not be read as a key. Give a PEM, a KeyObject, or a secret for an HS algorithm');
   }
   return [];

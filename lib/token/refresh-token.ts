@@ -3,7 +3,7 @@ import type { Keyring } from './keyring.js';
 import type { TokenConfig, UserId } from './options.js';
 import { randomId } from './random-id.js';
 
-/** The verified claims of a refresh token. Making one takes both the signing key and the session's row. */
+/** The verified claims of a refresh token. Issuing one requires both the signing key and the session's row. */
 export interface RefreshTokenClaims {
   readonly sessionId: string;
   readonly userId: UserId;
@@ -11,7 +11,7 @@ export interface RefreshTokenClaims {
   readonly generation: number;
   /** 128 random bits of this generation, in lower-case hex. */
   readonly jti: string;
-  /** The expiry of the session, in milliseconds. Null for a permanent session: only its row knows the expiry. */
+  /** The expiry of the session, in milliseconds since 1970. Null for a permanent session, whose expiry is only in its row. */
   readonly expiresAt: number | null;
   /** When this generation was handed out, in seconds since 1970. */
   readonly issuedAt: number;
@@ -28,7 +28,10 @@ export interface RefreshTokenSource extends Omit<RefreshTokenClaims, 'issuedAt'>
 const SESSION_ID = /^[0-9a-f-]{36}$/;
 const JTI = /^[0-9a-f]{32}$/;
 
-/** Signs and verifies refresh tokens: signed statements of session, type, generation, `jti`, `iat` and `exp`. They are never stored. */
+/**
+ * Issues and verifies refresh tokens, which are never stored. A token is a signed statement of its session, type, generation,
+ * `jti`, `iat` and `exp`.
+ */
 export class RefreshTokens {
   constructor(
     private readonly keyring: Keyring,

@@ -12,8 +12,8 @@ const ARRIVALS_LIMIT = 2000;
 const LIMIT = 8000;
 
 /**
- * Answers every request before the application closes. Node alone closes keep-alive connections while a request is arriving
- * on them, and waits for idle ones.
+ * Answers every request before the application closes. Without it, Node would close a keep-alive connection on which a request is
+ * arriving, and would wait for idle connections.
  *
  * It runs in `onModuleDestroy`, before all other shutdown hooks, because the answers still need the rest of the application.
  */

@@ -26,7 +26,7 @@ async function listen(environment: Environment, dataSource: DataSource): Promise
     environment.adapter === 'fastify'
       ? new FastifyAdapter({ routerOptions: { ignoreTrailingSlash: true }, return503OnClosing: false })
       : new ExpressAdapter();
-  // Nest would log the stack of an error that stops the start. `reasonOf` prints its message instead.
+  // If the start fails, Nest would log the error's stack. `reasonOf` prints its message instead.
   const options = { logger: false, abortOnError: false } as const;
   const app = await NestFactory.create(AppModule.with(environment, dataSource), adapter, options);
   app.useLogger(new ConsoleLogger({ logLevels: ['warn', 'error', 'fatal'] }));
@@ -39,7 +39,7 @@ async function listen(environment: Environment, dataSource: DataSource): Promise
   console.log(announcement(environment, Number(new URL(await app.getUrl()).port)));
 }
 
-/** Returns what to print: the message for a fault of the configuration, and the error with its stack for any other. */
+/** Returns the text to print: only the message for a configuration error, and the error with its stack for any other. */
 function reasonOf(error: unknown): unknown {
   if (error instanceof StartError) return error.message;
   if (!(error instanceof MultiSessionConfigurationError)) return error;

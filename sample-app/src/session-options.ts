@@ -1,14 +1,14 @@
 import { type MultiSessionOptions, SHORT_AND_LONG } from 'nestjs-multisession';
 import { DEMO_JWT_SECRET, DEMO_SECRET_KEY } from './demo.js';
 
-/** The module's options, and the prefix of its routes. */
+/** The module's options and the prefix of its routes. */
 export type SessionOptions = MultiSessionOptions & { path?: string };
 
 /** Options that only the code of this application sets. */
 const SET_BY_CODE = ['authenticator', 'controller', 'dataSource', 'imports', 'isGlobal', 'sessionTypes', 'userIdType'];
 
 /**
- * Merges the file over the demo's options; `jwt` is merged by its members. The library checks the values.
+ * Merges the file over the demo's options, and the members of `jwt` one by one. The library checks the values.
  *
  * @throws if the file is not an object or sets an option that only the code may set
  */
@@ -30,7 +30,7 @@ export function readSessionOptions(
   return {
     secretKey: variables.SESSION_SECRET_KEY || DEMO_SECRET_KEY,
     policies: SHORT_AND_LONG,
-    // The page at / keeps its tokens in cookies.
+    // The page at `/` needs cookies for its tokens.
     cookies: true,
     ...file,
     jwt: isObject(jwt) ? { ...jwtDefaults, ...jwt } : jwt,

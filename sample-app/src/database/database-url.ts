@@ -1,12 +1,12 @@
 import type { DataSourceOptions } from 'typeorm';
 import { silentConnectionsClosed } from './silent-connections.js';
 
-/** Milliseconds that SQLite waits for another process. It blocks this process meanwhile. */
+/** Milliseconds that SQLite waits for a lock of another process. The wait blocks this process. */
 const SQLITE_WAIT = 10_000;
 
 /** Milliseconds to wait for a connection, or for a free one in the pool. */
 const CONNECT_TIMEOUT = 5000;
-/** Milliseconds after which PostgreSQL cancels a statement. Without it, a statement outlives a client that has gone. */
+/** Milliseconds after which PostgreSQL cancels a statement. Without it, a statement outlives a client that has disconnected. */
 const STATEMENT_TIMEOUT = 12_000;
 
 /**

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 
-/** How TypeORM runs the migrations: `none` if the lock is itself a transaction. */
+/** The transactions in which TypeORM runs the migrations: `none` if the lock is itself a transaction. */
 type MigrationTransaction = 'each' | 'none';
 
 interface Lock {
@@ -20,7 +20,7 @@ const MYSQL: Lock = {
   release: "SELECT RELEASE_LOCK(SHA1(CONCAT(DATABASE(), ' sample-app migrations')))",
   transaction: 'each',
 };
-/** SQLite can only lock its file, and TypeORM has one connection to it. */
+/** SQLite can only lock the whole file. The migrations still run, because TypeORM uses the connection that holds the lock. */
 const SQLITE: Lock = { take: 'BEGIN EXCLUSIVE', release: 'COMMIT', transaction: 'none' };
 
 /**

@@ -8,8 +8,8 @@ import { User } from '../users/user.entity.js';
 import { withMigrationLock } from './migration-lock.js';
 
 /**
- * Connects, runs the migrations of the library and of this application, and adds the demo users. Several processes may do so
- * at once on one database.
+ * Connects, runs the migrations of the library and of this application, and adds the demo users. Several processes
+ * may do so at the same time on one database.
  */
 export async function openDatabase(options: DataSourceOptions, demoUsers: readonly DemoUser[]): Promise<DataSource> {
   const dataSource = await new DataSource({

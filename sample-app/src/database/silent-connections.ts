@@ -4,8 +4,8 @@ import { connect, Socket } from 'node:net';
 const SILENCE = 15_000;
 
 /**
- * Returns driver options that close a connection after too long a silence, idle or not. If a broken network loses an answer,
- * the kernel would wait for a quarter of an hour, and the pool forever.
+ * Returns driver options that close a connection after a long silence, even if it is idle. Without them, if the network loses an
+ * answer, the kernel waits for a quarter of an hour and the pool forever.
  */
 export function silentConnectionsClosed(kind: 'postgres' | 'mysql'): object {
   if (kind === 'postgres') return { stream: () => closedInSilence(new Socket()) };

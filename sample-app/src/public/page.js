@@ -63,7 +63,7 @@ function refresh() {
   return refreshing;
 }
 
-/** Like `ask`, but refreshes an expired access token and retries once. */
+/** Like `ask`, but if the access token has expired, refreshes it and retries once. */
 async function askAsUser(method, route, body) {
   try {
     return await ask(method, route, body);
@@ -101,7 +101,7 @@ function showLogin(words = '', isError = false) {
   say(words, isError);
 }
 
-/** Updates the list in place: each device keeps its element, so that an update does not move the focus. */
+/** Updates the list in place. Each device keeps its element, so that an update does not move the focus. */
 function showDevices(devices) {
   const list = $('list');
   const elements = new Map([...list.children].map((element) => [element.dataset.id, element]));
@@ -177,14 +177,14 @@ let polling;
 let updates = 0;
 
 /**
- * Updates the list now and then at intervals.
+ * Updates the list immediately, and from then on at intervals.
  *
  * @param words the message to show after a successful update
  */
 async function update(words) {
   clearTimeout(polling);
   if (!localStorage.getItem(SESSION_TYPE)) {
-    // Only once, or the user would lose what they have typed.
+    // Do not show it again, or the user would lose what they have typed.
     if (sections.login.hidden) showLogin();
     return;
   }

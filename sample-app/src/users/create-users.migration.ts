@@ -1,6 +1,6 @@
 import { type MigrationInterface, type QueryRunner, Table } from 'typeorm';
 
-/** The table of `User`. */
+/** Creates the table of `User`. */
 export class CreateUsers1790000000001 implements MigrationInterface {
   readonly name = 'CreateUsers1790000000001';
 

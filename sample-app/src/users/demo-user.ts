@@ -1,6 +1,6 @@
 import { IsBoolean, IsNotEmpty, IsString, MaxLength, NotContains } from 'class-validator';
 
-/** A user that the start creates: an entry of `DEMO_USERS`. */
+/** An entry of `DEMO_USERS`: a user that the application creates at start. */
 export class DemoUser {
   @IsString()
   @IsNotEmpty()

@@ -3,7 +3,7 @@ import { hash, type Options, verify } from '@node-rs/argon2';
 /** OWASP's recommendation: argon2id with 19 MiB and 2 passes, about 20 ms. The algorithm is the package's default. */
 const ARGON2ID: Options = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 
-/** The hash to compare with if there is no such user. It has the same cost as all others. */
+/** The hash to compare with if the user does not exist. It is as expensive as all others. */
 const DUMMY_HASH = hash('not the password of any user', ARGON2ID);
 
 export function hashPassword(password: string): Promise<string> {
