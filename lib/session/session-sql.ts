@@ -157,23 +157,22 @@ const NEXT_GENERATION = `
   ip_address = CASE WHEN :hasClient = 1 THEN :ipAddress ELSE ip_address END,
   device_name = COALESCE(:deviceName, device_name)`;
 
+/** The values of `ROTATE`. */
+export interface RotationValues extends PresentedValues, GenerationValues {
+  readonly rotatedBefore: number;
+  /** The expiry that the token states; null if the row has been read. */
+  readonly statedExpiry: number | null;
+  /** 0 if the session must have no absolute expiry. */
+  readonly mayHaveBound: 0 | 1;
+}
+
 /**
  * Replaces the current token with a successor. Presenting a token shows that its generation is in use, so the statement also
  * confirms that generation.
  *
  * `expires_at + 0` keeps the planner on the primary key: many sessions may expire in the same second.
  */
-export const ROTATE: Sql<
-  PresentedValues &
-    GenerationValues & {
-      readonly rotatedBefore: number;
-      /** The expiry that the token states; null if the row has been read. */
-      readonly statedExpiry: number | null;
-      /** 0 if the session must have no absolute expiry. */
-      readonly mayHaveBound: 0 | 1;
-    },
-  SessionEntity
-> = {
+export const ROTATE: Sql<RotationValues, SessionEntity> = {
   entities: ENTITIES,
   columns: SESSION,
   text: ({ returning }) => `
