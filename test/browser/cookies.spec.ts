@@ -58,7 +58,7 @@ class NotesGateway implements OnGatewayConnection {
 @Module({ providers: [NotesGateway] })
 class NotesModule {}
 
-/** What page script gets of an answer; of a request that the browser did not let it make or read, the error's name. */
+/** The part of an answer that page script can read. If the browser blocks the request, only `error` is set. */
 interface Fetched {
   status?: number;
   body?: any;
@@ -73,7 +73,7 @@ interface PageRequest {
   mode?: 'cors' | 'no-cors';
 }
 
-/** Made by the page's own script, with whatever cookies the browser has for that place. */
+/** Sends a request from the page's own script, with the cookies that the browser has for the URL. */
 function fetchFrom(page: Page, request: PageRequest): Promise<Fetched> {
   return page.evaluate(async ({ url, body, headers, method = 'POST', mode = 'cors' }) => {
     try {
@@ -113,14 +113,18 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
   });
   afterEach(async () => {
     await context.clearCookies();
-    // Chromium ends with its last page, so its first one stays.
+    // Chromium exits with its last page, so keep the first one open.
     for (const page of context.pages().slice(1)) await page.close();
-    // Chromium keeps connections in stock, and the server would wait for them.
+    // Chromium keeps idle connections open, and the server would wait for them.
     (app?.app.getHttpServer() as Server | undefined)?.closeAllConnections();
     await app?.close();
   });
 
-  /** @param corsOrigin whose pages may read: `true` is the mistake of letting everybody */
+  /**
+   * Starts the application.
+   *
+   * @param corsOrigin the origins whose pages may read answers. `true` allows all of them, which is a mistake.
+   */
   const start = async (
     cookies: NonNullable<TestAppOptions['options']>['cookies'],
     corsOrigin: boolean | string[] = false,
@@ -145,7 +149,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     await page.goto(url);
     return page;
   };
-  /** A page of somebody else. */
+  /** Opens a page of another origin, which can set cookies. */
   const openElsewhere = (host: string, ...cookies: string[]) => {
     const query = cookies.map((cookie) => `set=${encodeURIComponent(cookie)}`).join('&');
     return open(`https://${host}:${portOf(elsewhere)}/?${query}`);
@@ -181,7 +185,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     expect(await page.evaluate(() => document.cookie)).toBe('');
     expect(await whoIs(page)).toEqual({ userId: 'alice' });
     expect(await fetchFrom(page, { url: '/notes', headers: ASKING })).toMatchObject({ status: 200 });
-    // The refresh cookie goes to the session routes alone.
+    // The browser sends the refresh cookie only to the session routes.
     expect(seen.filter(({ request }) => request.endsWith('/notes')).map(({ cookies }) => cookies)).toEqual(
       Array(2).fill(expect.not.stringContaining(REFRESH_COOKIE)),
     );
@@ -211,7 +215,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
         for (const [name, value] of Object.entries(form.fields))
           element.append(Object.assign(document.createElement('input'), { type: 'hidden', name, value }));
         document.body.append(element);
-        // Into a frame of the page, which itself stays.
+        // Load the answer into a frame, so that the page itself stays open.
         document.body.append(Object.assign(document.createElement('iframe'), { name: 'answer' }));
         element.target = 'answer';
         element.submit();
@@ -219,7 +223,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       { action, enctype, fields },
     );
 
-  /** The ways of a page to send a POST with a body; the last is open to it only where CORS has been set up carelessly. */
+  /** The ways in which a page can send a POST with a body. The last two work only if CORS allows the page. */
   const ATTACKS: [string, (page: Page, url: string, body: Record<string, string>) => Promise<unknown>][] = [
     ['a form', (page, url, body) => submitForm(page, url, 'application/x-www-form-urlencoded', body)],
     [
@@ -227,7 +231,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       (page, url, body) =>
         submitForm(page, url, 'text/plain', { [`${JSON.stringify(body).slice(0, -1)},"x":"`]: '"}' }),
     ],
-    ['fetch, blindly', (page, url, body) => fetchFrom(page, { url, body, mode: 'no-cors' })],
+    ['fetch in no-cors mode', (page, url, body) => fetchFrom(page, { url, body, mode: 'no-cors' })],
     ['fetch, without the header', (page, url, body) => fetchFrom(page, { url, body })],
     ['fetch, with the header', (page, url, body) => fetchFrom(page, { url, body, headers: ASKING })],
   ];
@@ -243,8 +247,8 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     ['another site', 'evil.test'],
     ['a sibling', 'blog.app.test'],
   ])('a page of %s', (_, host) => {
-    // The cookies travel across sites, CORS lets everybody in, and the transport need not be asked for: what refuses the
-    // requests is our own check, and nothing that stands before it.
+    // The cookies are sent across sites, CORS allows every origin, and the transport need not be requested. So only the
+    // library's own CSRF check can refuse these requests.
     beforeEach(() => start({ sameSite: 'none', default: true }, true));
 
     test.each(ATTACKS)('%s is refused everywhere, and changes nothing', async (_name, attack) => {
@@ -257,7 +261,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
         await attack(page, urlOf('app.test') + path, body);
         const request = await until(() => seen.find((entry) => entry.request === `POST ${path}`));
         expect(request.cookies).toContain(ACCESS_COOKIE);
-        // Where a body could not be read, its missing fields are told first.
+        // If the body could not be parsed, its missing fields are reported first.
         expect(path === '/notes' ? [403] : [400, 403, 415]).toContain(request.status);
         await page.close();
       }
@@ -286,7 +290,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       expect(notesWritten).toBe(written);
     });
 
-    test('a socket with the cookie of the visitor is refused, and one of our own page is not', async () => {
+    test("a WebSocket message with the visitor's cookies is refused, unless it comes from our own page", async () => {
       const honest = await open(`${urlOf('app.test')}/page`);
       await logIn(honest);
       const write = (page: Page) =>
@@ -310,7 +314,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     });
   });
 
-  test('as the cookies are by default, they do not even leave for another site', async () => {
+  test('with the default options, the browser sends no cookies from another site', async () => {
     await start(true, true);
     await logIn(await open(`${urlOf('app.test')}/page`));
     for (const [, attack] of ATTACKS) {
@@ -323,7 +327,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     }
   });
 
-  test('without leave by CORS, a page elsewhere cannot send the header at all', async () => {
+  test('without permission by CORS, a foreign page cannot send the header at all', async () => {
     await start({ sameSite: 'none' });
     await logIn(await open(`${urlOf('app.test')}/page`));
     const page = await openElsewhere('evil.test');
@@ -339,7 +343,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     const toss = (name: string, value: string, path: string) =>
       `${name}=${value}; Domain=app.test; Path=${path}; Secure`;
 
-    test('cannot put the visitor into its own account', async () => {
+    test("cannot switch the visitor to the attacker's account", async () => {
       await start(true);
       const honest = await open(`${urlOf('app.test')}/page`);
       await logIn(honest, '', ATTACKER);
@@ -347,7 +351,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       await context.clearCookies();
 
       const session = await logIn(honest);
-      // The longer path stands first in the header.
+      // The browser sends the cookie with the longer path first.
       await openElsewhere(
         'blog.app.test',
         toss(ACCESS_COOKIE, tokens.get(ACCESS_COOKIE) ?? '', '/'),
@@ -363,7 +367,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       expect(await whoIs(honest)).toEqual({ userId: 'alice' });
     });
 
-    test('cannot log the visitor out with rubbish', async () => {
+    test('cannot log the visitor out with invalid cookies', async () => {
       await start({ domain: 'app.test' });
       const [access, refresh] = ['__Secure-session-access', REFRESH_COOKIE];
       const honest = await open(`${urlOf('app.test')}/page`);
@@ -385,7 +389,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
   test.each([
     ['a sibling', 'spa.app.test', 'lax'],
     ['another site', 'spa.test', 'none'],
-  ] as const)('an allowed page of %s logs in, asks, refreshes and logs out', async (_, host, sameSite) => {
+  ] as const)('an allowed page of %s logs in, calls the API, refreshes and logs out', async (_, host, sameSite) => {
     const origin = `https://${host}:${portOf(elsewhere)}`;
     await start({ origins: [origin], sameSite }, [origin]);
     const api = urlOf('api.app.test');

@@ -26,7 +26,7 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  /** Of one process, which has not been started. */
+  /** Returns the counts of one process, which have not been started, and a function that logs in there. */
   const countsOf = (process: TestProcess) => {
     const events = new SessionEvents();
     const counts = new DailyCounts(process.database, events, true, () => now);

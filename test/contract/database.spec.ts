@@ -27,7 +27,7 @@ import {
 const ALICE = { name: 'user alice' };
 const NO_GRACE = { grace: 0 };
 
-/** Something to wait for. */
+/** Returns a promise and the function that resolves it. */
 function gate() {
   let open = () => {};
   const opened = new Promise<void>((resolve) => (open = resolve));
@@ -36,7 +36,7 @@ function gate() {
 
 const values = (row: SessionEntity) => row as QueryDeepPartialEntity<SessionEntity>;
 
-/** What the server itself answers to a transaction that it has picked to fail. */
+/** Statements that raise the errors after which a server expects a retry. */
 const FAILURES: Partial<Record<DatabaseName, string[]>> = {
   postgres: [
     "DO $$ BEGIN RAISE EXCEPTION 'serialisation' USING ERRCODE = '40001'; END $$",
@@ -48,7 +48,7 @@ const FAILURES: Partial<Record<DatabaseName, string[]>> = {
   ],
 };
 
-/** How applications set the driver's ways with numbers; the same must come out of each. */
+/** Driver options that change how values or row counts come back. The results must not depend on them. */
 const DRIVER_OPTIONS: Partial<Record<DatabaseName, Partial<DataSourceOptions>[]>> = {
   postgres: [{ parseInt8: true }, { parseInt8: false }, { extra: { options: '-c TimeZone=America/St_Johns' } }],
   mariadb: [
@@ -61,7 +61,7 @@ const DRIVER_OPTIONS: Partial<Record<DatabaseName, Partial<DataSourceOptions>[]>
   ] as Partial<DataSourceOptions>[],
 };
 
-test('a database that is not supported is refused with the supported ones named', () => {
+test('an unsupported database is refused with an error that names the supported ones', () => {
   const dataSource = { options: { type: 'mssql' } } as DataSource;
   expect(() => new Database(dataSource)).toThrow(MultiSessionConfigurationError);
   expect(() => new Database(dataSource)).toThrow(/"mssql" is not supported.*postgres.*mariadb.*better-sqlite3/);
@@ -73,7 +73,7 @@ onEachDatabase((name) => {
   let second: TestProcess;
   const opened: { close(): Promise<unknown> }[] = [];
 
-  /** Closed after the test. */
+  /** Closes the resource after the test. */
   const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
     opened.push(resource);
     return resource;
@@ -118,7 +118,7 @@ onEachDatabase((name) => {
       expect((await first.store.find(row.id))?.info).toBe('whole');
     });
 
-    test('of one user runs alone, on all processes; the lock goes with a throw', async () => {
+    test('of one user runs alone across all processes, and releases its lock if it throws', async () => {
       let [running, most, refused] = [0, 0, 0];
       const work = async () => {
         most = Math.max(most, ++running);
@@ -138,7 +138,7 @@ onEachDatabase((name) => {
       expect(refused).toBeGreaterThan(0);
     });
 
-    test('passes on the errors of this library and of programmers; a driver’s fault is a 503 with its cause', async () => {
+    test('passes on library errors and programming errors, and turns a driver error into a 503 with its cause', async () => {
       const error = logged();
       const failWith = (fault: Error) => first.database.transaction(ALICE, () => Promise.reject(fault));
       const refusal = new SessionLimitReachedError();
@@ -152,7 +152,7 @@ onEachDatabase((name) => {
       expect(error).toHaveBeenCalledTimes(1);
     });
 
-    test('is not tried again for an ordinary fault', async () => {
+    test('is not retried after an ordinary error', async () => {
       logged();
       let attempts = 0;
       const work = (manager: EntityManager) => {
@@ -165,7 +165,7 @@ onEachDatabase((name) => {
     });
   });
 
-  test('the log says what failed, and no value of the statement', async () => {
+  test('the log names the error, but no value of the statement', async () => {
     const error = logged();
     const quoted = `o'hara "secret"\nvalue\` end`;
     const row = newRow(quoted, { info: 'the-info' });
@@ -188,8 +188,8 @@ onEachDatabase((name) => {
     }
   });
 
-  describe('an update that answers the row', () => {
-    test.each([{}, ...(DRIVER_OPTIONS[name] ?? [])])('gives what a query gives, with %j', async (options) => {
+  describe('an update that returns the row', () => {
+    test.each([{}, ...(DRIVER_OPTIONS[name] ?? [])])('returns the same row as a query, with %j', async (options) => {
       const process = isEmbedded({ name }) ? first : use(await startProcess(testDatabase, options));
       const { store, clock, poller, revoked } = process;
       const row = await create('BÖB', process);
@@ -221,7 +221,7 @@ onEachDatabase((name) => {
   });
 
   if (isEmbedded({ name })) {
-    test('a database that is full has rolled back by itself: it refuses what it has no room for, and nothing afterwards', async () => {
+    test('a full database, which rolls back by itself, fails the insert and works again once there is room', async () => {
       logged();
       const { database, dataSource, store } = first;
       const [{ page_count: pages }] = await dataSource.query<[{ page_count: number }]>('PRAGMA page_count');
@@ -260,10 +260,10 @@ onEachDatabase((name) => {
     });
   }
   if (name === 'sqlite') {
-    test('tries again where another process holds the file', async () => {
+    test('retries while another process has locked the file', async () => {
       const folder = await mkdtemp(join(tmpdir(), 'multi-session-'));
       use({ close: () => rm(folder, { recursive: true }) });
-      // Busy is told at once: the driver would block the whole process while it waits.
+      // The timeout is short, because the driver blocks the whole process while it waits for the lock.
       const database = {
         ...testDatabase,
         options: { type: 'better-sqlite3', database: join(folder, 'db'), timeout: 1 },
@@ -286,7 +286,7 @@ onEachDatabase((name) => {
       }
     });
 
-    test('holds a limit where two processes share a file', async () => {
+    test('keeps a session limit if two processes share a file', async () => {
       const folder = await mkdtemp(join(tmpdir(), 'multi-session-'));
       use({ close: () => rm(folder, { recursive: true }) });
       const database = { ...testDatabase, options: { type: 'better-sqlite3', database: join(folder, 'db') } };
@@ -303,7 +303,7 @@ onEachDatabase((name) => {
   }
   if (isEmbedded({ name })) return;
 
-  describe('with a server', () => {
+  describe('on a database server', () => {
     test('transactions of different users run at the same time', async () => {
       const [here, there] = [gate(), gate()];
       const meet = (own: typeof here, other: typeof here) => async () => {
@@ -319,7 +319,7 @@ onEachDatabase((name) => {
       ).toEqual(['met', 'met']);
     });
 
-    test('give-up gives undefined while another process holds the lock, and does the work afterwards', async () => {
+    test('give-up returns undefined while another process holds the lock, and does the work afterwards', async () => {
       const [begun, end] = [gate(), gate()];
       const holding = first.database.transaction({ name: 'cleanup' }, async () => {
         begun.open();
@@ -336,7 +336,7 @@ onEachDatabase((name) => {
       expect(await attempt(second)).toBe('done');
     });
 
-    test('a lock that is held for too long is a 503, and nothing is done', async () => {
+    test('waiting too long for a lock fails with 503, and does nothing', async () => {
       const impatient = new Database(second.dataSource, 1);
       const [begun, end] = [gate(), gate()];
       const holding = first.database.transaction(ALICE, async () => {
@@ -353,7 +353,7 @@ onEachDatabase((name) => {
       expect(await impatient.transaction(ALICE, work)).toBe(true);
     });
 
-    test('waiting for one user takes one connection of the pool, and others get through', async () => {
+    test('transactions that wait for one user take one connection of the pool, so other users are served', async () => {
       const process = use(await startProcess(testDatabase, { poolSize: 2 }));
       const [begun, end] = [gate(), gate()];
       const holding = first.database.transaction(ALICE, async () => {
@@ -369,7 +369,7 @@ onEachDatabase((name) => {
       await Promise.all([holding, ...waiting]);
     });
 
-    test.each(FAILURES[name] ?? [])('is tried again, five times at most, on %s', async (failure) => {
+    test.each(FAILURES[name] ?? [])('a transaction is attempted up to five times, on %s', async (failure) => {
       logged();
       for (const way of ['run', 'transaction'] as const) {
         const attempt = async (failures: number) => {
@@ -389,7 +389,7 @@ onEachDatabase((name) => {
       }
     });
 
-    test('a deadlock is tried again until both sides have done their work', async () => {
+    test('a deadlock is retried until both sides have done their work', async () => {
       const [a, b] = [await create('alice'), await create('bob')];
       const meeting = [gate(), gate()];
       let attempts = 0;
@@ -407,7 +407,7 @@ onEachDatabase((name) => {
       expect(infos[0]?.at(-1)).toBe(infos[1]?.at(-1));
     });
 
-    test('a connection lost within a transaction undoes it, and the next one gets another', async () => {
+    test('losing the connection rolls a transaction back, and the next one gets a new connection', async () => {
       logged();
       const row = await create('alice');
       const process = use(await startProcess(testDatabase, { poolSize: 1 }));
@@ -426,7 +426,7 @@ onEachDatabase((name) => {
       expect((await first.store.find(row.id))?.info).toBe('found');
     });
 
-    test('the time is right in every time zone of the connection', async () => {
+    test('the time does not depend on the time zone of the connection', async () => {
       const runner = first.dataSource.createQueryRunner();
       try {
         for (const zone of ['+00:00', '-09:30', '+13:00']) {
@@ -442,8 +442,8 @@ onEachDatabase((name) => {
       }
     });
 
-    test('nothing is read on a replica', async () => {
-      // A replica that is behind by everything: it has no tables at all.
+    test('every read goes to the primary, never to a replica', async () => {
+      // A replica that lags so far behind that it has no tables yet.
       const replica = await createDatabase(name);
       use({ close: () => replica.drop() });
       const [master, slave] = [testDatabase, replica].map(({ options }) => ({ url: (options as { url: string }).url }));

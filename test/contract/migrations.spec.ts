@@ -14,7 +14,7 @@ import { newJti, newRow, openDataSource, shown, startProcess, type TestProcess, 
 const TYPES = ['LONG', 'SHORT'];
 const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter, at) => (at ? '_' : '') + letter.toLowerCase());
 
-/** As typeorm-naming-strategies does it: a name that was given stays. */
+/** Names as typeorm-naming-strategies makes them: an explicit name is kept. */
 class SnakeNames extends DefaultNamingStrategy {
   override tableName(entity: string, given?: string): string {
     return given ?? snakeCase(entity);
@@ -24,7 +24,7 @@ class SnakeNames extends DefaultNamingStrategy {
   }
 }
 
-/** Every name in capitals, given or not. */
+/** Puts every name in capitals, explicit or not. */
 class CapitalNames extends DefaultNamingStrategy {
   override tableName(entity: string, given: string | undefined): string {
     return super.tableName(entity, given).toUpperCase();
@@ -34,7 +34,7 @@ class CapitalNames extends DefaultNamingStrategy {
   }
 }
 
-/** No name that was given is heard. */
+/** Ignores explicit names. */
 class OwnNames extends DefaultNamingStrategy {
   override tableName(entity: string): string {
     return `t_${snakeCase(entity)}`;
@@ -44,7 +44,7 @@ class OwnNames extends DefaultNamingStrategy {
   }
 }
 
-/** Everything that a store and a blacklist do, once. */
+/** Runs each operation of the store and of the blacklist once. */
 async function works({ store, poller, revoked, clock, database }: TestProcess): Promise<void> {
   const [bob, Bob, spaced, expired, removed] = ['bob', 'Bob', 'bob ', 'expired', 'removed'].map((user) => newRow(user));
   for (const row of [bob, Bob, spaced]) await store.create(row, (active) => active);
@@ -85,7 +85,7 @@ async function works({ store, poller, revoked, clock, database }: TestProcess): 
 
 onEachDatabase((name) => {
   const opened: { close(): Promise<unknown> }[] = [];
-  /** Closed after the test. */
+  /** Closes the resource after the test. */
   const use = <T extends { close(): Promise<unknown> }>(resource: T): T => {
     opened.push(resource);
     return resource;
@@ -100,7 +100,7 @@ onEachDatabase((name) => {
     use({ close: () => rm(folder, { recursive: true }) });
     return { ...(await database()), options: { type: 'better-sqlite3', database: join(folder, 'db') } };
   };
-  /** TypeORM leaves it to the application to make its schema. */
+  /** Creates a database with the schema of the options, because TypeORM does not create schemas. */
   const databaseFor = async (options: Partial<DataSourceOptions>): Promise<TestDatabase> => {
     const created = await database();
     if ('schema' in options) {
@@ -112,7 +112,7 @@ onEachDatabase((name) => {
   };
   const start = async (on: TestDatabase, options: Partial<DataSourceOptions>) => use(await startProcess(on, options));
   const migrated = { migrations: multiSessionMigrations, migrationsRun: true };
-  /** What `synchronize` would do. */
+  /** Returns the SQL that `synchronize` would run. */
   const pending = async ({ dataSource }: TestProcess) => {
     const { upQueries } = await dataSource.driver.createSchemaBuilder().log();
     return upQueries.map(({ query }) => query);
@@ -126,11 +126,11 @@ onEachDatabase((name) => {
   };
 
   const VARIANTS: Record<string, Partial<DataSourceOptions>> = {
-    'as they are': {},
+    'with the default names': {},
     'with an entityPrefix': { entityPrefix: 'auth_' },
     'in snake case': { namingStrategy: new SnakeNames() },
     'in capitals': { namingStrategy: new CapitalNames(), entityPrefix: 'X' },
-    'by names of the application': { namingStrategy: new OwnNames() },
+    'with names that the application chooses': { namingStrategy: new OwnNames() },
     ...(name === 'postgres' && {
       'in a schema': { schema: 'auth' },
       'in a schema, with a prefix': { schema: 'auth', entityPrefix: 'a_', namingStrategy: new CapitalNames() },
@@ -143,7 +143,7 @@ onEachDatabase((name) => {
   });
 
   describe.each(Object.entries(VARIANTS))('tables %s', (_, variant) => {
-    test('are made by the migrations, to which synchronize has nothing to add; down takes them all away', async () => {
+    test('are created by the migrations, need nothing from synchronize, and are dropped if the migrations are reverted', async () => {
       const process = await start(await databaseFor(variant), { ...variant, ...migrated });
       expect(await pending(process)).toEqual([]);
       await works(process);
@@ -157,14 +157,14 @@ onEachDatabase((name) => {
       expect(await process.dataSource.runMigrations()).toEqual([]);
     });
 
-    test('are made by synchronize, and work the same', async () => {
+    test('are created by synchronize, and work the same', async () => {
       const process = await start(await databaseFor(variant), { ...variant, synchronize: true });
       expect(await pending(process)).toEqual([]);
       await works(process);
     });
   });
 
-  test('synchronize after the migrations keeps what is stored', async () => {
+  test('synchronize after the migrations keeps the stored rows', async () => {
     const process = await start(await database(), migrated);
     const row = newRow('alice');
     await process.store.create(row);
@@ -172,7 +172,7 @@ onEachDatabase((name) => {
     expect(await process.store.find(row.id)).toEqual(row);
   });
 
-  test('the list of migrations that were run is TypeORM’s own', async () => {
+  test('TypeORM records the migrations in the table that the application names', async () => {
     const process = await start(await database(), { ...migrated, migrationsTableName: 'our_migrations' });
     const runs = await process.dataSource.query<{ name: string }[]>('SELECT name FROM our_migrations');
     expect(runs.map((run) => run.name)).toEqual([
@@ -185,7 +185,7 @@ onEachDatabase((name) => {
 
   // Each DataSource of sql.js has a database of its own.
   if (name !== 'sqljs') {
-    test('two sets of tables in one database know nothing of each other', async () => {
+    test('two sets of tables in one database are independent', async () => {
       const shared = name === 'sqlite' ? await databaseFile() : await database();
       const options = (prefix: string) => ({
         ...migrated,
@@ -219,7 +219,7 @@ onEachDatabase((name) => {
       return created;
     };
 
-    test('every text compares byte for byte, whatever the database’s default', async () => {
+    test('text columns compare byte for byte, even if the default of the database differs', async () => {
       const process = await start(await latin1(), migrated);
       const columns = await process.dataSource.query<{ collation: string }[]>(
         `SELECT DISTINCT collation_name AS collation FROM information_schema.columns
@@ -240,7 +240,7 @@ onEachDatabase((name) => {
       await works(process);
     });
 
-    test('tables that synchronize made in latin1 find their users all the same', async () => {
+    test('tables that synchronize created in latin1 still find users by their exact id', async () => {
       const process = await start(await latin1(), { synchronize: true });
       const [row, other] = [newRow('BÖB'), newRow('böb')];
       await process.store.create(row, (active) => active);

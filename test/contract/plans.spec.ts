@@ -12,13 +12,13 @@ import type { SentStatement } from '../helpers/statement-log.js';
 import { newJti, newRow, REVOCATION, startProcess, type TestProcess, tokenOf } from './process.js';
 
 const TYPES = ['LONG', 'SHORT'];
-/** Enough that a plan which grows with the table shows. */
+/** Enough rows to expose a plan whose cost grows with the table. */
 const ROWS = 100_000;
-/** Among them those that the operations below are about. */
+/** How many of the sessions expire in the same second. The operations below act on some of these. */
 const BURST = 5000;
-/** What each operation below is asked for, or a user has, at most. */
+/** Maximum batch size of the operations below, and maximum sessions of a user. */
 const FEW = 10;
-/** So many rows may each of its statements look at, however many there are. */
+/** Maximum number of rows that one statement may examine, regardless of the size of the table. */
 const MOST = 100;
 
 onEachDatabase((name) => {
@@ -36,7 +36,7 @@ onEachDatabase((name) => {
     await fillBlacklist(process.dataSource, { entries: ROWS, expiredEvery: 1000 });
     await settle(process.dataSource);
     await beginAtOnce(BURST);
-    // The first poll loads everything there is.
+    // The first poll loads the whole blacklist.
     await process.poller.poll();
   });
   afterEach(async () => {
@@ -44,7 +44,10 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  /** Lets so many sessions end in the same second, as of users who all log in again after a failure, before the statistics tell. */
+  /**
+   * Gives `count` sessions the same expiry, as if their users had all logged in again after an outage.
+   * The planner's statistics do not include the change yet.
+   */
   const beginAtOnce = async (count: number) => {
     const { dataSource, clock } = process;
     const end = new Date(Math.floor(clock.now() / 1000) * 1000 + 30 * 86_400_000);
@@ -61,8 +64,8 @@ onEachDatabase((name) => {
   };
 
   /*
-   * All that a request, a poll or a timed cleanup sends. Not here, since they look at every session and are rare:
-   * `endOfRemovedTypes`, once an hour, and `isKeyInUse`, when a key that was replaced is to be deleted.
+   * Everything that a request, a poll or a timed cleanup sends. Two rare operations are missing, because they scan all
+   * sessions: `endOfRemovedTypes` runs once an hour, and `isKeyInUse` before a replaced key is deleted.
    */
   const OPERATIONS: Record<string, (store: SessionStore) => Promise<unknown>> = {
     find: async (store) => store.find(filled.session(1).id),
@@ -93,16 +96,16 @@ onEachDatabase((name) => {
     endOfUser: async (store) => store.endOfUser(filled.userId(8), TYPES, 'destroyed', (active) => active),
     endExpired: async (store) => store.endExpired(FEW),
     deleteExpiredEntries: async (store) => store.deleteExpiredEntries(FEW),
-    'page, of anybody': async (store) => store.page({}, FEW),
-    'page, further on': async (store) => store.page({ before: filled.session(50_000).id }, FEW),
-    'page, since': async (store) => store.page({ from: filled.session(50_000).id }, FEW),
+    'page, of all users': async (store) => store.page({}, FEW),
+    'page, before an id': async (store) => store.page({ before: filled.session(50_000).id }, FEW),
+    'page, from an id': async (store) => store.page({ from: filled.session(50_000).id }, FEW),
     'page, of a user': async (store) => store.page({ userId: filled.userId(3) }, FEW),
     'page, of a type': async (store) => store.page({ type: 'SHORT', before: filled.session(50_000).id }, FEW),
     endBetween: async (store) => store.endBetween('', filled.session(50_000).id, 'admin', FEW),
     poll: async () => process.poller.poll().then(() => 'done'),
   };
 
-  /** The plans of what was sent, each as few as what it is asked for. */
+  /** Returns how each statement accesses each table, and whether it examines few rows. */
   const plansOf = async (statements: readonly SentStatement[]) => {
     const plans: { query: string; access: string; byIndex: boolean; few: boolean }[] = [];
     for (const statement of statements.filter(isPlanned)) {
@@ -112,7 +115,7 @@ onEachDatabase((name) => {
     return plans;
   };
 
-  test('whatever a request, a poll or the cleanup asks for is found by an index, among a hundred thousand others', async () => {
+  test('requests, polls and cleanups find their rows by an index, in tables of 100,000 rows', async () => {
     for (const [operation, run] of Object.entries(OPERATIONS)) {
       const { statements, result } = await process.log.during(() => run(process.store));
       expect({ operation, done: Boolean(result) }).toEqual({ operation, done: true });

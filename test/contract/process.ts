@@ -21,7 +21,7 @@ import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.j
 import type { TestDatabase } from '../helpers/databases.js';
 import { StatementLog } from '../helpers/statement-log.js';
 
-/** What a process knows of ended sessions. */
+/** The parts of a process that know which sessions have ended. */
 export interface TestRevocations {
   readonly revoked: RevokedSessions;
   readonly revocations: RevocationTable;
@@ -29,7 +29,7 @@ export interface TestRevocations {
   readonly poller: Poller;
 }
 
-/** What one process of an application has of this library, below Nest. */
+/** The library in one process of an application, without Nest. */
 export interface TestProcess extends TestRevocations {
   readonly dataSource: DataSource;
   readonly database: Database;
@@ -39,7 +39,7 @@ export interface TestProcess extends TestRevocations {
   close(): Promise<void>;
 }
 
-/** The tables that a DataSource of these tests knows: all. */
+/** All entities of the library. */
 const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity, SessionDailyCountEntity];
 
 export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000, maxEntries: 10_000 };
@@ -54,7 +54,7 @@ export async function openDataSource(
   return new DataSource(options as DataSourceOptions).initialize();
 }
 
-/** A process on the database, which makes no tables unless told to `synchronize`. */
+/** Starts a process on the database. It creates no tables unless `synchronize` is set. */
 export async function startProcess(
   database: TestDatabase,
   { revocation = REVOCATION, ...more }: Partial<DataSourceOptions> & { revocation?: RevocationConfig } = {},
@@ -64,7 +64,10 @@ export async function startProcess(
   return onDataSource(dataSource, log, revocation);
 }
 
-/** Several processes on one database: with a DataSource each on a server, and on the one connection of embedded SQLite. */
+/**
+ * Creates the tables and starts several processes on one database. On a server each process has a DataSource. On embedded
+ * SQLite they share one connection.
+ */
 export async function startProcesses(database: TestDatabase, count: number): Promise<TestProcess[]> {
   const first = await startProcess(database, { synchronize: true });
   const another = async () =>
@@ -97,7 +100,7 @@ function onDataSource(
   return { dataSource, database, clock, store, log, close, ...known };
 }
 
-/** Memory, table, push and poller of a process that has not polled yet. */
+/** Creates the memory, table, push and poller of a process that has not polled yet. */
 export function makeRevocations(
   { database, clock }: Pick<TestProcess, 'database' | 'clock'>,
   config: RevocationConfig,
@@ -111,7 +114,7 @@ export function makeRevocations(
 
 export const newJti = (): string => randomBytes(16).toString('hex');
 
-/** A session that has just begun and lasts an hour. */
+/** Returns the row of a session that has just started and expires in an hour. */
 export function newRow(userId: string, more: Partial<SessionEntity> = {}): SessionEntity {
   const now = Date.now();
   return Object.assign(new SessionEntity(), {
@@ -139,7 +142,7 @@ export function newRow(userId: string, more: Partial<SessionEntity> = {}): Sessi
   });
 }
 
-/** What the current refresh token of a session states. */
+/** Returns the claims of a session's current refresh token. */
 export function tokenOf(row: SessionEntity): RefreshTokenClaims {
   return {
     sessionId: row.id,
@@ -152,7 +155,7 @@ export function tokenOf(row: SessionEntity): RefreshTokenClaims {
   };
 }
 
-/** A row as far as a list has it. */
+/** Returns the columns of a row that a list shows. */
 export function shown(row: SessionEntity): ShownRow {
   return Object.fromEntries(SHOWN_COLUMNS.map((property) => [property, row[property]])) as unknown as ShownRow;
 }

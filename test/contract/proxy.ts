@@ -1,19 +1,20 @@
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import type { TestDatabase } from '../helpers/databases.js';
 
-/** The way to a database, which can be cut and mended while processes use it. */
+/** A TCP proxy to a database, which a test can cut and mend while processes use it. */
 export interface Proxy {
-  /** The database, by this way. */
+  /** The database, with a URL that leads through the proxy. */
   readonly database: TestDatabase;
   /** Ends every connection and refuses new ones. */
   cut(): void;
-  /** Takes connections and lets nothing through, as a network that loses every packet. */
+  /** Accepts connections but forwards no data, like a network that loses every packet. */
   freeze(): void;
+  /** Forwards data again. */
   mend(): void;
   close(): Promise<void>;
 }
 
-/** Opens a way to a database with a server. */
+/** Starts a proxy to a database server. */
 export async function openProxy(database: TestDatabase): Promise<Proxy> {
   const target = new URL((database.options as { url: string }).url);
   const sockets = new Set<Socket>();

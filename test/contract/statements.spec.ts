@@ -18,7 +18,7 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  test('a text is made once, and never keeps a value of the first time', async () => {
+  test('the SQL text of a statement is reused, with the values of each call', async () => {
     const rows = [newRow('alice', { info: 'one', data: { a: 1 } }), newRow('bob', { info: 'two', data: null })];
     for (const row of rows) await process.store.create(row);
     const { statements } = await process.log.during(async () => {
@@ -29,7 +29,7 @@ onEachDatabase((name) => {
     expect(await process.store.listActive('bob', TYPES)).toEqual([shown(rows[1])]);
   });
 
-  test('a list, whose length would be in the text, is refused', async () => {
+  test('a list is refused as a parameter, because the SQL text would depend on its length', async () => {
     const text = 'SELECT id FROM user_session WHERE id IN (:...ids)';
     const ask = () => process.database.query({ entities: [SessionEntity], columns: 'id', text }, { ids: 'a' });
     await expect(ask()).rejects.toThrow(TypeError);
@@ -37,7 +37,7 @@ onEachDatabase((name) => {
 });
 
 if (selectedDatabases().includes('postgres')) {
-  describe('the names of statements, on PostgreSQL', () => {
+  describe('prepared statements on PostgreSQL', () => {
     let database: TestDatabase;
     let process: TestProcess;
     beforeEach(async () => {
@@ -55,17 +55,17 @@ if (selectedDatabases().includes('postgres')) {
       );
       return Number(count);
     };
-    /** As behind a proxy that gives each transaction another connection. */
+    /** Drops the prepared statements. A pooler that gives each transaction another connection has the same effect. */
     const forget = () => process.dataSource.query('DEALLOCATE ALL');
 
-    test('are planned once for a connection', async () => {
+    test('are prepared once per connection', async () => {
       const row = newRow('alice');
       await process.store.create(row);
       for (let count = 0; count < 3; count++) await process.store.find(row.id);
       expect(await known()).toBe(2);
     });
 
-    test('a connection that has forgotten them costs one more try, and then there are none', async () => {
+    test('are no longer used once a connection has lost them; the failed statement is retried', async () => {
       const row = newRow('alice');
       await process.store.create(row);
       await process.store.find(row.id);
@@ -81,7 +81,7 @@ if (selectedDatabases().includes('postgres')) {
       expect(await known()).toBe(0);
     });
 
-    test('many at once, on connections that have forgotten them, each get their answer', async () => {
+    test('can be lost on all connections: concurrent queries still return their rows', async () => {
       const several = await startProcess(database, { poolSize: 5 });
       try {
         const row = newRow('alice');
@@ -97,7 +97,7 @@ if (selectedDatabases().includes('postgres')) {
       }
     });
 
-    test('within a transaction all of it is tried again, and done once', async () => {
+    test('can be lost in a transaction, which is retried as a whole and takes effect once', async () => {
       const create = () => process.store.create(newRow('alice'), (active) => active.slice(1));
       await create();
       await create();
@@ -106,7 +106,7 @@ if (selectedDatabases().includes('postgres')) {
       expect(await process.store.listActive('alice', TYPES)).toHaveLength(2);
     });
 
-    test('a table that has changed since they were planned is no fault', async () => {
+    test('survive a change of their table', async () => {
       const row = newRow('alice');
       await process.store.create(row);
       await process.store.find(row.id);

@@ -10,20 +10,12 @@ import { ChangeLog } from '../../lib/session/change-log.js';
 import { type ChooseEvicted, SessionStore } from '../../lib/session/store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import {
-  ACCEPTED_AFTER_END,
-  newJti,
-  newRow,
-  startProcesses,
-  type TestProcess,
-  tokenOf,
-  shown,
-} from './process.js';
+import { ACCEPTED_AFTER_END, newJti, newRow, startProcesses, type TestProcess, tokenOf, shown } from './process.js';
 
 const NO_GRACE = { grace: 0 };
 const TYPES = ['LONG', 'SHORT'];
 
-/** What a generation that begins now writes. */
+/** Returns the values that a new generation writes. */
 const next = (row: SessionEntity, more = {}) => ({
   jti: newJti(),
   kid: 'another-key',
@@ -65,7 +57,7 @@ onEachDatabase((name) => {
   const inTurn = (at: number) => processes[at % processes.length].store;
 
   beforeAll(async () => {
-    // Faults are provoked here, and would fill the screen.
+    // These tests provoke errors, which would fill the log.
     Logger.overrideLogger(false);
     testDatabase = await createDatabase(name);
     processes = await startProcesses(testDatabase, 4);
@@ -77,8 +69,8 @@ onEachDatabase((name) => {
     await testDatabase?.drop();
   });
 
-  describe('what is stored', () => {
-    test('comes back as it was, to the millisecond and to the letter', async () => {
+  describe('a stored session', () => {
+    test('is read back unchanged, to the millisecond and the character', async () => {
       const row = newRow('alice', {
         createdAt: new Date('2026-03-29T01:30:00.001Z'),
         lastUpdate: new Date('2026-10-25T01:30:00.999Z'),
@@ -98,7 +90,7 @@ onEachDatabase((name) => {
       });
       await store.create(row);
       expect(await store.find(row.id)).toEqual(row);
-      // An update that answers the row makes it by another way than a query does.
+      // An update that returns the row maps it by other code than a query.
       const { lastUpdate, confirmedGeneration, ...unchanged } = row;
       const touched = await store.touch(tokenOf(row), lastUpdate.getTime() + 1);
       expect(touched).toBeInstanceOf(SessionEntity);
@@ -110,12 +102,12 @@ onEachDatabase((name) => {
       expect(confirmedGeneration).not.toBe(row.generation);
     });
 
-    test('may be a large text', async () => {
+    test('can have a large text', async () => {
       const row = await create('alice', { info: 'x📱'.repeat(5000) });
       expect((await found(row)).info).toBe(row.info);
     });
 
-    test('is found by the id as it was written, and by nothing else; what is no uuid sends no query', async () => {
+    test('is found only by its exact id; text that is not a lower-case UUID sends no query', async () => {
       const row = await create('alice');
       const { statements } = await log.during(async () => {
         for (const id of [
@@ -136,7 +128,7 @@ onEachDatabase((name) => {
       expect(await store.find(row.id)).toEqual(row);
     });
 
-    test('is listed by type, the earliest created first, without what has expired', async () => {
+    test('is listed by type, oldest first, unless it has expired', async () => {
       const now = clock.now();
       const second = await create('lister', { createdAt: new Date(now - 1000) });
       const first = await create('lister', { createdAt: new Date(now - 2000), type: 'SHORT' });
@@ -150,7 +142,7 @@ onEachDatabase((name) => {
     });
   });
 
-  test('user ids are compared byte for byte: nobody sees or ends another’s sessions', async () => {
+  test('user ids are compared byte for byte: similar ids never share sessions', async () => {
     const userIds = [
       ...['bob', 'Bob', 'BOB', 'bob ', ' bob', 'bob  ', 'böb', 'bo\u0308b', 'BÖB', 'bób', 'bob\u200b', 'bob\t'],
       ...[
@@ -196,7 +188,7 @@ onEachDatabase((name) => {
     const rows = new Map<string, SessionEntity>();
     for (const userId of userIds) {
       const row = newRow(userId);
-      // A limit of one: whoever were taken for the same user would end the other's.
+      // With a limit of one, two ids that compare as equal would evict each other's session.
       expect(await store.create(row, destroyOldest(1))).toEqual([]);
       rows.set(userId, row);
     }
@@ -210,7 +202,7 @@ onEachDatabase((name) => {
   });
 
   describe('rotate', () => {
-    test('is one statement where the database can answer the row, else two', async () => {
+    test('sends one statement if an update can return the row, else two', async () => {
       const row = await create('alice');
       const now = clock.now();
       const client = { ipAddress: '203.0.113.7', userAgent: 'UA', deviceName: 'Pixel 9' };
@@ -233,13 +225,13 @@ onEachDatabase((name) => {
       expect(await store.find(row.id)).toEqual(expected);
     });
 
-    test('leaves lastUpdate alone where the policy says so, and confirms the generation it came from', async () => {
+    test('leaves lastUpdate unchanged if the policy says so, and confirms the previous generation', async () => {
       const row = await create('alice', { generation: 7 });
       const rotated = await store.rotate(tokenOf(row), next(row), clock.now(), NO_GRACE);
       expect(rotated).toMatchObject({ generation: 8, lastUpdate: row.lastUpdate, confirmedGeneration: 7 });
     });
 
-    test('misses another jti, an expired session, the grace, a bound, and a session that is not there', async () => {
+    test('returns null for another jti, an unknown or expired session, during the grace, or for an unexpected absolute expiry', async () => {
       const row = await create('alice', { absoluteExpiresAt: new Date(Date.now() + 7_200_000) });
       const now = clock.now();
       const token = tokenOf(row);
@@ -255,7 +247,7 @@ onEachDatabase((name) => {
       expect(await store.rotate(tokenOf(rotated), next(row), now + 10_000, { grace: 10_000 })).not.toBeNull();
     });
 
-    test('has one winner of twenty, who is answered its own generation', async () => {
+    test('succeeds for one of twenty concurrent calls, and returns the generation of that call', async () => {
       const row = await create('alice');
       const racers = Array.from({ length: 20 }, () => next(row));
       const answers = await Promise.all(
@@ -267,7 +259,7 @@ onEachDatabase((name) => {
       expect(await store.find(row.id)).toMatchObject({ refreshJti: winners[0].jti, generation: 1 });
     });
 
-    test('never answers a generation that is not its own, whatever comes after it', async () => {
+    test('never returns a later generation, even if another rotation follows at once', async () => {
       for (let round = 0; round < 15; round++) {
         const row = await create('alice');
         const first = next(row);
@@ -283,7 +275,7 @@ onEachDatabase((name) => {
       }
     });
 
-    test('writes the superseded token to the blacklist where that is asked for', async () => {
+    test('writes the superseded token to the blacklist if asked to', async () => {
       const row = await create('alice');
       const condition = { grace: 0, blacklistParent: true };
       await store.rotate(tokenOf(row), next(row), clock.now(), condition);
@@ -306,7 +298,7 @@ onEachDatabase((name) => {
       return (await store.rotate(tokenOf(row), next(row), clock.now() - 60_000, NO_GRACE)) as SessionEntity;
     };
 
-    test('puts another successor in the place of the lost one, whose parent stays', async () => {
+    test('replaces the lost successor and keeps its parent', async () => {
       const row = await rotated();
       const now = clock.now();
       const successor = next(row);
@@ -318,14 +310,14 @@ onEachDatabase((name) => {
       });
     });
 
-    test('misses once the current generation was seen in use', async () => {
+    test('returns null once the current generation has been used', async () => {
       const row = await rotated();
       await store.confirm([{ sessionId: row.id, generation: 1 }]);
       expect(await store.recover(row, next(row), clock.now())).toBeNull();
       expect(await found(row)).toMatchObject({ refreshJti: row.refreshJti, confirmedGeneration: 1 });
     });
 
-    test('has one winner of twenty', async () => {
+    test('succeeds for one of twenty concurrent calls', async () => {
       const row = await rotated();
       const answers = await Promise.all(
         Array.from({ length: 20 }, (_, at) => inTurn(at).recover(row, next(row), clock.now())),
@@ -335,7 +327,7 @@ onEachDatabase((name) => {
   });
 
   describe('touch', () => {
-    test('sets lastUpdate and the generation as seen, for the current token alone', async () => {
+    test('sets lastUpdate and confirms the generation, only for the current token', async () => {
       const row = await create('alice', { generation: 3 });
       const seen = clock.now() + 12_345;
       const { statements, result } = await log.during(() => store.touch(tokenOf(row), seen));
@@ -345,14 +337,14 @@ onEachDatabase((name) => {
       expect(await store.touch(tokenOf(row), row.expiresAt.getTime())).toBeNull();
     });
 
-    test('answers the row though the update changes nothing in it', async () => {
+    test('returns the row even if the update changes nothing', async () => {
       const row = await create('alice');
       expect(await store.touch(tokenOf(row), row.lastUpdate.getTime())).toEqual(row);
       expect(await store.touch(tokenOf(row), row.lastUpdate.getTime())).toEqual(row);
     });
   });
 
-  test('confirm writes a batch in one statement, and leaves superseded generations alone', async () => {
+  test('confirm writes a batch in one statement, and only generations that are current', async () => {
     const rows = await Promise.all(Array.from({ length: 200 }, () => create('alice', { generation: 5 })));
     const batch = rows.map((row, at) => ({ sessionId: row.id, generation: at === 0 ? 4 : at === 1 ? 6 : 5 }));
     const confirmedAlready = rows[2];
@@ -364,7 +356,7 @@ onEachDatabase((name) => {
   });
 
   describe('create under a limit', () => {
-    test('never makes more than the limit, whoever looks and whenever, and refuses nobody', async () => {
+    test('lets concurrent logins all succeed, and never shows more sessions than the limit', async () => {
       const limit = 3;
       let most = 0;
       let racing = true;
@@ -390,7 +382,7 @@ onEachDatabase((name) => {
       );
     });
 
-    test('with refuse, exactly as many as the limit succeed', async () => {
+    test('lets exactly as many logins succeed as the limit allows, if a full limit refuses them', async () => {
       const logins = await Promise.allSettled(
         Array.from({ length: 30 }, (_, at) => inTurn(at).create(newRow('refused'), refuse(4))),
       );
@@ -400,17 +392,17 @@ onEachDatabase((name) => {
       expect(await store.listActive('refused', TYPES)).toHaveLength(4);
     });
 
-    test('counts types apart, and expired sessions not at all', async () => {
+    test('counts each type separately and ignores expired sessions', async () => {
       await create('apart', { type: 'SHORT' });
       await create('apart', { expiresAt: new Date(Date.now() - 1000) });
       await store.create(newRow('apart'), refuse(1));
       await expect(store.create(newRow('apart'), refuse(1))).rejects.toBeInstanceOf(SessionLimitReachedError);
     });
 
-    test('a chooser that throws leaves nothing, and neither does an insert that fails', async () => {
+    test('stores and evicts nothing if the chooser throws or the insert fails', async () => {
       const old = await create('unlucky');
       await expect(store.create(newRow('unlucky'), refuse(1))).rejects.toBeInstanceOf(SessionLimitReachedError);
-      // The id of another: the old session was to be evicted for it, and stays.
+      // The id is taken, so the insert fails. The eviction of the old session must be undone.
       const taken = newRow('unlucky', { id: (await create('lucky')).id });
       await expect(store.create(taken, destroyOldest(1))).rejects.toBeInstanceOf(UnavailableError);
       expect(await store.listActive('unlucky', TYPES)).toEqual([shown(old)]);
@@ -419,7 +411,7 @@ onEachDatabase((name) => {
   });
 
   describe('end', () => {
-    test('puts a blacklist entry in the place of the row', async () => {
+    test('replaces the row by a blacklist entry', async () => {
       const row = await create('alice');
       const before = clock.now();
       expect(await store.end(row, 'logout')).toMatchObject({ row: shown(row), reason: 'logout' });
@@ -427,13 +419,13 @@ onEachDatabase((name) => {
       expect(await store.find(row.id)).toBeNull();
       const entry = (await entryOf(row)) as BlacklistEntity;
       expect(entry).toMatchObject({ kind: 'session', sessionId: row.id, userId: 'alice', reason: 'logout' });
-      // By the database's time, which this process knows to some milliseconds.
+      // The entry has the database's time, which this process knows only to a few milliseconds.
       expect(entry.expiresAt.getTime()).toBeGreaterThan(before + ACCEPTED_AFTER_END - 50);
       expect(entry.expiresAt.getTime()).toBeLessThan(after + ACCEPTED_AFTER_END + 50);
       expect(Math.abs(entry.createdAt.getTime() - before)).toBeLessThan(1000);
     });
 
-    test('needs its condition: the current token, or the expiry', async () => {
+    test('does nothing unless its condition holds: the current token, or the expiry', async () => {
       const row = await create('alice');
       expect(await store.end(row, 'mismatch', { jti: newJti() })).toBeUndefined();
       expect(await store.end(row, 'expired', { expiredAt: row.expiresAt.getTime() - 1 })).toBeUndefined();
@@ -442,19 +434,19 @@ onEachDatabase((name) => {
       expect(await store.end(row, 'mismatch', { jti: row.refreshJti })).toBeDefined();
     });
 
-    test('of what has expired writes no entry', async () => {
+    test('writes no entry for an expired session', async () => {
       const row = await create('alice');
       expect(await store.end(row, 'expired', { expiredAt: row.expiresAt.getTime() })).toBeDefined();
       expect(await entryOf(row)).toBeNull();
     });
 
-    test('of twenty at once, one ends it', async () => {
+    test('succeeds for one of twenty concurrent calls', async () => {
       const row = await create('alice');
       const ended = await Promise.all(Array.from({ length: 20 }, (_, at) => inTurn(at).end(row, 'logout')));
       expect(ended.filter(Boolean)).toHaveLength(1);
     });
 
-    test('does neither where the entry cannot be written', async () => {
+    test('keeps the session if the blacklist entry cannot be written', async () => {
       const row = await create('neither');
       const table = dataSource.driver.escape(dataSource.getMetadata(BlacklistEntity).tableName);
       const away = dataSource.driver.escape('blacklist_away');
@@ -471,7 +463,7 @@ onEachDatabase((name) => {
     });
   });
 
-  test('endOfUser races with logins: each session is live or ended, never both, never neither', async () => {
+  test('endOfUser during concurrent logins leaves each session either live or ended, never both', async () => {
     const rows = Array.from({ length: 30 }, () => newRow('contended'));
     const ended = await Promise.all([
       ...rows.map((row, at) => inTurn(at).create(row, destroyOldest(5))),
@@ -484,7 +476,7 @@ onEachDatabase((name) => {
     expect(entries.map((entry) => entry.id).sort()).toEqual(endedIds.sort());
   });
 
-  test('endOfUser ends nothing where the choice throws', async () => {
+  test('endOfUser ends nothing if the chooser throws', async () => {
     const row = await create('kept');
     const choose = () => {
       throw new SessionLimitReachedError();
@@ -494,7 +486,11 @@ onEachDatabase((name) => {
   });
 
   describe('cleaning up', () => {
-    /** Both at it until neither finds any more. @returns how often each session was ended */
+    /**
+     * Runs the cleanup on two processes at once, until neither finds any more sessions.
+     *
+     * @returns how often each session was ended, by id, and the size of each batch
+     */
     const cleanUp = async (batch: (process: TestProcess) => ReturnType<TestProcess['store']['endExpired']>) => {
       const endings = new Map<string, number>();
       const sizes: number[] = [];
@@ -514,7 +510,7 @@ onEachDatabase((name) => {
       return { endings, sizes, refused };
     };
 
-    test('ends what has expired, in batches, each session once, and leaves the rest', async () => {
+    test('ends expired sessions in batches, each of them once, and no others', async () => {
       const past = new Date(Math.floor(clock.now() / 1000) * 1000 - 5000);
       const expired = await Promise.all(Array.from({ length: 45 }, () => create('expired', { expiresAt: past })));
       const live = await create('expired');
@@ -530,7 +526,7 @@ onEachDatabase((name) => {
       expect(await dataSource.manager.countBy(SessionEntity, { userId: 'expired' })).toBe(1);
     });
 
-    test('leaves a session that was extended after it was found expired', async () => {
+    test('keeps a session that was extended after it was found expired', async () => {
       const past = new Date(Math.floor(clock.now() / 1000) * 1000 - 1000);
       const row = await create('extended', { expiresAt: past });
       await dataSource.manager.update(SessionEntity, { id: row.id }, { expiresAt: new Date(clock.now() + 60_000) });
@@ -539,7 +535,7 @@ onEachDatabase((name) => {
       expect(await store.find(row.id)).not.toBeNull();
     });
 
-    test('of removed types ends those unused since, with a blacklist entry', async () => {
+    test('ends sessions of removed types that were not used since the given time, with a blacklist entry', async () => {
       const [longAgo, lately] = [new Date(clock.now() - 100_000), new Date(clock.now() - 1000)];
       const gone = await Promise.all(
         Array.from({ length: 25 }, () => create('gone', { type: 'REMOVED', lastUpdate: longAgo })),
@@ -556,7 +552,7 @@ onEachDatabase((name) => {
     });
 
     if (name === 'postgres' || name === 'mariadb') {
-      test('leaves what was used or extended after it was found', async () => {
+      test('keeps a session that is used or extended after the cleanup has found it', async () => {
         const past = new Date(Math.floor(clock.now() / 1000) * 1000 - 5000);
         const later = new Date(clock.now() + 60_000);
         const cases = [
@@ -575,7 +571,7 @@ onEachDatabase((name) => {
           const runner = processes[2].dataSource.createQueryRunner();
           await runner.startTransaction();
           await runner.manager.update(SessionEntity, { id: row.id }, used);
-          // It finds the row as it was, and waits for the transaction.
+          // The cleanup still sees the old row, and waits for the transaction.
           const cleaning = cleanUp();
           await sleep(100);
           await runner.commitTransaction();
@@ -587,7 +583,7 @@ onEachDatabase((name) => {
     }
   });
 
-  test('everything at once for a while: nothing fails, and what was given up was given up to another', async () => {
+  test('all operations run concurrently without an error, and no live session is blacklisted', async () => {
     const users = ['h1', 'h2', 'h3'];
     const deadline = performance.now() + 2500;
     const known: SessionEntity[] = [];
@@ -644,7 +640,7 @@ onEachDatabase((name) => {
     expect(live.filter((row) => refused.has(row.id))).toEqual([]);
   });
 
-  test('a transaction that took too long for its entries to be seen in time is undone', async () => {
+  test('a transaction that took so long that polls could miss its entries is rolled back', async () => {
     const row = await create('slow');
     const { database, revocations } = processes[0];
     const times = { acceptedAfterEnd: ACCEPTED_AFTER_END, overlap: 0, now: () => clock.now() };

@@ -27,7 +27,7 @@ describe('the code blocks of the documents', () => {
     expect(typeErrors(modules)).toEqual([]);
   }, 120_000);
 
-  test('in TypeScript have classes for the option authenticator, each of which it accepts', () => {
+  test('in TypeScript define classes that the option authenticator accepts', () => {
     const classes = written('ts').flatMap(authenticatorsIn);
     expect(classes.length).toBeGreaterThan(4);
     const path = join(ROOT, '.blocks/authenticators.ts');
@@ -73,7 +73,7 @@ function inTheOption(classes: readonly string[]): string {
   return `\nexport const inTheOption: (${type})[] = [${providers.join(', ')}];\n`;
 }
 
-/** Classes that no document has. The option accepts all but the last. */
+/** Classes that do not occur in a document. The option accepts all but the last. */
 const AUTHENTICATORS = `
 import { type AuthenticatedUser, type Credentials, type Session, UserAuthenticator, UserDirectory } from 'nestjs-multisession';
 

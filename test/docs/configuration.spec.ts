@@ -70,7 +70,7 @@ describe('docs/configuration.md', () => {
     expect(read({ cleanup: { [name]: value } })).toEqual(read());
   });
 
-  test.each(['SHORT', 'LONG'] as const)('shows the preset for %s as it is', (type) => {
+  test.each(['SHORT', 'LONG'] as const)('shows the values of the preset for %s', (type) => {
     const rows = tableRows(DOCUMENT, '### The preset');
     const shown = rows.map((row) => [unquoted(row['']), literal(unquoted(row[`\`${type}\``]))]);
     expect(Object.fromEntries(shown)).toEqual(SHORT_AND_LONG[type]);
@@ -91,19 +91,19 @@ function read(options: Partial<MultiSessionModuleOptions> = {}): unknown {
   return readOptions({ ...MINIMAL, ...options }, ['LONG']);
 }
 
-/** What `forRoot` hands to Nest, functions by their text. */
+/** Returns what `forRoot` passes to Nest as JSON, with the source text of each function. */
 function definition(options: Partial<MultiSessionModuleOptions> = {}): string {
   const module = MultiSessionModule.forRoot({ ...MINIMAL, ...options });
   return JSON.stringify(module, (_, value: unknown) => (typeof value === 'function' ? String(value) : value));
 }
 
-/** `header.name` is the member of a member. */
+/** Builds an object with one option, where `header.name` is a nested member. */
 function nested(name: string, value: unknown): Record<string, unknown> {
   const [outer, inner] = name.split('.');
   return { [outer]: inner === undefined ? value : { [inner]: value } };
 }
 
-/** The defaults of a table that are written as code: those can be given outright, and must then change nothing. */
+/** Returns the defaults of a table that are written as code. Setting such a default explicitly must change nothing. */
 function literalDefaults(heading: string): [name: string, text: string, value: unknown][] {
   const rows = tableRows(DOCUMENT, heading).filter((row) => row.Default.startsWith('`'));
   return rows.map((row) => [unquoted(row.Option), row.Default, literal(unquoted(row.Default))]);
@@ -123,7 +123,7 @@ function unquoted(cell: string): string {
   return cell.replaceAll('`', '');
 }
 
-/** The names of an interface's members; of a member that is itself an object without a name, those of its members. */
+/** Returns the names of an interface's members. A member with an inline object type is replaced by its own members. */
 function optionNames(path: string, name: string): string[] {
   const source = program.getSourceFile(join(ROOT, path));
   const declaration = source?.statements.find(

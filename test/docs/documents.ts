@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Options } from '@swc/core';
 
-/** How SWC makes a program that runs of a code block. */
+/** The options with which SWC compiles a code block to a program that runs. */
 export const SWC: Options = {
   swcrc: false,
   jsc: {
@@ -19,7 +19,7 @@ export interface CodeBlock {
   readonly document: string;
   /** The line of the opening fence, from 1. */
   readonly line: number;
-  /** What stands behind the opening fence. */
+  /** The text after the opening fence. */
   readonly language: string;
   readonly text: string;
 }
@@ -38,7 +38,11 @@ export function readDocument(document: string): string {
   return readFileSync(join(ROOT, document), 'utf8');
 }
 
-/** All fenced code blocks of one document, or of every one. @throws for a fence that is not closed */
+/**
+ * Returns the fenced code blocks of the given documents. Default: of all documents.
+ *
+ * @throws if a code block is not closed
+ */
 export function codeBlocks(documents: readonly string[] = DOCUMENTS): CodeBlock[] {
   return documents.flatMap((document) => blocksOf(document, readDocument(document)));
 }
@@ -65,11 +69,11 @@ function blocksOf(document: string, text: string): CodeBlock[] {
   return blocks;
 }
 
-/** The rows of the tables under a heading, down to the next heading, each by the names of its columns. */
+/** Returns the rows of the tables between a heading and the next one. Each row maps column names to cells. */
 export function tableRows(document: string, heading: string): Record<string, string>[] {
   const lines = readDocument(document).split('\n');
   const start = lines.indexOf(heading);
-  if (start === -1) throw new Error(`${document} has no heading «${heading}»`);
+  if (start === -1) throw new Error(`${document} has no heading "${heading}"`);
   const end = lines.findIndex((line, at) => at > start && line.startsWith('#'));
   const rows = lines.slice(start, end === -1 ? undefined : end).filter((line) => line.startsWith('|'));
   const [names, , ...cells] = rows.map((row) =>

@@ -2,14 +2,14 @@ import { dirname, join, relative } from 'node:path';
 import ts from 'typescript';
 import { ROOT } from './documents.js';
 
-/** The compiler options of the repository: strict, and with the library under its package name. */
+/** Returns the compiler options of the repository, which are strict and resolve the library by its package name. */
 export function compilerOptions(): ts.CompilerOptions {
   const file = ts.readConfigFile(join(ROOT, 'tsconfig.json'), (path) => ts.sys.readFile(path));
   const { options } = ts.parseJsonConfigFileContent(file.config, ts.sys, ROOT);
   return { ...options, noEmit: true, types: ['node'] };
 }
 
-/** The library's own files alone, for what stands in them: no package is read, and no type that comes from one is known. */
+/** Creates a program of the library's own files. It reads no packages, so types that come from them are unknown. */
 export function libraryProgram(paths: readonly string[]): ts.Program {
   const options: ts.CompilerOptions = { ...compilerOptions(), noLib: true, types: [] };
   const host = ts.createCompilerHost(options);
@@ -19,6 +19,7 @@ export function libraryProgram(paths: readonly string[]): ts.Program {
 
 /**
  * Type-checks modules that are not on disk, all in one program.
+ *
  * @param modules texts by path
  * @returns the errors, each with its path and line
  */
@@ -36,7 +37,7 @@ export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
   return diagnostics.map(describeDiagnostic);
 }
 
-/** Files on disk, which all programs share: parsing them takes longer than checking a few modules. */
+/** Parsed files from disk. All programs share them, because parsing takes longer than checking a few modules. */
 const parsed = new Map<string, ts.SourceFile | undefined>();
 
 function hostWith(modules: ReadonlyMap<string, string>, options: ts.CompilerOptions): ts.CompilerHost {

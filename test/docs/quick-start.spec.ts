@@ -42,7 +42,7 @@ describe('the install section of the README', () => {
     expect(required.filter((peer) => !words.includes(peer))).toEqual([]);
   });
 
-  test('needs one line of at most five packages beside Nest and TypeORM', () => {
+  test('installs at most five packages besides TypeORM and its driver', () => {
     const lines = [...install.matchAll(/^npm install (.*)$/gm)].map(([, packages]) => packages.split(' '));
     const [ours, typeorm] = lines;
     expect(lines).toHaveLength(2);
@@ -183,7 +183,7 @@ function addHeader(headers: Record<string, string>, line: string): void {
 function substitute(text: string, variables: ReadonlyMap<string, string>): string {
   return text.replaceAll(/\$([A-Z]+)/g, (_, name: string) => {
     const value = variables.get(name);
-    if (value === undefined) throw new Error(`no answer has had $${name} yet`);
+    if (value === undefined) throw new Error(`no answer has contained $${name} yet`);
     return value;
   });
 }

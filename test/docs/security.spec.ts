@@ -15,7 +15,7 @@ interface Evidence {
 const [text, evidence] = readEvidence();
 
 describe('the tests that docs/security.md cites', () => {
-  test('are there, by file and name', () => {
+  test('exist, with the cited file and title', () => {
     expect(evidence.length).toBeGreaterThan(50);
     expect(evidence.filter((cited) => !isThere(cited))).toEqual([]);
   });

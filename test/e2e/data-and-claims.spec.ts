@@ -27,7 +27,7 @@ const POLICIES = {
   STRICT: { refreshTokenLifetime: '30d', reuseGrace: '1m' },
 } as const satisfies Record<string, SessionPolicyOptions>;
 
-/** Users with a role that changes, which their access tokens tell. */
+/** Users whose role can change. Their access tokens have it as a claim. */
 @Injectable()
 class RoleUsers extends UserAuthenticator<{ id: string; role: string; amr?: string[] }> {
   role = 'reader';
@@ -70,7 +70,7 @@ onEachDatabase((databaseName) => {
   beforeAll(async () => {
     database = await createDatabase(databaseName);
     app = await startApp({ database, options: { policies: POLICIES } });
-    // Another process; embedded SQLite is one application's alone.
+    // Another process. Two applications cannot share an embedded SQLite.
     other = databaseName.startsWith('sql') ? app : await startApp({ database, options: { policies: POLICIES } });
     sessions = app.get(SessionService);
     rows = app.get(getRepositoryToken(SessionEntity) as string);
@@ -85,7 +85,7 @@ onEachDatabase((databaseName) => {
   const current = (sessionId: string, generation = 0) => ({ sessionId, generation });
 
   describe('data', () => {
-    test('is merged key by key, and null takes a key away', async () => {
+    test('is merged by key, and null removes a key', async () => {
       const id = await create({ data: { theme: 'dark', cart: [1, 2] } });
       expect(await sessions.getData(id)).toEqual({ theme: 'dark', cart: [1, 2] });
       expect(await sessions.mergeData(id, { cart: [3], name: 'Zoë 🙂', theme: null, gone: undefined })).toEqual({
@@ -112,14 +112,14 @@ onEachDatabase((databaseName) => {
       await expect(sessions.mergeData(expired, {})).rejects.toMatchObject({ code: 'session_not_found' });
     });
 
-    test('of fifty merges at once on two processes none is lost', async () => {
+    test('keeps all of fifty concurrent merges on two processes', async () => {
       const id = await create();
       const at = [...Array(50).keys()];
       await Promise.all(at.map((n) => (n % 2 ? app : other).get(SessionService).mergeData(id, { [`k${n}`]: n })));
       expect(await sessions.getData(id)).toEqual(Object.fromEntries(at.map((n) => [`k${n}`, n])));
     });
 
-    test('merges and refreshes at once: neither loses the other', async () => {
+    test('concurrent merges and refreshes do not overwrite each other', async () => {
       const { session, refresh } = await sessions.create('alice', { type: 'LONG' });
       const merges = [...Array(10).keys()].map((n) => sessions.mergeData(session.id, { [`k${n}`]: n }));
       const [{ refresh: next }] = await Promise.all([sessions.refresh(refresh), ...merges]);
@@ -128,7 +128,7 @@ onEachDatabase((databaseName) => {
       expect(next).not.toBe(refresh);
     });
 
-    test('of more than 32 KiB is refused, and nothing is changed', async () => {
+    test('over 32 KiB is refused, and nothing changes', async () => {
       const id = await create({ data: { keep: 1 } });
       const most = 32 * 1024 - '{"keep":1,"x":""}'.length;
       const tooMuch = sessions.mergeData(id, { x: 'x'.repeat(most + 1) });
@@ -148,7 +148,7 @@ onEachDatabase((databaseName) => {
       ['not a number', { n: NaN }, 'data.n'],
       ['a function', { f: () => 1 }, 'data.f'],
       ['a bigint', { b: [1n] }, 'data.b.0'],
-    ])('that JSON cannot say (%s) is refused, by its name', async (_, patch, name) => {
+    ])('that JSON cannot represent (%s) is refused with its path', async (_, patch, name) => {
       const id = await create();
       const refused = sessions.mergeData(id, patch as never);
       await expect(refused).rejects.toMatchObject({
@@ -158,7 +158,7 @@ onEachDatabase((databaseName) => {
       expect(await sessions.getData(id)).toEqual({});
     });
 
-    test('whatever JSON says comes back as it was', async () => {
+    test('of any JSON value is read back unchanged', async () => {
       const id = await create();
       const text = fc.oneof(
         fc.string({ unit: 'binary', maxLength: 30 }),
@@ -193,7 +193,7 @@ onEachDatabase((databaseName) => {
   });
 
   describe('regenerate', () => {
-    test('gives an access token with new claims at once, and so does each refresh after it', async () => {
+    test('returns an access token with the new claims, and so does each later refresh', async () => {
       const { session, access, refresh } = await sessions.create('alice', {
         type: 'LONG',
         claims: { role: 'reader', team: 1 },
@@ -206,7 +206,7 @@ onEachDatabase((databaseName) => {
       expect(decoded((await sessions.refresh(refresh)).access, 1)).toMatchObject({ role: 'editor', gen: 1 });
     });
 
-    test('is of the generation that asks, so that a lost successor is still told from a used one', async () => {
+    test('keeps the generation of its caller, so a lost successor can be distinguished from a used one', async () => {
       const { session, refresh } = await sessions.create('alice', { type: 'LONG' });
       await sessions.refresh(refresh);
       const { access } = await sessions.regenerate(current(session.id), { role: 'editor' });
@@ -214,7 +214,7 @@ onEachDatabase((databaseName) => {
       expect(decoded((await sessions.regenerate(current(session.id, 9), {})).access, 1)).toMatchObject({ gen: 1 });
     });
 
-    test('refuses names of the library, too much, and sessions that have ended', async () => {
+    test('refuses reserved names, claims that are too large, and ended sessions', async () => {
       const id = await create({ amr: ['otp'] });
       await expect(sessions.regenerate(current(id), { amr: ['hwk'] })).rejects.toThrow('amr');
       await expect(sessions.regenerate(current(id), { sid: 'x' })).rejects.toThrow('sid');
@@ -235,7 +235,7 @@ onEachDatabase((databaseName) => {
     });
   });
 
-  describe('user ids of any shape come back as they were given', () => {
+  describe('user ids of any form keep their value and type', () => {
     const SHAPES = [
       '007',
       '1e3',
@@ -284,7 +284,7 @@ onEachDatabase((databaseName) => {
       );
     });
 
-    test('numbers, where the application has numbers', async () => {
+    test('numbers, if userIdType is number', async () => {
       const numbers = await startApp({ databaseName, options: { policies: POLICIES, userIdType: 'number' } });
       try {
         for (const id of [0, 7, -1, Number.MAX_SAFE_INTEGER]) await comesBack(numbers, id);
@@ -312,7 +312,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const claimsOf = (token: string) => decoded(token, 1);
 
   describe('buildClaims', () => {
-    test('is asked at login and at each refresh, with the user, and what it says is never stored', async () => {
+    test('is called with the user at login and at each refresh, and its claims are never stored', async () => {
       const { access, refresh: token, session_id: id } = await app.login({ session: 'LONG' });
       expect(claimsOf(access)).toMatchObject({ role: 'reader', of: 'LONG' });
       users.role = 'editor';
@@ -325,7 +325,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await app.get(SessionService).get(id))?.claims).toBeNull();
     });
 
-    test('has the id alone where the application makes the session, and is laid over the stored claims', async () => {
+    test('gets only the id if the application creates the session, and its claims override the stored ones', async () => {
       const { access } = await app
         .get(SessionService)
         .create('bob', { type: 'LONG', claims: { role: 'stored', team: 7 } });
@@ -333,7 +333,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(users.seen).toEqual([{ id: 'bob' }]);
     });
 
-    test('is asked at regenerate too, with the user as at a refresh', async () => {
+    test('is called by regenerate too, with the user as at a refresh', async () => {
       const { access } = await app.login({ session: 'LONG' });
       users.role = 'editor';
       const current = await app.get(SessionService).verify(access);
@@ -341,7 +341,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(claimsOf(regenerated.access)).toMatchObject({ role: 'editor', team: 7 });
     });
 
-    test('that fails at login leaves no session; at a refresh the same token can be shown again', async () => {
+    test('creates no session if it fails at login; if it fails at a refresh, the same token works again', async () => {
       const { refresh: token, session_id: id } = await app.login({ session: 'STRICT', username: 'carol' });
       users.failing = true;
       const login = { username: 'carol', password: 'x', secret_key: SECRET_KEY, session: 'STRICT' };
@@ -355,7 +355,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect(lists[0].sessions.map((session) => session.id)).toEqual([id]);
     });
 
-    test('that fails at reauthenticate leaves the session as it was', async () => {
+    test('leaves the session unchanged if it fails at reauthenticate', async () => {
       const { access } = await app.login({ session: 'LONG', username: 'dave' });
       users.failing = true;
       const body = { username: 'dave', password: 'x' };
@@ -366,7 +366,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   describe('auth_time and amr', () => {
-    test('say when and how the user logged in, and stay through refreshes', async () => {
+    test('say when and how the user logged in, and do not change at a refresh', async () => {
       const { access, refresh: token, session_id: id } = await app.login({ session: 'LONG' });
       const session = await app.get(SessionService).get(id);
       const expected = { auth_time: Math.floor(Number(session?.createdAt) / 1000), amr: ['pwd'] };
@@ -376,7 +376,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect([status, body]).toEqual([200, { authenticatedAt: expected.auth_time, amr: ['pwd'] }]);
     });
 
-    test('amr is what the authenticator or the application says', async () => {
+    test('amr comes from the authenticator or the application', async () => {
       users.amr = ['pwd', 'otp'];
       const { access } = await app.login({ session: 'LONG' });
       expect(claimsOf(access)).toMatchObject({ amr: ['pwd', 'otp'] });
@@ -398,7 +398,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       });
     };
 
-    test('asks for a login that is not so long ago', async () => {
+    test('refuses a token whose login is too long ago', async () => {
       const { access } = await app.login({ session: 'LONG' });
       expect((await recent(ago(access, 590))).status).toBe(200);
       for (const token of [ago(access, 601), ago(access, undefined)]) {
@@ -408,7 +408,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       }
     });
 
-    test('and reauthenticate/ is one', async () => {
+    test('accepts the token that reauthenticate/ returns', async () => {
       const { access } = await app.login({ session: 'LONG' });
       const old = ago(access, 3600);
       expect((await recent(old)).status).toBe(401);
@@ -416,7 +416,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       expect((await recent(body.access)).status).toBe(200);
     });
 
-    test('of no time span does not start', () => {
+    test('throws if its argument is not a time span', () => {
       for (const span of ['soon', -1, 0, NaN])
         expect(() => RequireRecentLogin(span as never)).toThrow('@RequireRecentLogin');
     });

@@ -55,7 +55,7 @@ const foreignEc = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
 const pem = (key: KeyObject) =>
   key.export({ type: key.type === 'private' ? 'pkcs8' : 'spki', format: 'pem' }).toString();
 
-/** The attacked servers: how each signs, and signatures by its own keys that it must refuse nevertheless. */
+/** The attacked servers: how each one signs, and signatures by its own keys that it must still refuse. */
 const SERVERS: {
   name: string;
   jwt: JwtOptions;
@@ -96,7 +96,7 @@ const SERVERS: {
 ];
 type AttackedServer = (typeof SERVERS)[number];
 
-/** What an attacker has: the parts of a genuine token, one of the other type, one of another session, and own keys. */
+/** The attacker's loot: a genuine token, one of the other type, and one of another session. The attacker also has own keys. */
 interface Loot {
   server: AttackedServer;
   genuine: string;
@@ -266,7 +266,7 @@ function editedClaims({ genuine, ofOtherSession }: Loot): Forgery[] {
   ];
 }
 
-/** Session types that could have existed before. */
+/** Session types that are not configured, but could have existed earlier. */
 const GONE_TYPES = ['GONE', 'long', 'ALL', '', '__proto__'];
 
 /** Tokens that are signed with the server's own key, as a leaked key or a bug could produce. */
@@ -304,12 +304,12 @@ function brokenClaims({ genuine, server }: Loot): Forgery[] {
         token(header, { ...claims, [name]: value }, server.sign),
       ]),
     ),
-    ['exp without end', token(header, text.replace(/"exp":\d+/, '"exp":1e999'), server.sign)],
+    ['exp is infinite', token(header, text.replace(/"exp":\d+/, '"exp":1e999'), server.sign)],
     ...['', 'null', '[]', '"x"', '1', '{', '{}', 'x'].map((body): Forgery => [
       `the claims ${JSON.stringify(body)}`,
       token(header, body, server.sign),
     ]),
-    // The library never signs such a text: each part is the base64url of UTF-8, once.
+    // The library encodes each part only once, so it never signs such a token.
     ['the claims encoded twice', token(header, encode(claims), server.sign)],
   ];
 }
@@ -450,7 +450,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       }
     });
 
-    test('do no harm on routes that need no access token', async () => {
+    test('are ignored by routes that need no access token', async () => {
       const [forged] = forgeries(loot.access);
       const body = { refresh: alice.refresh, secret_key: SECRET_KEY, session: 'LONG' };
       for (const header of [`Bearer ${forged[1]}`, 'Bearer', 'Bearer a b', 'x']) {
@@ -486,7 +486,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     });
   });
 
-  test('the authorization header', async () => {
+  test('the authorization header must have a known scheme and exactly one token', async () => {
     const app = await startApp({ databaseName, adapter, controllers: [MeController] });
     const custom = await startApp({
       databaseName,

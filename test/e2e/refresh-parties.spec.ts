@@ -15,7 +15,7 @@ const POLICIES = {
   STRICT: { refreshTokenLifetime: '1d', reuseGrace: 0 },
 } as const;
 
-/** Where a request comes from, as the proxy and the caller tell. */
+/** The client of a request, as the proxy and the headers describe it. */
 interface Party {
   readonly ipAddress: string;
   readonly userAgent: string;
@@ -56,18 +56,18 @@ onEachDatabase((databaseName) => {
   const refresh = (party: Party, token: string, session: keyof typeof POLICIES = 'ROTATING') =>
     post(party, 'refresh/', { refresh: token, session });
   const rowOf = (id: string) => rows.findOneByOrFail({ id });
-  /** An hour passes for the session since it has handed out its current token. */
+  /** Sets the session's times as if it had issued its current token an hour ago. */
   const anHourPasses = (id: string) =>
     rows.update(id, { createdAt: new Date(Date.now() - 2 * HOUR), rotatedAt: new Date(Date.now() - HOUR) });
   const told = (name: string) => events.flatMap((recorded) => (recorded.name === name ? [recorded.event] : []));
 
-  test('a new generation writes who refreshed; a repeated answer, and one that hands out nothing, do not', async () => {
+  test('a rotation stores the client that refreshed; a refresh within the grace does not', async () => {
     const { refresh: first, session_id: id } = await login('ROTATING');
     const atLogin = await rowOf(id);
     expect(atLogin).toMatchObject({ ...OWNER, info: OWNER.deviceName });
     const { refresh: second } = await refresh(THIEF, first);
     const afterRotation = await rowOf(id);
-    // It names no device, so that the last one known stays.
+    // This client names no device, so the last known one is kept.
     expect(afterRotation).toMatchObject({ ...THIEF, deviceName: OWNER.deviceName, info: atLogin.info });
     await refresh(OWNER, first);
     await refresh(OWNER, second);
@@ -77,15 +77,15 @@ onEachDatabase((databaseName) => {
     expect(await rowOf(id)).toMatchObject({ ...OWNER, deviceName: 'Pixel 10', info: atLogin.info, generation: 2 });
   });
 
-  test('a refresh by the service that names no client leaves the last one known', async () => {
+  test('SessionService.refresh without a client keeps the last known one', async () => {
     const { refresh: token, session_id: id } = await login('ROTATING');
     const { session } = await app.get(SessionService).refresh(token);
     expect(session).toMatchObject(OWNER);
     expect(await rowOf(id)).toMatchObject({ ...OWNER, generation: 1 });
   });
 
-  describe('an event tells both parties', () => {
-    test('refresh.replayed: who repeats, and who was handed the successor', async () => {
+  describe('an event names both parties', () => {
+    test('refresh.replayed: the client that repeats, and the one that got the successor', async () => {
       const { refresh: token, session_id: id } = await login('ROTATING');
       await refresh(THIEF, token);
       await refresh(OWNER, token);
@@ -102,7 +102,7 @@ onEachDatabase((databaseName) => {
       expect(ageOf(event)).toBeLessThan(GRACE);
     });
 
-    test('refresh.recovered: who recovers, and who was handed the successor that dies', async () => {
+    test('refresh.recovered: the client that recovers, and the one that got the lost successor', async () => {
       const { refresh: token, session_id: id } = await login('ROTATING');
       await refresh(THIEF, token);
       await anHourPasses(id);
@@ -121,7 +121,7 @@ onEachDatabase((databaseName) => {
       expect(ageOf(event) - HOUR).toBeLessThan(GRACE);
     });
 
-    test('refresh.reused, fork: the owner comes with the parent of what the thief has used', async () => {
+    test('refresh.reused, fork: the owner presents the parent of the token that the thief has used', async () => {
       const { refresh: token, session_id: id } = await login('ROTATING');
       const { access } = await refresh(THIEF, token);
       expect((await app.post('list/', { session: 'ALL' }, bearer(access))).status).toBe(200);
@@ -136,7 +136,7 @@ onEachDatabase((databaseName) => {
       expect(ageOf(event) - HOUR).toBeLessThan(GRACE);
     });
 
-    test('refresh.reused, stale: the thief comes with what the owner has long left behind', async () => {
+    test('refresh.reused, stale: the thief presents a token that the owner replaced long ago', async () => {
       const { refresh: token } = await login('ROTATING');
       const { refresh: second } = await refresh(OWNER, token);
       await anHourPasses(sidOf(token));
@@ -149,14 +149,14 @@ onEachDatabase((databaseName) => {
       expect(ageOf(told('refresh.reused')[0])).toBeLessThan(GRACE);
     });
 
-    test('refresh.reused, ahead: a generation that the database has lost', async () => {
+    test('refresh.reused, ahead: the token is of a generation that the database has lost', async () => {
       const { refresh: token, session_id: id } = await login('STRICT');
       const before = await rowOf(id);
       const { refresh: second } = await refresh(THIEF, token, 'STRICT');
       await rows.save(before);
       const lost = { reuse: 'ahead', presentedGeneration: 1, currentGeneration: 0 };
       await expectReuse(THIEF, second, 'STRICT', OWNER, lost);
-      // As far as the row knows nothing was ever rotated, and the login handed out its token.
+      // According to the row no token was ever rotated, so the current one is as old as the login.
       expect(ageOf(told('refresh.reused')[0])).toBeLessThan(GRACE);
     });
   });

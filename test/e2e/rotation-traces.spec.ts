@@ -23,7 +23,7 @@ import { WhoAmI } from '../helpers/who-am-i.js';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
-/** Longer than any trace takes: it passes when the trace says so. */
+/** Longer than any trace takes. A trace changes the times of its row to let the grace pass. */
 const reuseGrace = '10m';
 const POLICIES = {
   ROTATING: { refreshTokenLifetime: '1h', reuseGrace },
@@ -41,7 +41,7 @@ const POLICIES = {
 } as const satisfies Record<string, SessionPolicyOptions>;
 type Type = keyof typeof POLICIES;
 
-/** How many traces; a failure prints the seed, which `TEST_SEED` takes. */
+/** The number of traces. A failure prints its seed. Set `TEST_SEED` to repeat it. */
 const RUNS = Number(process.env.TEST_RUNS ?? 40);
 const SEED = process.env.TEST_SEED === undefined ? undefined : Number(process.env.TEST_SEED);
 
@@ -52,7 +52,7 @@ onEachDatabase((databaseName) => {
   let app: TestApp;
   let rows: Repository<SessionEntity>;
   let events: RecordedEvent[];
-  /** How often each verdict came. */
+  /** How often each verdict occurred. */
   const verdicts = new Map<string, number>();
   const count = (verdict: Verdict) => {
     const name = verdict.kind === 'reuse' ? `reuse, ${verdict.reuse}` : verdict.kind;
@@ -74,7 +74,7 @@ onEachDatabase((databaseName) => {
   const moves = fc.array(move, { minLength: 1, maxLength: 120, size: 'max' });
 
   test(
-    'random traces over HTTP: each answer, event and row is the model’s',
+    'random traces over HTTP: each answer, event and row matches the model',
     async () => {
       const property = fc.asyncProperty(type, isBound, moves, async (type, isBound, moves) => {
         const replay = new Replay(type, isBound);
@@ -82,20 +82,20 @@ onEachDatabase((databaseName) => {
         await replay.take({ do: 'uses are written' });
       });
       await fc.assert(property, { numRuns: RUNS, seed: SEED });
-      // Or it would say nothing of those that never came.
+      // A verdict that never occurred would not have been tested.
       expect([...verdicts.keys()].sort()).toEqual(VERDICTS);
     },
     60_000 + RUNS * 1000,
   );
 
-  /** A trace on the application and on the model, side by side. */
+  /** Runs a trace on the application and on the model, side by side. */
   class Replay {
     private readonly model: ModelledSession;
     private id = '';
     private row: SessionEntity | null = null;
-    /** The row before its last generation began. */
+    /** The row of the previous generation. */
     private before: SessionEntity | null = null;
-    /** By the model's number of a token: its text, as it was handed out first. */
+    /** The text of each token as it was first issued, by the model's id of the token. */
     private texts: string[] = [];
     private accessTokens: string[] = [];
 
@@ -128,7 +128,7 @@ onEachDatabase((databaseName) => {
       if (move.do === 'refresh as another type')
         return post('refresh/', { refresh: text, session: this.another('PLAIN') });
       if (move.do !== 'refresh with a forged token') return post('refresh/', { refresh: text, session: this.type });
-      // One that rotates and one that keeps: the statements of both must see through it.
+      // Alternates between a type that rotates and one that does not: each has its own statements, which must refuse the token.
       const anyOther = this.another((token as Token).id % 2 ? 'PLAIN' : 'ROTATING');
       const session = move.forged === 'type' ? anyOther : this.type;
       const { gen, exp } = decoded(text, 1) as { gen: number; exp: number };
@@ -154,7 +154,7 @@ onEachDatabase((databaseName) => {
       return answer;
     }
 
-    /** What happens to the row without a request: time passes for it, and commits are lost. */
+    /** Applies a move that is not a request: time passes for the row, uses are written, or a commit is lost. */
     private async happen(what: Move['do']): Promise<void> {
       if (what === 'uses are written') await app.get<Engine>(ENGINE).seen.flush();
       if (!this.row) return;
@@ -193,7 +193,7 @@ onEachDatabase((databaseName) => {
       }
       if (!refresh) return;
       expect(decoded(body.refresh, 1)).toMatchObject(common);
-      // The same token is the same text, and another is another.
+      // A token that is issued again must have the same text, and a new token a new text.
       expect(this.texts.indexOf(body.refresh)).toBe(refresh.id in this.texts ? refresh.id : -1);
       this.texts[refresh.id] = body.refresh;
     }
@@ -225,7 +225,7 @@ onEachDatabase((databaseName) => {
 
 const byName = (a: ExpectedEvent, b: ExpectedEvent): number => (a.name < b.name ? -1 : 1);
 
-/** The events, as far as the model tells them. */
+/** Returns the events, reduced to the fields that the model predicts. */
 function told(events: readonly RecordedEvent[]): ExpectedEvent[] {
   const all = events.map(({ name, event }): ExpectedEvent => {
     const { rotated, reason, reuse, presentedGeneration, currentGeneration, client, session } = event as Record<

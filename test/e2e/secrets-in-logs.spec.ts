@@ -13,8 +13,8 @@ import { LogWatch, watch } from '../helpers/log-watch.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
 import { decoded } from '../helpers/tokens.js';
 
-// Of each suite in this folder, `log-watch.setup.ts` compares what was logged with the secrets that were used. Here are the
-// paths on which something goes wrong while a secret is in hand.
+// After each suite in this folder, `log-watch.setup.ts` searches the log for the secrets that were used. The tests below
+// take the paths on which something fails while the library handles a secret.
 
 const PASSWORD = 'alice-password';
 const EVENTS = ['session.created', 'session.refreshed', 'session.ended', 'refresh.reused', 'login.failed'] as const;
@@ -51,13 +51,13 @@ describe('the watch of the logs', () => {
     ['a secret key of a header', 'key another secret key', 'key <secret key>'],
     ['a signing key', SIGNING_SECRET, '<signing key>'],
     ['a signing key in hex', Buffer.from(SIGNING_SECRET).toString('hex'), '<signing key>'],
-  ])('finds %s, and does not repeat it', (_, line, masked) => {
+  ])('finds %s, and masks it in its report', (_, line, masked) => {
     own.text('log', `a line\n${line}\nanother`);
     own.log('stdout', () => line);
     expect(own.leaks()).toEqual([`log: ${masked}`, `stdout: ${masked}`]);
   });
 
-  test('finds one in a URL and in the body of an error, and minds no other answer', () => {
+  test('finds a secret in a URL or in the body of an error, and ignores other answers', () => {
     const exchange = { method: 'GET', headers: [], body: '', location: null, answer: `{"password":"${PASSWORD}"}` };
     own.secret('password', PASSWORD);
     own.exchange({ ...exchange, url: 'http://localhost/me', status: 200 });
@@ -69,7 +69,7 @@ describe('the watch of the logs', () => {
     ]);
   });
 
-  test('hears each level, whatever logger an application has', async () => {
+  test('sees every log level, even if the application turns its logger off', async () => {
     const app = await startApp();
     app.app.useLogger(false);
     const logger = new Logger('Test');
@@ -87,7 +87,7 @@ describe('the watch of the logs', () => {
   });
 });
 
-/** As an application may have it: logs all there is to an error of ours, its cause too. */
+/** A filter that an application could have. It logs everything about an error of the library, including its cause. */
 @Catch(MultiSessionError)
 class LoggingFilter extends BaseExceptionFilter {
   override catch(exception: unknown, host: ArgumentsHost) {
@@ -96,7 +96,7 @@ class LoggingFilter extends BaseExceptionFilter {
   }
 }
 
-/** An authenticator whose own users are not to be had. */
+/** An authenticator that returns an invalid user for `bob` and rejects for `nobody`. */
 class FailingUsers extends TestUsers {
   override authenticate({ username, password }: Credentials) {
     if (username === 'bob') return Promise.resolve({ id: { of: 'bob' } as unknown as string });
@@ -138,7 +138,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   const secretKey = { secret_key: SECRET_KEY };
   const alice = { username: 'alice', password: PASSWORD, session: 'LONG', ...secretKey };
 
-  /** Each route that asks the database. */
+  /** Calls each route that needs the database. */
   const askAll = ({ access, refresh, session_id }: Awaited<ReturnType<TestApp['login']>>) =>
     Promise.all([
       app.post('login/', alice),
@@ -150,7 +150,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     ]);
   const statusesOf = (answers: Answer[]) => [...new Set(answers.map(({ status }) => status))];
 
-  test('a table that has gone: the driver tells of the statement and its parameters', async () => {
+  test('a missing table: the driver error contains the statement and its parameters', async () => {
     const login = await app.login();
     const dataSource = app.get(DataSource);
     await dataSource.query('ALTER TABLE user_session RENAME TO away');
@@ -160,7 +160,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await app.post('logout/', { refresh: login.refresh, ...secretKey })).status).toBe(200);
   });
 
-  test('a field that holds the secret of another', async () => {
+  test('a secret that is sent in the wrong field', async () => {
     const { access, refresh } = await app.login();
     const body = { ...alice, info: 'x', refresh: 'x', session_id: 'x' };
     const secrets = [access, refresh, PASSWORD, SECRET_KEY, String(decoded(refresh, 1).jti)];
@@ -178,7 +178,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     }
   });
 
-  test('a listener that throws what it was told', async () => {
+  test('a listener that throws an error with the event in its message', async () => {
     const undo = EVENTS.map((name) =>
       app.get(SessionEvents).on(name, (event) => {
         throw new Error(`${name}: ${JSON.stringify(event)}`);
@@ -195,15 +195,15 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect(failed.join('\n')).toMatch(new RegExp(EVENTS.map((name) => `(?=[^]*listener of ${name} failed)`).join('')));
   });
 
-  test('an authenticator that throws, or answers what is no user: Nest logs the stack, and nothing of the request', async () => {
+  test('an authenticator that throws or returns an invalid user: Nest logs the stack, but nothing of the request', async () => {
     for (const username of ['nobody', 'bob'])
       expect((await app.post('login/', { ...alice, username })).status).toBe(500);
     expect(loggedLines().join('\n')).toMatch(/no directory[^]*a user's id must be/);
   });
 
-  test('a token in the URL is taken for none', async () => {
+  test('a token in the URL is ignored', async () => {
     const { access, refresh } = await app.login();
-    // Not by fetch, whose URLs are watched.
+    // Not by fetch: the watch would report the token in its URL.
     const status = (path: string) =>
       new Promise((resolve, reject) => {
         const request = httpRequest(app.url + path, { method: 'POST' }, (answer) =>
@@ -220,7 +220,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     expect((await app.post('list/', { session: 'ALL' }, bearer(access))).status).toBe(200);
   });
 
-  test('a database that is away', async () => {
+  test('a database that cannot be reached', async () => {
     const login = await app.login();
     const before = loggedLines().length;
     if (proxy) {
@@ -243,7 +243,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
 async function until(holds: () => boolean): Promise<void> {
   const giveUp = performance.now() + 10_000;
   while (!holds()) {
-    if (performance.now() > giveUp) throw new Error('it did not come to hold');
+    if (performance.now() > giveUp) throw new Error('the condition was not met within 10 seconds');
     await sleep(20);
   }
 }

@@ -5,30 +5,38 @@ import { DataSource, type DataSourceOptions } from 'typeorm';
 export const DATABASE_NAMES = ['sqlite', 'sqljs', 'postgres', 'mariadb'] as const;
 export type DatabaseName = (typeof DATABASE_NAMES)[number];
 
-/** Where the services are, unless the environment says otherwise. */
+/** The database servers, unless the environment names others. */
 const POSTGRES_URL = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test';
 const MARIADB_URL = process.env.TEST_MARIADB_URL ?? 'mariadb://root@127.0.0.1:3306/test';
 
-/** What `TEST_DATABASES` names; embedded SQLite alone unless it is set. A name that is not known is an error, never skipped. */
+/**
+ * Returns the databases that `TEST_DATABASES` names. Default: only embedded SQLite.
+ *
+ * @throws if a name is unknown, so that a typing error skips no tests
+ */
 export function selectedDatabases(): DatabaseName[] {
   const names = (process.env.TEST_DATABASES ?? 'sqlite').split(',').map((name) => name.trim());
   for (const name of names) {
     if (!DATABASE_NAMES.includes(name as DatabaseName)) {
-      throw new Error(`TEST_DATABASES names «${name}»; known are ${DATABASE_NAMES.join(', ')}`);
+      throw new Error(`TEST_DATABASES names "${name}", which is unknown. Use ${DATABASE_NAMES.join(', ')}.`);
     }
   }
   return names as DatabaseName[];
 }
 
-/** A database of its own for a suite. */
+/** A database that belongs to one suite. */
 export interface TestDatabase {
   readonly name: DatabaseName;
-  /** For any number of DataSources and processes on the same database. */
+  /** On a server, all DataSources with these options share the database. Each one of embedded SQLite has its own. */
   readonly options: DataSourceOptions;
   drop(): Promise<void>;
 }
 
-/** Creates an empty database, without tables. @throws where the service is not there */
+/**
+ * Creates an empty database, without tables.
+ *
+ * @throws if the database server is not available
+ */
 export async function createDatabase(name: DatabaseName): Promise<TestDatabase> {
   if (name === 'sqlite')
     return { name, options: { type: 'better-sqlite3', database: ':memory:' }, drop: async () => {} };
@@ -53,9 +61,9 @@ function serverOptions(name: 'postgres' | 'mariadb') {
 }
 
 async function administer(server: ReturnType<typeof serverOptions>, sql: string): Promise<void> {
-  // A database that was named and is not there fails each of its suites: none is ever skipped.
+  // If a named database is unavailable, its suites must fail rather than be skipped.
   const dataSource = await new DataSource(server as DataSourceOptions).initialize().catch((cause: unknown) => {
-    throw new Error(`TEST_DATABASES names ${server.type}, and it cannot be used: ${(cause as Error).message}`, {
+    throw new Error(`TEST_DATABASES names ${server.type}, but it cannot be used: ${(cause as Error).message}`, {
       cause,
     });
   });

@@ -1,14 +1,14 @@
 import { type DataSource, type Table, TableIndex } from 'typeorm';
 
-/** What the words of the databases differ in. */
+/** The SQL that differs between the databases. */
 interface Words {
-  /** A query for the whole numbers from one to another, as `n`. */
+  /** A query for the whole numbers from `from` to `to`, as `n`. */
   readonly series: (from: number, to: number) => string;
-  /** A whole number in lower-case hex, of so many digits. */
+  /** A whole number in lower-case hex, padded to `digits`. */
   readonly hex: (number: string, digits: number) => string;
   readonly divide: (number: string, by: number) => string;
   readonly integer: (text: string) => string;
-  /** Statements that bring the statistics up to date. */
+  /** Statements that update the planner's statistics. */
   readonly settle: readonly string[];
 }
 
@@ -19,7 +19,7 @@ const POSTGRES: Words = {
   hex: (number, digits) => padded(`to_hex(${number})`, digits),
   divide: (number, by) => `${number} / ${by}`,
   integer: (text) => `CAST(${text} AS integer)`,
-  // As autovacuum would, or the first to read a page would write it.
+  // Does what autovacuum does. Otherwise the first reader of each page would have to write it.
   settle: ['VACUUM (ANALYZE) user_session', 'VACUUM (ANALYZE) session_blacklist'],
 };
 const MARIADB: Words = {
@@ -44,13 +44,13 @@ function wordsOf({ options: { type } }: DataSource): Words {
 }
 
 const CHUNK = 100_000;
-/** With more rows the indexes are made when the rows are there, since to write all over an index that no memory holds takes hours. */
+/** With more rows, create the indexes after the rows: random writes to an index that does not fit in memory take hours. */
 const MOST_INDEXED = 100_000;
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** Sends a statement for each part of the numbers below `count`: none is so long that its transaction weighs on the server. */
+/** Sends one statement per chunk of the numbers below `count`, which keeps each transaction short. */
 async function inChunks(dataSource: DataSource, count: number, insert: (numbers: string) => string): Promise<void> {
   const { series } = wordsOf(dataSource);
   for (let from = 0; from < count; from += CHUNK)
@@ -61,7 +61,7 @@ async function withIndexesLast(dataSource: DataSource, insertAll: () => Promise<
   const runner = dataSource.createQueryRunner();
   try {
     const table = (await runner.getTable('user_session')) as Table;
-    // Not as TypeORM reads them from PostgreSQL, with their columns in the order of the table's.
+    // TypeORM reads the columns of an index from PostgreSQL in the order of the table, so take them from the entity.
     const indices = dataSource.getMetadata('SessionEntity').indices.map((index) => TableIndex.create(index));
     await runner.dropIndices(table, indices);
     await insertAll();
@@ -71,16 +71,16 @@ async function withIndexesLast(dataSource: DataSource, insertAll: () => Promise<
   }
 }
 
-// Of the numbers from 0 each multiple by one of these, below 2^32, is another: they are as far apart as if they were drawn.
+// Multiplying by one of these, modulo 2^32, maps each number below 2^32 to a different one, spread like random numbers.
 const FACTORS = [2_654_435_761, 2_246_822_519, 3_266_489_917, 668_265_263] as const;
 const mixed = (number: number, at: number) => Number((BigInt(number) * BigInt(FACTORS[at])) % 2n ** 32n);
 const mixedSql = (number: string, at: number) => `(${number} * ${FACTORS[at]} % 4294967296)`;
 const hex = (number: number, digits: number) => number.toString(16).padStart(digits, '0');
 
 /*
- * A table is forty equal parts, one behind the other, and has a group of users for each row of a part: five, with 5, 7, 8, 10 and 10
- * sessions. `MEMBERS` says whose those of a part are, `TYPES` of which of the two types, the other way round in every other group: so a
- * user's sessions lie far apart, and each type is found everywhere.
+ * A table consists of forty equal parts. Row `i` of every part belongs to group `i`: five users, who have 5, 7, 8, 10 and 10
+ * sessions. `MEMBERS` says which user of a group has the session in each part. `TYPES` says which of the two types it has,
+ * swapped in every other group. So the sessions of a user lie far apart, and both types occur everywhere.
  */
 const MEMBERS = '3421034213402341234013421342034123401234';
 const TYPES = '0000011110010110100011100001111100000111';
@@ -95,7 +95,7 @@ const INFOS = ['Chrome on Windows', 'Safari on iPhone', 'Firefox on Linux'];
 const oneOfSql = (number: string, texts: readonly string[]) =>
   `CASE ${number} % ${texts.length} ${texts.map((text, at) => `WHEN ${at} THEN '${text}'`).join(' ')} END`;
 
-/** The text of a uuid of a version: the time or whatever else stands in front, then what is mixed of a number. */
+/** Builds a UUID of the given version from `front`, which is 12 hex digits, and from bits mixed out of `number`. */
 const uuid = (front: string, version: number, number: number) => {
   const [a, b, c, d] = FACTORS.map((_, at) => mixed(number, at));
   const groups = [front.slice(0, 8), front.slice(8), `${version}${hex(a % 4096, 3)}`, `8${hex(b % 4096, 3)}`];
@@ -107,7 +107,7 @@ const uuidSql = (words: Words, front: string, version: number, number: string) =
     ${part(2, 8)}, ${part(3, 4)})`;
 };
 
-/** What of a row that was filled in is needed to act on its session. */
+/** The fields of a filled row that are needed to act on its session. */
 export interface FilledSession {
   readonly id: string;
   readonly userId: string;
@@ -119,23 +119,24 @@ export interface FilledSession {
   readonly expiresAt: number;
 }
 
+/** Options of `FilledSessions`. */
 export interface Filling {
-  /** How many rows; a multiple of 40. */
+  /** Number of rows. Must be a multiple of 40. */
   readonly rows: number;
-  /** The name of the key that has signed their refresh tokens. */
+  /** The id of the key that signed the refresh tokens. */
   readonly kid: string;
-  /** Each so-many-th row has expired. Default: none. */
+  /** Every n-th row has expired. Default: none. */
   readonly expiredEvery?: number;
 }
 
 /**
- * Sessions as an application has them after a month: begun one after the other in the past thirty days, to end in the next, each
- * user with 5 to 10 of the types LONG and SHORT. Row `n`, from 0, is made by a rule and not by chance, so that it is known without being read: then it would
- * be in the database's memory.
+ * Sessions as an application has them after a month. They were created one after the other in the past thirty days, and each
+ * expires 31 days later. Each user has 5 to 10 sessions, of the types LONG and SHORT. Row `n`, from 0, follows a fixed rule.
+ * So a test knows it without a query, which would bring the row into the database's cache.
  */
 export class FilledSessions {
   private readonly now = Date.now();
-  /** Between one row and the next, in milliseconds. */
+  /** Milliseconds between one row and the next. */
   private readonly step: number;
   private readonly groups: number;
 
@@ -159,7 +160,7 @@ export class FilledSessions {
     await (this.filling.rows > MOST_INDEXED ? withIndexesLast(this.dataSource, insertAll) : insertAll());
   }
 
-  /** Brings a user's sessions back to what they were filled in as, whatever has become of them. */
+  /** Resets a user's sessions to their original rows, even if they have ended. */
   async restore(user: number): Promise<void> {
     const numbers = this.numbersOf(user);
     const ids = numbers.map((number) => `'${this.session(number).id}'`).join();
@@ -189,13 +190,13 @@ export class FilledSessions {
     return uuid(hex(mixed(user, 0), 8) + hex(mixed(user, 1) % 65_536, 4), 4, user);
   }
 
-  /** The rows of a user, the earliest begun first. */
+  /** Returns the row numbers of a user, oldest first. */
   numbersOf(user: number): number[] {
     const [group, member] = [Math.floor(user / USERS_OF_A_GROUP), String(user % USERS_OF_A_GROUP)];
     return [...MEMBERS].flatMap((of, slot) => (of === member ? [slot * this.groups + group] : []));
   }
 
-  /** When row 0 began. */
+  /** When the session of row 0 was created, in milliseconds. */
   private get beginning(): number {
     return this.now - 2 * MINUTE - this.filling.rows * this.step;
   }
@@ -224,7 +225,10 @@ export class FilledSessions {
   }
 }
 
-/** Entries of sessions that ended in the past day, to be kept for another. @param expiredEvery as `Filling` has it */
+/**
+ * Adds blacklist entries of sessions that ended in the past day. They expire two days after they were created.
+ * Every `expiredEvery`-th entry has expired already. Default: none.
+ */
 export async function fillBlacklist(
   dataSource: DataSource,
   { entries, expiredEvery = 0 }: { entries: number; expiredEvery?: number },
@@ -246,7 +250,7 @@ export async function fillBlacklist(
   );
 }
 
-/** Lets the database see what there is now, as it does by itself after a while. */
+/** Updates the planner's statistics, as the database does by itself after a while. */
 export async function settle(dataSource: DataSource): Promise<void> {
   for (const statement of wordsOf(dataSource).settle) await dataSource.query(statement);
 }

@@ -1,31 +1,31 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import type { SentStatement } from './statement-log.js';
 
-/** How a statement comes to the rows of one table. */
+/** How a statement accesses the rows of one table. */
 export interface Access {
-  /** As the database says it, without values, and with an index called by its columns. */
+  /** The database's description, without values. It names an index by its columns. */
   readonly text: string;
-  /** By an index, or by reading the table from one end to the other. */
+  /** Whether the database uses an index, rather than a scan of the whole table. */
   readonly byIndex: boolean;
-  /** How many rows, or entries of an index, it looked at; unknown on SQLite. */
+  /** How many rows or index entries the database examined. Unknown on SQLite. */
   readonly rows?: number;
 }
 
-/** Whether a statement has a plan: it finds the rows of one of our tables. */
+/** Whether a statement has a plan to check, because it reads or changes rows of our tables. */
 export function isPlanned({ query }: SentStatement): boolean {
   return /^(SELECT|UPDATE|DELETE)\b/.test(query) && /user_session|session_blacklist/.test(query);
 }
 
 /**
- * How the database carries a statement out. PostgreSQL and MariaDB carry it out to tell, and take it back again; it is the plan that
- * PostgreSQL makes for named statements, without looking at the values, and the one that it makes for these values.
+ * Asks the database how it executes a statement. PostgreSQL and MariaDB execute the statement, which is then rolled back.
+ * On PostgreSQL a named statement has two plans: a generic one, and one for its values. Both are returned.
  */
 export async function accessesOf(dataSource: DataSource, statement: SentStatement): Promise<Access[]> {
   const accesses = await askedOf(dataSource, statement);
   return accesses.map((access) => ({ ...access, text: withColumns(dataSource, access.text) }));
 }
 
-/** The names of our indexes say nothing. */
+/** Replaces the generated names of indexes by their columns. */
 function withColumns(dataSource: DataSource, text: string): string {
   const indices = dataSource.entityMetadatas.flatMap((metadata) => metadata.indices);
   return text.replace(/PK_\w+|sqlite_autoindex_\w+|\bPRIMARY\b/, 'the primary key').replace(/IDX_\w+/, (name) => {
@@ -63,7 +63,7 @@ async function postgresAccesses(runner: QueryRunner, { query, parameters }: Sent
   const values = parameters.map((value) => (value === null ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`));
   await runner.query(`PREPARE explained AS ${query}`);
   const accesses: Access[] = [];
-  // Of the statements on the blacklist none is named.
+  // Statements on the blacklist are not named, so they have no generic plan.
   const modes = query.includes('user_session') ? ['force_generic_plan', 'force_custom_plan'] : ['force_custom_plan'];
   for (const mode of modes) {
     await runner.query(`SET LOCAL plan_cache_mode = ${mode}`);
@@ -80,7 +80,7 @@ async function postgresAccesses(runner: QueryRunner, { query, parameters }: Sent
 function postgresScans(node: PostgresNode): Access[] {
   const below = (node.Plans ?? []).flatMap(postgresScans);
   const name = node['Node Type'];
-  // Below it stand the scans of the indexes that have found the pages.
+  // The index scans that find the pages of a bitmap heap scan are its children.
   if (!/Scan$/.test(name) || name === 'Bitmap Heap Scan') return below;
   const looked = (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'];
   const byIndex = node['Index Name'] !== undefined;
@@ -110,7 +110,7 @@ async function mariadbAccesses(runner: QueryRunner, { query, parameters }: SentS
 function mariadbTables(part: unknown): MariadbTable[] {
   if (part === null || typeof part !== 'object') return [];
   return Object.entries(part).flatMap(([key, value]) =>
-    // One that has no way to its rows was known to have none.
+    // A table without an access type was optimized away, because no row can match.
     key === 'table' && (value as MariadbTable).access_type ? [value as MariadbTable] : mariadbTables(value),
   );
 }
@@ -123,7 +123,7 @@ async function sqliteAccesses(dataSource: DataSource, { query, parameters }: Sen
   return rows
     .filter(({ detail }) => /^(SEARCH|SCAN) /.test(detail))
     .map(({ detail }) => {
-      // From one end of an index until there are enough.
+      // Such a statement reads an index from one end, up to its limit.
       const isBounded = /USING (COVERING )?INDEX/.test(detail) && query.includes(' LIMIT ') && !sorts;
       const text = detail.replace(/^(\w+) \w+ /, '$1 ').replace(/ \([^)]*\)$/, '');
       return { text, byIndex: detail.startsWith('SEARCH') || isBounded };

@@ -28,9 +28,9 @@ function keyPair(kid: string, algorithm: 'RS256' | 'ES256'): KeyWithName {
   return { kid, algorithm, signingKey: privateKey, verifyingKey: publicKey };
 }
 
-// ─── What can be wrong with a token ─────────────────────────────────────────────────────────────────────────────────────
+// ─── Faults of tokens ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Some of them make no difference to whether a token is good. */
+/** Changes of a header. Some of them leave the token valid. */
 const HEADERS: readonly TokenPart[] = [
   {},
   { typ: 'JWT' },
@@ -83,10 +83,10 @@ function recodeSignature(token: string, encoding: BufferEncoding): string {
   return token.slice(0, at) + Buffer.from(token.slice(at), 'base64url').toString(encoding);
 }
 
-/** The one at the end of the signature has bits that say nothing: some other characters there mean the same bytes. */
+/** The last character of a signature has unused bits, so some other characters there decode to the same bytes. */
 const replaceLast = (token: string, random: Random) => replaceAt(token, token.length - 1, random.pick(ALPHABET));
 
-/** What can be done to a token's text. */
+/** Edits of a token's text. */
 const EDITS: readonly ((token: string, random: Random, other: string) => string)[] = [
   (token, random) => replaceAt(token, random.below(token.length), random.pick(ALPHABET)),
   replaceLast,
@@ -113,9 +113,9 @@ const EDITS: readonly ((token: string, random: Random, other: string) => string)
   (token) => Buffer.from(token).toString('base64url'),
 ];
 
-// ─── The world ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+// ─── Tokens, keys and time ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Whoever can sign with one key. */
+/** A key, with the issuers of tokens that sign with it. */
 interface Signer {
   readonly key: KeyWithName;
   readonly access: AccessTokens;
@@ -124,20 +124,22 @@ interface Signer {
 
 const { floor } = Math;
 
-/** The number of different tokens at any moment: enough to fill the memory of verified tokens. */
+/** The number of different tokens at any moment. It is large enough to fill the memory of verified tokens. */
 export const POOL = 14_000;
+
 /**
- * Shows tokens, good and bad, again and again, while time passes and keys come and go. The first `POOL` calls show each
- * token of the pool once, to fill the memory of verified tokens.
+ * Shows valid and invalid tokens repeatedly, while time passes and keys are added and removed. The first `POOL` calls show
+ * each token of the pool once, to fill the memory of verified tokens.
  */
 export class RandomTokens {
-  /** The keys that there are at this moment, beside that of the options. */
+  /** The current keys, besides the one of the options. */
   managed: readonly KeyWithName[];
-  /** Whether the keys are all that there are. */
+  /** Whether `managed` is the complete list of keys. */
   isComplete = true;
   private shown = 0;
-  /** How many tokens are shown while the keys stay, and then while they change. */
+  /** How many tokens are shown in a period without key changes. */
   private readonly calm: number;
+  /** How many tokens are shown in the following period with key changes. */
   private readonly busy: number;
   private elapsed = 0;
   private clockError = 0;
@@ -164,20 +166,21 @@ export class RandomTokens {
     while (this.pool.length < POOL) this.pool.push(this.make());
   }
 
-  /** Milliseconds. */
+  /** The current time in milliseconds, including the error of the clock. */
   get now(): number {
     return START + this.elapsed + this.clockError;
   }
 
   /**
-   * Lets time pass or be set, and lets keys come or go.
+   * Advances the time, may set the clock, and may add or remove keys.
+   *
    * @returns the next token to show
    */
   next(): string {
     this.passTime();
     this.changeKeys();
     if (this.shown++ < POOL) return this.pool[this.shown - 1];
-    // Some are shown much more often than others.
+    // Some tokens are shown much more often than others.
     const at = floor(POOL * this.random.next() ** 4);
     const kind = this.random.below(20);
     if (kind < 2) this.pool[at] = this.make();
@@ -208,7 +211,7 @@ export class RandomTokens {
     return this.odd();
   }
 
-  /** One of another algorithm once in fifty times: they take much longer, to sign above all. */
+  /** Returns RSA or ECDSA only once in fifty times, because it takes much longer, especially to sign. */
   private signer(): Signer {
     const [secrets, pairs] = [this.signers.slice(0, -2), this.signers.slice(-2)];
     return this.random.pick(this.random.once(50) ? pairs : secrets);
@@ -256,7 +259,7 @@ export class RandomTokens {
     });
   }
 
-  /** With a header or claims that ours never have, or of somebody else's secret. */
+  /** Makes a token with a header or claims that the library never issues, or signed with a foreign secret. */
   private odd(): string {
     const { random } = this;
     const { key, access } = random.pick(this.signers.slice(0, -2));

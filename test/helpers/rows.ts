@@ -2,7 +2,7 @@ import { BlacklistEntity, SessionEntity } from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
 import type { TestApp } from './app.js';
 
-/** Everything that is stored, in a stable order: for showing that a request changed nothing. */
+/** Returns all stored rows in a stable order, to show that a request changed nothing. */
 export async function rowsOf(app: TestApp): Promise<{ sessions: SessionEntity[]; blacklist: BlacklistEntity[] }> {
   const { manager } = app.get(DataSource);
   return {

@@ -1,12 +1,12 @@
 import type { Logger } from 'typeorm';
 
-/** A statement as it was sent. */
+/** A statement as it was sent to the database. */
 export interface SentStatement {
   readonly query: string;
   readonly parameters: unknown[];
 }
 
-/** The statements that a DataSource sends, while somebody wants to know of them. */
+/** Records the statements that a DataSource sends while `during` runs. */
 export class StatementLog implements Logger {
   private sent?: SentStatement[];
 
@@ -19,7 +19,11 @@ export class StatementLog implements Logger {
   logMigration(): void {}
   log(): void {}
 
-  /** What `work` has sent, and what it gave. */
+  /**
+   * Runs `work` and records its statements.
+   *
+   * @returns the statements, and the result of `work`
+   */
   async during<T>(work: () => Promise<T>): Promise<{ statements: SentStatement[]; result: T }> {
     const sent: SentStatement[] = (this.sent = []);
     try {

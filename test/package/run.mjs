@@ -78,7 +78,7 @@ function mustSucceed(title, directory, command, args) {
   return succeeded;
 }
 
-/** Adds the numbers of a test runner. A skipped test counts as failed, and so does a run without tests. */
+/** Adds the counts of a test runner. A skipped test counts as failed, and so does a run without tests. */
 function addTests(title, { succeeded, all }, { passed, failed, leftOut }) {
   const asExpected = succeeded && passed > 0 && failed + leftOut === 0;
   console.log(`${asExpected ? 'ok' : 'FAILED'}  ${title}: ${passed} passed, ${failed + leftOut} failed`);
@@ -134,7 +134,10 @@ function checkEntries(name, directory, load) {
       quietly(`${name}: ${entry} loads without the optional packages`, loads(entry));
     for (const needy of NEEDY) {
       const isHidden = !loads(`${MAIN}/${needy}`).succeeded;
-      report(`${name}: ${MAIN}/${needy} does not`, isHidden ? undefined : 'it loads, so its package was not hidden');
+      report(
+        `${name}: ${MAIN}/${needy} does not load without its package`,
+        isHidden ? undefined : 'it loads, so its package was not hidden',
+      );
     }
   });
   const sockets = existsSync(join(directory, 'node_modules/@nestjs/websockets'));

@@ -9,7 +9,7 @@ import { readTokenOptions } from '../../../lib/token/options.js';
 import { Random } from '../../helpers/random.js';
 import { POOL, RandomTokens, secretKey } from '../../helpers/random-tokens.js';
 
-/** CI shows a million. */
+/** The number of tokens to show. CI uses a million. */
 const TOKENS = Number(process.env.TEST_TOKENS ?? 20_000);
 /** `TEST_SEED` repeats the tokens of a failure, except the bytes of their keys and ids. */
 const SEED = Number(process.env.TEST_SEED ?? randomInt(2 ** 31));
@@ -84,7 +84,7 @@ class BothWays {
   }
 }
 
-/** The share of each kind that the test needs to mean anything, after the pool was shown once. */
+/** The minimum share of each kind of token, counted after the pool was shown once. With less, the test would prove little. */
 const MIN_SHARE = {
   'accepted, remembered': 0.1,
   'accepted, unknown': 0.05,
