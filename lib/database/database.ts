@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { ANSWER_MARGIN, LOCK_WAIT } from '../engine/timing.js';
 import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../errors.js';
 import { before, TimeoutError } from './deadline.js';
 import { type DatabaseKind, type Dialect, DIALECTS } from './dialect.js';
@@ -45,8 +46,6 @@ const KINDS: Partial<Record<string, DatabaseKind>> = {
 const MAX_ATTEMPTS = 5;
 /** How long a statement waits for a transaction of the application on SQLite, in milliseconds. */
 const SQLITE_WAIT = 10_000;
-/** How much longer than for a lock we wait for an answer of the server, in milliseconds. */
-const BEYOND_THE_LOCK = 5000;
 
 /** Makes a transaction give up silently, because another process holds its lock. */
 class LockHeldError extends Error {}
@@ -79,7 +78,7 @@ export class Database {
    */
   constructor(
     readonly dataSource: DataSource,
-    private readonly lockWait = 10,
+    private readonly lockWait = LOCK_WAIT / 1000,
   ) {
     const { type } = dataSource.options;
     const kind = KINDS[type];
@@ -192,7 +191,7 @@ export class Database {
 
   /** Returns a deadline on the monotonic clock. SQLite answers within the process, so it has no deadline. */
   private newDeadline(since = performance.now()): number {
-    return this.kind === 'sqlite' ? Infinity : since + this.lockWait * 1000 + BEYOND_THE_LOCK;
+    return this.kind === 'sqlite' ? Infinity : since + this.lockWait * 1000 + ANSWER_MARGIN;
   }
 
   /**

@@ -1,5 +1,6 @@
 import { type EntityManager, In } from 'typeorm';
 import type { Database, Transaction } from '../database/database.js';
+import { maxEntryDelay } from '../engine/timing.js';
 import { UnavailableError } from '../errors.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { RevokedSession } from '../revocation/revoked-session.js';
@@ -154,7 +155,7 @@ export class RowEndings {
   private async conclude(transaction: EntityManager, ended: EndedSession[], startedAt: number): Promise<void> {
     if (ended.length > 0) await this.changes.write(transaction, { kind: 'ended', sessions: ended });
     // Polls look back by the overlap. They could miss an entry that is committed later, until the next full load.
-    const limit = this.times.overlap / 2;
+    const limit = maxEntryDelay(this.times.overlap);
     if (performance.now() - startedAt > limit)
       throw new UnavailableError(new Error(`a transaction took more than ${limit} ms to write revocation entries`));
   }
