@@ -167,7 +167,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     };
 
     test('a pooled connection returns rows as lists of values, and is used again', async () => {
-      const dataSource = await open({ poolSize: 1 } as Partial<DataSourceOptions>);
+      const dataSource = await open({ poolSize: 1 });
       for (let time = 0; time < 3; time++) expect(read(await send(dataSource, all(), [], true))).toEqual(ROWS);
       const update = { ...statement('UPDATE thing SET made_at = made_at + 1 WHERE id = 99'), columns: [] };
       expect(await send(dataSource, update, [], false)).toMatchObject({ rows: [], affected: 0 });
@@ -176,7 +176,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     });
 
     test('a destroyed connection leaves the pool, and the pool opens another', async () => {
-      const dataSource = await open({ poolSize: 1 } as Partial<DataSourceOptions>);
+      const dataSource = await open({ poolSize: 1 });
       const connection = await poolOf(dataSource)!();
       connection.query(statement(name === 'postgres' ? 'SELECT pg_sleep(5)' : 'SELECT SLEEP(5)'), [], false, () => {});
       connection.destroy();
@@ -195,7 +195,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     });
 
     test('another DataSource has one connection to the same database, and changes nothing there', async () => {
-      const options = singleConnectionOptions(source, [schema as never], 5000);
+      const options = singleConnectionOptions(source, [schema], 5000);
       expect(options).toMatchObject({
         synchronize: false,
         migrationsRun: false,
@@ -250,7 +250,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     test('the schema is read from the driver', async () => {
       expect(schemaOf(source)).toBe('public');
       await source.query('CREATE SCHEMA other');
-      expect(schemaOf(await open({ schema: 'other' } as Partial<DataSourceOptions>))).toBe('other');
+      expect(schemaOf(await open({ schema: 'other' }))).toBe('other');
     });
   });
 });

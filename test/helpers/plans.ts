@@ -60,7 +60,9 @@ interface PostgresNode {
 }
 
 async function postgresAccesses(runner: QueryRunner, { query, parameters }: SentStatement): Promise<Access[]> {
-  const values = parameters.map((value) => (value === null ? 'NULL' : `'${String(value).replaceAll("'", "''")}'`));
+  const values = parameters.map((value) =>
+    value === null ? 'NULL' : `'${String(value as string | number).replaceAll("'", "''")}'`,
+  );
   await runner.query(`PREPARE explained AS ${query}`);
   const accesses: Access[] = [];
   // Statements on the blacklist are not named, so they have no generic plan.
