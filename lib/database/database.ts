@@ -61,7 +61,7 @@ class LockHeldError extends Error {}
 export class Database {
   readonly dialect: Dialect;
   private readonly logger = new Logger('MultiSession');
-  private readonly mutex = new KeyedMutex();
+  private readonly mutex: KeyedMutex;
   private readonly statements: SqlPreparer;
   private readonly pool?: () => Promise<PooledConnection>;
   /**
@@ -88,6 +88,7 @@ export class Database {
       ]);
     }
     this.dialect = DIALECTS[kind];
+    this.mutex = mutexOf(dataSource);
     this.pool = poolOf(dataSource);
     this.hasNames = type === 'postgres';
     this.statements = new SqlPreparer(dataSource, this.dialect);
@@ -355,4 +356,13 @@ export class Database {
     this.logger.error(`the database failed: ${fault.message}`);
     return new UnavailableError(fault);
   }
+}
+
+const mutexes = new WeakMap<DataSource, KeyedMutex>();
+
+/** Everything that uses a DataSource shares one mutex: SQLite has one connection for all of it. */
+function mutexOf(dataSource: DataSource): KeyedMutex {
+  let mutex = mutexes.get(dataSource);
+  if (!mutex) mutexes.set(dataSource, (mutex = new KeyedMutex()));
+  return mutex;
 }

@@ -1,56 +1,37 @@
 import { randomBytes } from 'node:crypto';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { Database } from '../../lib/database/database.js';
-import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
+import { createEngine, type Engine } from '../../lib/engine/engine.js';
+import { readOptions } from '../../lib/engine/options.js';
+import { entryLife } from '../../lib/engine/timing.js';
+import { MULTI_SESSION_ENTITIES } from '../../lib/nest/entities.js';
 import type { RevocationConfig } from '../../lib/revocation/options.js';
-import { Poller } from '../../lib/revocation/poller.js';
-import { PushedRevocations } from '../../lib/revocation/pushed-revocations.js';
-import { RevocationTable } from '../../lib/revocation/revocation-table.js';
-import { RevokedSessions } from '../../lib/revocation/revoked-sessions.js';
-import { Clock } from '../../lib/database/clock.js';
 import { NEVER, SessionEntity } from '../../lib/session/session.entity.js';
 import { SHOWN_COLUMNS, type ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/id.js';
-import { ChangeLog } from '../../lib/session/change-log.js';
-import { PushWriter } from '../../lib/session/push-writer.js';
-import { SessionStore } from '../../lib/session/store.js';
 import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
-import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
-import { SessionDailyCountEntity } from '../../lib/admin/statistics/session-daily-count.entity.js';
-import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
 import type { TestDatabase } from '../helpers/databases.js';
 import { StatementLog } from '../helpers/statement-log.js';
 
 /** The parts of a process that know which sessions have ended. */
-export interface TestRevocations {
-  readonly revoked: RevokedSessions;
-  readonly revocations: RevocationTable;
-  readonly push: PushedRevocations;
-  readonly poller: Poller;
-}
+export type TestRevocations = Pick<Engine, 'revoked' | 'revocations' | 'push' | 'poller'>;
 
 /** The library in one process of an application, without Nest. */
-export interface TestProcess extends TestRevocations {
+export interface TestProcess extends Engine {
   readonly dataSource: DataSource;
-  readonly database: Database;
-  readonly clock: Clock;
-  readonly store: SessionStore;
   readonly log: StatementLog;
   close(): Promise<void>;
 }
 
-/** All entities of the library. */
-const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity, SessionDailyCountEntity];
-
 export const REVOCATION: RevocationConfig = { pollInterval: 50, overlap: 2000, maxStaleness: 1000, maxEntries: 10_000 };
-export const ACCEPTED_AFTER_END = 310_000;
+/** How long the engine keeps an entry: the default lifetime of an access token and the margin for clock skew. */
+export const ACCEPTED_AFTER_END = entryLife(300_000, 0);
 
 /** Opens a DataSource on the database, with the tables of this library. */
 export async function openDataSource(
   database: TestDatabase,
   more: Partial<DataSourceOptions> = {},
 ): Promise<DataSource> {
-  const options = { ...database.options, entities: [...ENTITIES], poolSize: 5, ...more };
+  const options = { ...database.options, entities: [...MULTI_SESSION_ENTITIES], poolSize: 5, ...more };
   return new DataSource(options as DataSourceOptions).initialize();
 }
 
@@ -71,45 +52,33 @@ export async function startProcess(
 export async function startProcesses(database: TestDatabase, count: number): Promise<TestProcess[]> {
   const first = await startProcess(database, { synchronize: true });
   const another = async () =>
-    isEmbedded(database)
-      ? onDataSource(first.dataSource, first.log, REVOCATION, first.database)
-      : startProcess(database);
+    isEmbedded(database) ? onDataSource(first.dataSource, first.log, REVOCATION) : startProcess(database);
   const others = await Promise.all(Array.from({ length: count - 1 }, another));
   return [first, ...others];
 }
 
 export const isEmbedded = ({ name }: Pick<TestDatabase, 'name'>): boolean => name === 'sqlite' || name === 'sqljs';
 
-function onDataSource(
-  dataSource: DataSource,
-  log: StatementLog,
-  revocation: RevocationConfig,
-  database = new Database(dataSource),
-): TestProcess {
-  const clock = new Clock();
-  const known = makeRevocations({ database, clock }, revocation);
-  const { revocations, push, poller } = known;
-  const changes = new ChangeLog(push.isTransactional ? [new PushWriter(push)] : []);
-  const times = { acceptedAfterEnd: ACCEPTED_AFTER_END, overlap: revocation.overlap, now: () => clock.now() };
-  const store = new SessionStore(database, revocations, changes, times);
+function onDataSource(dataSource: DataSource, log: StatementLog, revocation: RevocationConfig): TestProcess {
+  const engine = engineOn(dataSource, revocation);
   const close = async () => {
-    await push.stop();
-    await poller.stop();
+    await engine.push.stop();
+    await engine.poller.stop();
     if (dataSource.isInitialized) await dataSource.destroy();
   };
-  return { dataSource, database, clock, store, log, close, ...known };
+  return { ...engine, dataSource, log, close };
 }
 
-/** Creates the memory, table, push and poller of a process that has not polled yet. */
-export function makeRevocations(
-  { database, clock }: Pick<TestProcess, 'database' | 'clock'>,
-  config: RevocationConfig,
-): TestRevocations {
-  const revoked = new RevokedSessions(config);
-  const revocations = new RevocationTable(database);
-  const push = new PushedRevocations(database, config, revoked, () => clock.now());
-  const poller = new Poller(database, config, clock, revocations, revoked);
-  return { revoked, revocations, push, poller };
+/** Creates another memory, table, push and poller on the DataSource of a process. They have not polled yet. */
+export function makeRevocations({ dataSource }: TestProcess, revocation: RevocationConfig): TestRevocations {
+  return engineOn(dataSource, revocation);
+}
+
+function engineOn(dataSource: DataSource, revocation: RevocationConfig): Engine {
+  const policies = { SHORT: { refreshTokenLifetime: '1d' }, LONG: { refreshTokenLifetime: '30d' } } as const;
+  const jwt = { secret: 'a signing secret of more than thirty-two bytes' };
+  const config = readOptions({ jwt, secretKey: false, policies }, Object.keys(policies));
+  return createEngine({ ...config, revocation }, dataSource);
 }
 
 export const newJti = (): string => randomBytes(16).toString('hex');

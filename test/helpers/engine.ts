@@ -1,15 +1,9 @@
 import { jest } from '@jest/globals';
 import { DataSource } from 'typeorm';
-import { SessionDailyCountEntity } from '../../lib/admin/statistics/session-daily-count.entity.js';
 import { createEngine, type Engine } from '../../lib/engine/engine.js';
 import { type MultiSessionOptions, readOptions } from '../../lib/engine/options.js';
-import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
-import { KnownDeviceEntity } from '../../lib/known-devices/known-device.entity.js';
-import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
+import { MULTI_SESSION_ENTITIES } from '../../lib/nest/entities.js';
 import type { UserAuthenticator } from '../../lib/session/authenticator.js';
-import { SessionEntity } from '../../lib/session/session.entity.js';
-
-const ENTITIES = [SessionEntity, BlacklistEntity, SigningKeyEntity, KnownDeviceEntity, SessionDailyCountEntity];
 
 /** The engine on a database in memory, without Nest, HTTP and timers. Its time stands still until the test moves it. */
 export interface TestEngine {
@@ -35,7 +29,7 @@ export async function startEngine(
   const dataSource = await new DataSource({
     type: 'better-sqlite3',
     database: ':memory:',
-    entities: ENTITIES,
+    entities: [...MULTI_SESSION_ENTITIES],
     synchronize: true,
   }).initialize();
   const engine = createEngine(config, dataSource, { users: () => users ?? null });
