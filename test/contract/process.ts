@@ -12,9 +12,6 @@ import type { RefreshTokenClaims } from '../../lib/token/refresh-token.js';
 import type { TestDatabase } from '../helpers/databases.js';
 import { StatementLog } from '../helpers/statement-log.js';
 
-/** The parts of a process that know which sessions have ended. */
-export type TestRevocations = Pick<Engine, 'revoked' | 'revocations' | 'push' | 'poller'>;
-
 /** The library in one process of an application, without Nest. */
 export interface TestProcess extends Engine {
   readonly dataSource: DataSource;
@@ -69,12 +66,8 @@ function onDataSource(dataSource: DataSource, log: StatementLog, revocation: Rev
   return { ...engine, dataSource, log, close };
 }
 
-/** Creates another memory, table, push and poller on the DataSource of a process. They have not polled yet. */
-export function makeRevocations({ dataSource }: TestProcess, revocation: RevocationConfig): TestRevocations {
-  return engineOn(dataSource, revocation);
-}
-
-function engineOn(dataSource: DataSource, revocation: RevocationConfig): Engine {
+/** Creates an engine on a DataSource. It has not polled yet. */
+export function engineOn(dataSource: DataSource, revocation: RevocationConfig): Engine {
   const policies = { SHORT: { refreshTokenLifetime: '1d' }, LONG: { refreshTokenLifetime: '30d' } } as const;
   const jwt = { secret: 'a signing secret of more than thirty-two bytes' };
   const config = readOptions({ jwt, secretKey: false, policies }, Object.keys(policies));

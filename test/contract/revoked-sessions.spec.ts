@@ -6,15 +6,7 @@ import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import {
-  isEmbedded,
-  makeRevocations,
-  newRow,
-  REVOCATION,
-  startProcess,
-  startProcesses,
-  type TestProcess,
-} from './process.js';
+import { engineOn, isEmbedded, newRow, REVOCATION, startProcess, startProcesses, type TestProcess } from './process.js';
 import { openProxy, type Proxy } from './proxy.js';
 
 const POLLS_PER_FULL_LOAD = 60;
@@ -43,7 +35,7 @@ onEachDatabase((name) => {
   };
   /** Another memory and its poller on a process, as if it had just started. */
   const another = (process: TestProcess, config = REVOCATION) => {
-    const { revoked, poller } = makeRevocations(process, config);
+    const { revoked, poller } = engineOn(process.dataSource, config);
     use({ close: () => poller.stop() });
     return { revoked, poller };
   };

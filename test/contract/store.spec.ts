@@ -6,11 +6,20 @@ import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
 import type { ShownRow } from '../../lib/session/session.js';
 import { newSessionId } from '../../lib/session/id.js';
-import { ChangeLog } from '../../lib/session/change-log.js';
-import { type ChooseEvicted, SessionStore } from '../../lib/session/store.js';
+import type { ChooseEvicted } from '../../lib/session/store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { ACCEPTED_AFTER_END, newJti, newRow, startProcesses, type TestProcess, tokenOf, shown } from './process.js';
+import {
+  ACCEPTED_AFTER_END,
+  engineOn,
+  newJti,
+  newRow,
+  REVOCATION,
+  startProcesses,
+  type TestProcess,
+  tokenOf,
+  shown,
+} from './process.js';
 
 const NO_GRACE = { grace: 0 };
 const TYPES = ['LONG', 'SHORT'];
@@ -642,9 +651,7 @@ onEachDatabase((name) => {
 
   test('a transaction that took so long that polls could miss its entries is rolled back', async () => {
     const row = await create('slow');
-    const { database, revocations } = processes[0];
-    const times = { acceptedAfterEnd: ACCEPTED_AFTER_END, overlap: 0, now: () => clock.now() };
-    const impatient = new SessionStore(database, revocations, new ChangeLog(), times);
+    const { store: impatient } = engineOn(dataSource, { ...REVOCATION, overlap: 0 });
     const ending = impatient.endOfUser('slow', TYPES, 'logout', all);
     await expect(ending).rejects.toBeInstanceOf(UnavailableError);
     expect(await store.find(row.id)).toEqual(row);
