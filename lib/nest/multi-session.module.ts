@@ -10,16 +10,14 @@ import {
   type Provider,
   type Type,
 } from '@nestjs/common';
-import { ModuleRef, RouterModule } from '@nestjs/core';
-import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
-import type { DataSource } from 'typeorm';
+import { RouterModule } from '@nestjs/core';
+import { TypeOrmModule } from '@nestjs/typeorm';
 import { ADMIN_GUARDS } from '../admin/admin.guards.js';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { DevicesController } from '../compat/drf-jwt-devices/devices.controller.js';
-import { createEngine, type Engine } from '../engine/engine.js';
+import type { Engine } from '../engine/engine.js';
 import {
   type AdminOptions,
-  type MultiSessionConfig,
   type MultiSessionModuleAsyncOptions,
   type MultiSessionModuleOptions,
   type MultiSessionOptions,
@@ -30,10 +28,19 @@ import { MultiSessionConfigurationError } from '../errors.js';
 import { LOGIN_GUARDS } from '../http/application-guards.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
-import { UserAuthenticator, type UserDirectory } from '../session/authenticator.js';
+import { UserAuthenticator } from '../session/authenticator.js';
 import { sessionPolicyToken } from '../session/policy.js';
 import { MULTI_SESSION_ENTITIES } from './entities.js';
-import { CONFIG, ENGINE, ENGINE_PROVIDERS, EXPORTED, HTTP_PROVIDERS } from './providers.js';
+import {
+  CONFIG,
+  ENGINE,
+  ENGINE_PROVIDERS,
+  engineProvider,
+  EXPORTED,
+  guardList,
+  HTTP_PROVIDERS,
+  instantiatedOnce,
+} from './providers.js';
 
 const DEFAULT_PATH = 'api/session';
 
@@ -204,22 +211,6 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
   };
 }
 
-function engineProvider(dataSource: string | undefined): Provider {
-  return {
-    provide: ENGINE,
-    useFactory: (config: MultiSessionConfig, source: DataSource, moduleRef: ModuleRef) => {
-      let users: UserDirectory | null | undefined;
-      return createEngine(config, source, {
-        users: () => {
-          if (users === undefined) users = moduleRef.get<UserDirectory | null>(UserAuthenticator, { strict: true });
-          return users;
-        },
-      });
-    },
-    inject: [CONFIG, getDataSourceToken(dataSource), ModuleRef],
-  };
-}
-
 /**
  * Returns the guards of the administrators' routes.
  * @throws MultiSessionConfigurationError if there is no guard, because these routes must never be open
@@ -230,13 +221,4 @@ function adminGuardsOf({ guard }: AdminOptions): Type<CanActivate>[] {
   throw new MultiSessionConfigurationError([
     'admin.guard: is missing; name the guard class that lets administrators pass and refuses all others',
   ]);
-}
-
-/** Returns the application's guards as providers, without those that this module provides anyway. */
-function instantiatedOnce(guards: readonly Type<CanActivate>[]): Type<CanActivate>[] {
-  return [...new Set(guards)].filter((guard) => !HTTP_PROVIDERS.includes(guard));
-}
-
-function guardList(token: string, guards: readonly Type<CanActivate>[]): Provider {
-  return { provide: token, useFactory: (...instances: CanActivate[]) => instances, inject: [...guards] };
 }

@@ -1,9 +1,13 @@
-import type { InjectionToken, Provider } from '@nestjs/common';
+import type { CanActivate, InjectionToken, Provider, Type } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { getDataSourceToken } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
 import { AdminGuards } from '../admin/admin.guards.js';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
 import { DeviceLoginFormat } from '../compat/drf-jwt-devices/device-login-format.js';
 import { Clock } from '../database/clock.js';
-import type { Engine } from '../engine/engine.js';
+import { createEngine, type Engine } from '../engine/engine.js';
+import type { MultiSessionConfig } from '../engine/options.js';
 import { LOGIN_GUARDS, LoginGuards } from '../http/application-guards.js';
 import { CsrfGuard } from '../http/csrf.guard.js';
 import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
@@ -15,6 +19,7 @@ import { SessionCookies } from '../http/session-cookies.js';
 import { ManagedKeys } from '../keys/managed-keys.js';
 import { KnownDevices } from '../known-devices/known-devices.js';
 import { AccessVerifier } from '../session/access-verifier.js';
+import { UserAuthenticator, type UserDirectory } from '../session/authenticator.js';
 import { SessionAdministration } from '../session/administration.js';
 import { SessionCleanup } from '../session/cleanup.js';
 import { SessionEvents } from '../session/events.js';
@@ -88,3 +93,33 @@ export const EXPORTED: InjectionToken[] = [
   SessionService,
   Telemetry,
 ];
+
+/**
+ * Provides the engine.
+ * @param dataSource the name of the DataSource. Default: the default one
+ */
+export function engineProvider(dataSource: string | undefined): Provider {
+  return {
+    provide: ENGINE,
+    useFactory: (config: MultiSessionConfig, source: DataSource, moduleRef: ModuleRef) => {
+      let users: UserDirectory | null | undefined;
+      return createEngine(config, source, {
+        users: () => {
+          if (users === undefined) users = moduleRef.get<UserDirectory | null>(UserAuthenticator, { strict: true });
+          return users;
+        },
+      });
+    },
+    inject: [CONFIG, getDataSourceToken(dataSource), ModuleRef],
+  };
+}
+
+/** Returns the application's guards as providers, without those that this module provides anyway. */
+export function instantiatedOnce(guards: readonly Type<CanActivate>[]): Type<CanActivate>[] {
+  return [...new Set(guards)].filter((guard) => !HTTP_PROVIDERS.includes(guard));
+}
+
+/** Provides the instances of these guards as one list. */
+export function guardList(token: string, guards: readonly Type<CanActivate>[]): Provider {
+  return { provide: token, useFactory: (...instances: CanActivate[]) => instances, inject: [...guards] };
+}
