@@ -1,0 +1,41 @@
+import { h, write } from './dom.js';
+import type { SessionTexts } from './texts.js';
+
+/** Asks before sessions end, because that cannot be undone. */
+export class Confirmation {
+  readonly element: HTMLDialogElement;
+  private readonly question = h('h2', { id: 'question' });
+  private readonly consequence = h('p', { id: 'consequence' });
+  private readonly yes = h('button', { value: 'yes', class: 'danger solid', part: 'button danger' });
+
+  constructor({ cancel }: SessionTexts) {
+    this.element = h(
+      'dialog',
+      { part: 'dialog', 'aria-labelledby': 'question', 'aria-describedby': 'consequence' },
+      h(
+        'form',
+        { method: 'dialog' },
+        this.question,
+        this.consequence,
+        h('div', { class: 'choices' }, h('button', { value: 'no', part: 'button' }, cancel), this.yes),
+      ),
+    );
+  }
+
+  /** Resolves to true if the user agrees, and to false if they do not or if `close` is called. */
+  ask(question: string, consequence: string, yes: string): Promise<boolean> {
+    const { element } = this;
+    write(this.question, question);
+    write(this.consequence, consequence);
+    write(this.yes, yes);
+    element.returnValue = 'no';
+    element.showModal();
+    return new Promise((resolve) => {
+      element.addEventListener('close', () => resolve(element.returnValue === 'yes'), { once: true });
+    });
+  }
+
+  close(): void {
+    if (this.element.open) this.element.close('no');
+  }
+}
