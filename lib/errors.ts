@@ -1,21 +1,31 @@
 import { HttpException, HttpStatus } from '@nestjs/common';
+import { dpopFaultMessage, errorBody, REFUSALS } from './refusal.js';
+
+export { MultiSessionConfigurationError } from './configuration-error.js';
 
 /** The `code` in the body of each error of this library. It is stable: clients may rely on it. */
 export type MultiSessionErrorCode =
   | 'bad_authorization_header'
   | 'csrf_failed'
+  | 'device_proof_required'
+  | 'device_challenge'
   | 'header_not_permitted'
   | 'invalid_credentials'
+  | 'invalid_dpop_proof'
   | 'invalid_session_type'
   | 'not_authenticated'
   | 'reauthentication_required'
+  | 'renewal_not_allowed'
   | 'secret_key_invalid'
+  | 'server_fault'
   | 'session_data_invalid'
   | 'session_limit_reached'
   | 'session_not_found'
+  | 'session_proof_required'
   | 'session_type_not_allowed'
   | 'token_not_valid'
   | 'unavailable'
+  | 'use_dpop_nonce'
   | 'validation_failed';
 
 interface ErrorDetails {
@@ -25,15 +35,6 @@ interface ErrorDetails {
   headers?: Readonly<Record<string, string>>;
   cause?: unknown;
 }
-
-const REASON_PHRASES: Record<number, string> = {
-  400: 'Bad Request',
-  401: 'Unauthorized',
-  403: 'Forbidden',
-  404: 'Not Found',
-  409: 'Conflict',
-  503: 'Service Unavailable',
-};
 
 /**
  * Base class of the errors that this library answers with. It is an `HttpException` whose body is Nest's plus a stable code:
@@ -49,9 +50,7 @@ export abstract class MultiSessionError extends HttpException {
     message: string,
     details: ErrorDetails = {},
   ) {
-    super({ statusCode: status, error: REASON_PHRASES[status], message, code, ...details.body }, status, {
-      cause: details.cause,
-    });
+    super({ ...errorBody(status, message, code), ...details.body }, status, { cause: details.cause });
     this.headers = details.headers ?? {};
   }
 }
@@ -126,52 +125,143 @@ export class SessionLimitReachedError extends MultiSessionError {
 
 /** 401: a token is forged, expired or of the wrong type, or its session has ended. */
 export class TokenNotValidError extends MultiSessionError {
+  /** @param reason why the session ended, for the holder of its refresh token. Default: it is not said */
   constructor(
     readonly tokenType: 'access' | 'refresh',
-    message = 'Token is invalid or expired',
+    message: string = REFUSALS.token_not_valid.message,
+    readonly reason?: string,
   ) {
-    super('token_not_valid', HttpStatus.UNAUTHORIZED, message, {
-      headers: tokenType === 'access' ? { 'WWW-Authenticate': 'Bearer error="invalid_token"' } : {},
+    const { status, headers } = REFUSALS.token_not_valid;
+    super('token_not_valid', status, message, {
+      ...(reason !== undefined && { body: { reason } }),
+      headers: tokenType === 'access' ? headers : {},
     });
   }
 }
 
 /** 401 at refresh and logout, 404 on routes that name a session: this user has no such session. */
 export class SessionNotFoundError extends MultiSessionError {
-  constructor(status: HttpStatus.UNAUTHORIZED | HttpStatus.NOT_FOUND = HttpStatus.NOT_FOUND) {
-    super('session_not_found', status, 'No such session');
+  /** @param reason why the session ended, for the holder of its refresh token. Default: it is not said */
+  constructor(
+    status: HttpStatus.UNAUTHORIZED | HttpStatus.NOT_FOUND = HttpStatus.NOT_FOUND,
+    readonly reason?: string,
+  ) {
+    super('session_not_found', status, 'No such session', reason === undefined ? {} : { body: { reason } });
+  }
+}
+
+/**
+ * 401: the request has a refresh cookie, and nothing that proves that this host has set it. A sibling host may have set it
+ * instead, so the refresh changes nothing. Log in again.
+ */
+export class SessionProofRequiredError extends MultiSessionError {
+  constructor() {
+    super(
+      'session_proof_required',
+      HttpStatus.UNAUTHORIZED,
+      'The refresh cookie comes without a cookie that proves whose session it is',
+    );
+  }
+}
+
+/**
+ * 401: the session is bound to a key on the user's device, and the request does not prove that it comes from there. Nothing has
+ * changed, and the session goes on.
+ */
+export class DeviceProofRequiredError extends MultiSessionError {
+  /** @param challenge the value of `WWW-Authenticate`, on a route that takes an access token. Default: no such header */
+  constructor(challenge?: string) {
+    const { status, message } = REFUSALS.device_proof_required;
+    super('device_proof_required', status, message, {
+      headers: challenge === undefined ? {} : { 'WWW-Authenticate': challenge },
+    });
+  }
+}
+
+/**
+ * 403 with `Secure-Session-Challenge`: a browser must sign this challenge with its key, and does so at once. Only `dbsc/refresh`
+ * answers it.
+ */
+export class DeviceChallengeError extends MultiSessionError {
+  /** @param headers the header with the challenge */
+  constructor(headers: Readonly<Record<string, string>>) {
+    super('device_challenge', HttpStatus.FORBIDDEN, 'Sign the challenge with the key of the session', { headers });
+  }
+}
+
+/**
+ * 307: the browser must prove its key before it follows the redirect. Other clients get 401 `device_proof_required` there.
+ * @internal
+ */
+export class DeviceProofRedirect extends MultiSessionError {
+  constructor(location: string) {
+    super('device_proof_required', HttpStatus.TEMPORARY_REDIRECT, 'Prove the key of the session', {
+      headers: { Location: location },
+    });
   }
 }
 
 /** 401: the request carries no access token. */
 export class NotAuthenticatedError extends MultiSessionError {
-  constructor() {
-    super('not_authenticated', HttpStatus.UNAUTHORIZED, 'Authentication credentials were not provided', {
-      headers: { 'WWW-Authenticate': 'Bearer realm="api"' },
-    });
+  /** @param challenge the value of `WWW-Authenticate`. Default: the scheme Bearer */
+  constructor(challenge: string = REFUSALS.not_authenticated.headers['WWW-Authenticate']) {
+    const { status, message } = REFUSALS.not_authenticated;
+    super('not_authenticated', status, message, { headers: { 'WWW-Authenticate': challenge } });
   }
 }
 
 /** 401: the authorization header has an accepted scheme, but no token or more than one word after it. */
 export class BadAuthorizationHeaderError extends MultiSessionError {
   constructor() {
-    super(
-      'bad_authorization_header',
-      HttpStatus.UNAUTHORIZED,
-      'The authorization header must contain two space-delimited values',
-      { headers: { 'WWW-Authenticate': 'Bearer realm="api"' } },
-    );
+    const { status, message, headers } = REFUSALS.bad_authorization_header;
+    super('bad_authorization_header', status, message, { headers });
   }
+}
+
+/**
+ * The DPoP proof of a request is not valid (RFC 9449): 401 on a route that takes an access token, else 400. The session goes on.
+ * `error` in the body is also `invalid_dpop_proof`, as OAuth clients expect.
+ */
+export class InvalidDpopProofError extends MultiSessionError {
+  /**
+   * @param fault what is wrong with the proof, without its values
+   * @param challenge the value of `WWW-Authenticate`, on a route that takes an access token. Default: the route issues tokens
+   */
+  constructor(fault: string, challenge?: string) {
+    super('invalid_dpop_proof', statusOfDpop(challenge), dpopFaultMessage(fault), {
+      body: { error: 'invalid_dpop_proof' },
+      headers: challenge === undefined ? {} : { 'WWW-Authenticate': challenge },
+    });
+  }
+}
+
+/**
+ * The DPoP proof of a request needs the nonce in the header `DPoP-Nonce` of this answer: 401 on a route that takes an access
+ * token, else 400. The client sends the request again with a new proof (RFC 9449 section 8). `error` in the body is also
+ * `use_dpop_nonce`, as OAuth clients expect.
+ */
+export class UseDpopNonceError extends MultiSessionError {
+  /**
+   * @param nonce the nonce to use
+   * @param challenge the value of `WWW-Authenticate`, on a route that takes an access token. Default: the route issues tokens
+   */
+  constructor(nonce: string, challenge?: string) {
+    super('use_dpop_nonce', statusOfDpop(challenge), REFUSALS.use_dpop_nonce.message, {
+      // Sockets have no headers.
+      body: { error: 'use_dpop_nonce', nonce },
+      headers: { 'DPoP-Nonce': nonce, ...(challenge !== undefined && { 'WWW-Authenticate': challenge }) },
+    });
+  }
+}
+
+function statusOfDpop(challenge: string | undefined): HttpStatus {
+  return challenge === undefined ? HttpStatus.BAD_REQUEST : HttpStatus.UNAUTHORIZED;
 }
 
 /** 403: the request uses cookies but does not prove that an allowed page has sent it. */
 export class CsrfFailedError extends MultiSessionError {
   constructor() {
-    super(
-      'csrf_failed',
-      HttpStatus.FORBIDDEN,
-      'A request with cookies must send the header X-Session-Transport: cookie and come from an allowed origin',
-    );
+    super('csrf_failed', REFUSALS.csrf_failed.status, REFUSALS.csrf_failed.message);
   }
 }
 
@@ -183,6 +273,20 @@ export class SessionTypeNotAllowedError extends MultiSessionError {
 }
 
 /**
+ * 403: the policy of the session's type does not let a backend renew its access tokens, or not so long after the last refresh.
+ * The refresh token is valid: the client can refresh.
+ */
+export class RenewalNotAllowedError extends MultiSessionError {
+  constructor() {
+    super(
+      'renewal_not_allowed',
+      HttpStatus.FORBIDDEN,
+      'The policy of this session type does not allow to renew the access token now. Let the client refresh',
+    );
+  }
+}
+
+/**
  * 503 with `Retry-After` (seconds): the database cannot be reached or cannot write. The library never reports this as an
  * invalid token, because the client would then drop its tokens.
  *
@@ -190,20 +294,19 @@ export class SessionTypeNotAllowedError extends MultiSessionError {
  */
 export class UnavailableError extends MultiSessionError {
   constructor(cause?: unknown) {
-    super('unavailable', HttpStatus.SERVICE_UNAVAILABLE, 'Temporarily unavailable, try again', {
-      headers: { 'Retry-After': '1' },
-      cause,
-    });
+    const { status, message, headers } = REFUSALS.unavailable;
+    super('unavailable', status, message, { headers, cause });
   }
 }
 
 /**
- * The application is configured wrongly. The error at start lists every fault of the options, each with its remedy. Later,
- * it is thrown for faults that only show at runtime, such as a user id of the wrong type.
+ * 500: the database refuses a statement, and waiting cannot help. For example, a table is missing or the database user lacks
+ * a right. There is no `Retry-After`. The client should keep its tokens.
+ *
+ * The `cause` is for the log. It says what failed and contains no values. The body does not show it.
  */
-export class MultiSessionConfigurationError extends Error {
-  constructor(readonly faults: readonly string[]) {
-    super(`nestjs-multisession cannot start:\n${faults.map((fault) => `  - ${fault}`).join('\n')}`);
-    this.name = 'MultiSessionConfigurationError';
+export class ServerFaultError extends MultiSessionError {
+  constructor(cause?: unknown) {
+    super('server_fault', HttpStatus.INTERNAL_SERVER_ERROR, 'Internal server error', { cause });
   }
 }

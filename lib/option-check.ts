@@ -1,11 +1,17 @@
-import ms, { type StringValue } from 'ms';
+import { type Duration, parseDuration } from './duration.js';
+import { MAX_TIMER } from './engine/timing.js';
 
-/** A time span, as in jsonwebtoken: a number of seconds, or a string such as `'15m'` or `'30 days'`, which `ms` parses. */
-export type Duration = number | StringValue;
+export type { Duration };
 
 type Check<T> = (value: unknown, name: string, faults: OptionFaults) => T;
 
-const MAX_DURATION = ms('100y');
+const MAX_DURATION: Limit = [parseDuration('100y') as number, '100 years'];
+const MAX_TIMER_DURATION: Limit = [MAX_TIMER, '24 days'];
+/** A longer span that is given as a number of seconds was probably meant as milliseconds. */
+const MAX_SECONDS = 31_557_600;
+
+/** The greatest span in milliseconds, and how to say it. */
+type Limit = readonly [most: number, words: string];
 
 /** Collects every fault of the options, so that one error can name them all. */
 export class OptionFaults {
@@ -27,7 +33,7 @@ export function checkObject<T extends object>(
   checks: { [K in keyof T]-?: Check<T[K]> },
 ): T {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    faults.add(name, 'must be an object');
+    faults.add(name, `must be an object; got ${kindOf(value)}`);
     value = {};
   }
   const given = value as Record<string, unknown>;
@@ -64,8 +70,9 @@ export function required<T>(check: Check<T>, remedy: string): Check<T> {
 /**
  * Returns a check for a time span, which returns milliseconds.
  * @param least `'zero'` to allow 0. Default: `'positive'`
+ * @param limit the greatest span. Default: 100 years
  */
-export function duration(least: 'zero' | 'positive' = 'positive'): Check<number> {
+export function duration(least: 'zero' | 'positive' = 'positive', [most, words]: Limit = MAX_DURATION): Check<number> {
   return (value, name, faults) => {
     const span = toMilliseconds(value);
     if (span === undefined) {
@@ -75,28 +82,37 @@ export function duration(least: 'zero' | 'positive' = 'positive'): Check<number>
       );
     } else if (span < 0 || (least === 'positive' && span === 0)) {
       faults.add(name, `must be ${least === 'positive' ? 'more than 0' : '0 or more'}; got ${show(value)}`);
-    } else if (span > MAX_DURATION) {
-      faults.add(name, `must be at most 100 years; got ${show(value)}`);
+    } else if (span > most) {
+      faults.add(name, `must be at most ${words}; got ${show(value)}`);
+    } else if (typeof value === 'number' && value > MAX_SECONDS) {
+      const days = Math.round(value / 86_400);
+      faults.add(
+        name,
+        `a number is in seconds, and ${value} seconds are ${days} days; for milliseconds write '${value}ms', or '${days}d' if you mean it`,
+      );
     }
     return span ?? 0;
   };
 }
 
+/** Does the same as `duration()` for a span that becomes a timer. Node.js fires timers of more than 24 days at once. */
+export const timerSpan = duration('positive', MAX_TIMER_DURATION);
+
 /**
  * Does the same as `duration()` for times that are written to tokens, which hold whole seconds.
  * @returns milliseconds
  */
-export function wholeSeconds(value: unknown, name: string, faults: OptionFaults): number {
-  const span = duration()(value, name, faults);
+export function wholeSeconds(value: unknown, name: string, faults: OptionFaults, limit?: Limit): number {
+  const span = duration('positive', limit)(value, name, faults);
   if (span % 1000 !== 0) faults.add(name, `must be in whole seconds; got ${show(value)}`);
   return span;
 }
 
 function toMilliseconds(value: unknown): number | undefined {
   if (typeof value === 'number') return Number.isFinite(value) ? Math.round(value * 1000) : undefined;
-  // `ms` would read a bare '60' as 60 milliseconds, but the developer most likely meant seconds.
-  if (typeof value !== 'string' || value.length > 100 || /^[\s\d.]*$/.test(value)) return undefined;
-  const span: number | undefined = ms(value as StringValue);
+  // A bare '60' has no unit. jsonwebtoken reads it as 60 milliseconds, but the developer most likely meant seconds.
+  if (typeof value !== 'string' || value.length > 100) return undefined;
+  const span = parseDuration(value);
   return span !== undefined && Number.isFinite(span) ? Math.round(span) : undefined;
 }
 
@@ -114,7 +130,11 @@ export function positiveInteger(value: unknown, name: string, faults: OptionFaul
 
 export function text(value: unknown, name: string, faults: OptionFaults): string {
   if (typeof value === 'string' && value.trim() !== '') return value;
-  faults.add(name, 'must be a string that is not blank');
+  // The value may be a secret, so show only its type.
+  faults.add(
+    name,
+    `must be a string that is not blank; got ${typeof value === 'string' ? 'a blank one' : kindOf(value)}`,
+  );
   return '';
 }
 
@@ -133,8 +153,16 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Check<T
 }
 
 /** Formats a value for a message. Shows only the type of a longer string, which may be a secret. */
-function show(value: unknown): string {
-  return typeof value === 'number' || (typeof value === 'string' && value.length <= 30)
-    ? JSON.stringify(value)
-    : typeof value;
+export function show(value: unknown): string {
+  const isShort = typeof value === 'string' && value.length <= 30;
+  if (isShort) return JSON.stringify(value);
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : kindOf(value);
+}
+
+/** Describes a value without its content, which may be secret. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'function') return value.name ? `the class or function ${value.name}` : 'a function';
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }

@@ -1,21 +1,45 @@
-import { Controller, Inject, Param, Query, UseGuards, UseInterceptors } from '@nestjs/common';
-import { AnswerHeadersInterceptor } from '../http/answer-headers.interceptor.js';
+import { Controller, Inject, Param, Query, Req, UseGuards, UseInterceptors } from '@nestjs/common';
+import { ValidationFailedError } from '../errors.js';
+import { AnswerHeadersInterceptor, NoStoreGuard } from '../http/answer-headers.interceptor.js';
+import { REQUIRED } from '../http/body-fields.js';
+import { ValidBody } from '../http/body.guard.js';
 import type { Handlers } from '../http/contract.js';
 import { describeSession } from '../http/described-session.js';
+import { historyOf, type SessionHistoryPage } from '../http/session-history.dto.js';
 import type { EndedAnswer } from '../http/session-management.dto.js';
+import { ManagedKeys } from '../keys/managed-keys.js';
+import { EventAdministration, type ReplayFilter } from '../outbox/event-administration.js';
+import { SessionHistory } from '../outbox/session-history.js';
+import type { UserDirectory } from '../session/authenticator.js';
 import { SessionAdministration } from '../session/administration.js';
+import type { EndAllProgress } from '../session/end-all.js';
 import { SessionService } from '../session/service.js';
+import type { UserId } from '../token/options.js';
 import { AdminRoute } from './admin-route.js';
 import {
+  DEAD_LETTERS_QUERY,
+  type DeadLetterAnswer,
+  type EventStatusAnswer,
+  type ReplayedEventsAnswer,
+  ReplayEventsDto,
+} from './admin-events.dto.js';
+import {
   type AdminSessionPage,
+  type EndAllAnswer,
   LIST_QUERY,
+  NOT_A_TIME,
+  readTime,
   type SessionStatisticsAnswer,
+  type SigningKeyAnswer,
   STATISTICS_QUERY,
 } from './admin-sessions.dto.js';
 import { AdminGuards } from './admin.guards.js';
 import type { ADMIN_ROUTES } from './contract.js';
-import { type Query as QueryParameters, readQuery } from './query.js';
+import { type Query as QueryParameters, readQuery } from '../http/query.js';
 import { DailyCounts } from './statistics/daily-counts.js';
+
+/** Maximum number of users whom a search by name may find. Each of them takes a statement. */
+const MAX_FOUND = 20;
 
 /**
  * Lets administrators see and end everybody's sessions. The guards of the option `admin` decide who is an administrator.
@@ -23,18 +47,36 @@ import { DailyCounts } from './statistics/daily-counts.js';
  */
 @Controller('admin')
 @UseInterceptors(AnswerHeadersInterceptor)
-@UseGuards(AdminGuards)
+@UseGuards(NoStoreGuard, AdminGuards)
 export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
   @Inject(SessionService) protected readonly sessions!: SessionService;
   @Inject(SessionAdministration) protected readonly administration!: SessionAdministration;
   @Inject(DailyCounts) private readonly counts!: DailyCounts;
+  @Inject(SessionHistory) private readonly history!: SessionHistory;
+  @Inject(ManagedKeys) private readonly managedKeys!: ManagedKeys;
+  @Inject(EventAdministration) private readonly events!: EventAdministration;
 
   /** Lists active sessions page by page, the newest first. */
   @AdminRoute('list')
-  async list(@Query() query: QueryParameters): Promise<AdminSessionPage> {
-    const { user, ...filter } = readQuery(query, LIST_QUERY);
-    const { sessions, next } = await this.administration.list({ ...filter, userId: user });
-    return { sessions: sessions.map((session) => ({ user_id: session.userId, ...describeSession(session) })), next };
+  async list(@Query() query: QueryParameters, @Req() request: unknown): Promise<AdminSessionPage> {
+    const { user, user_name: name, ip_address: ipAddress, ...filter } = readQuery(query, LIST_QUERY);
+    const users = await this.administration.users(request);
+    const found =
+      name === undefined
+        ? user
+        : (await usersNamed(name, users, request)).filter((id) => user === undefined || String(id) === user);
+    const { sessions, next } = await this.administration.list({ ...filter, userId: found, ipAddress });
+    const ids = [...new Set(sessions.map(({ userId }) => userId))];
+    const names = ids.length > 0 ? await users?.describeUsers?.(ids, request) : undefined;
+    return {
+      sessions: sessions.map((session) => ({
+        user_id: session.userId,
+        user_name: names?.get(session.userId) ?? null,
+        ...describeSession(session),
+      })),
+      next,
+      can_search_users: users?.searchUsers !== undefined,
+    };
   }
 
   /** Ends one session of any user. */
@@ -49,10 +91,70 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
     return { ended: await this.sessions.destroyAll(userId, { reason: 'admin' }) };
   }
 
-  /** Ends everybody's sessions, including the caller's. The answer is sent when all of them have ended. */
+  /** Lists logins, endings and warnings of a user. Empty unless the option `events` is set. */
+  @AdminRoute('historyOfUser')
+  async historyOfUser(@Param('userId') userId: string, @Query() query: QueryParameters): Promise<SessionHistoryPage> {
+    return historyOf(this.history, userId, query);
+  }
+
+  /** Starts to end everybody's sessions, including the caller's, in the background. */
   @AdminRoute('endAll')
-  async endAll(): Promise<EndedAnswer> {
-    return { ended: await this.administration.endAll() };
+  async endAll(): Promise<EndAllAnswer> {
+    return describeProgress(await this.administration.endAll());
+  }
+
+  /** Shows the progress of the last `endAll`. */
+  @AdminRoute('endAllProgress')
+  async endAllProgress(): Promise<EndAllAnswer> {
+    return describeProgress(await this.administration.endAllProgress());
+  }
+
+  /** Lists the signing keys without their key material. Empty unless the option `jwt.managed` is set. */
+  @AdminRoute('keys')
+  async keys(): Promise<SigningKeyAnswer[]> {
+    const keys = await this.managedKeys.list();
+    return keys.map(({ kid, algorithm, state, createdAt, activeAt }) => ({
+      kid,
+      algorithm,
+      state,
+      created_at: createdAt.toISOString(),
+      active_at: activeAt?.toISOString() ?? null,
+    }));
+  }
+
+  /** Shows how many durable events wait, how long, and for what. */
+  @AdminRoute('eventStatus')
+  async eventStatus(): Promise<EventStatusAnswer> {
+    const { undistributed, lag, destinations } = await this.events.status();
+    return {
+      undistributed,
+      lag_ms: lag,
+      destinations: destinations.map(({ name, waiting, deadLetters, lag: own, pausedUntil, goneAt }) => ({
+        ...{ name, waiting, dead_letters: deadLetters, lag_ms: own },
+        paused_until: pausedUntil?.toISOString() ?? null,
+        gone_at: goneAt?.toISOString() ?? null,
+      })),
+    };
+  }
+
+  /** Lists the events that a destination has refused ten times. */
+  @AdminRoute('deadLetters')
+  async deadLetters(@Query() query: QueryParameters): Promise<DeadLetterAnswer[]> {
+    const { destination, ...page } = readQuery(query, DEAD_LETTERS_QUERY);
+    if (destination === undefined) throw new ValidationFailedError({ destination: [REQUIRED] });
+    const letters = await this.events.deadLetters(destination, page);
+    return letters.map(({ eventId, event, at, failedAt, error }) => ({
+      ...{ event_id: eventId, event, error },
+      ...{ at: at.toISOString(), failed_at: failedAt.toISOString() },
+    }));
+  }
+
+  /** Delivers one event, or those of a time, to a destination again. */
+  @AdminRoute('replay')
+  async replay(@ValidBody() { destination, ...filter }: ReplayEventsDto): Promise<ReplayedEventsAnswer> {
+    const replayed = await this.events.replay(destination, replayFilterOf(filter));
+    if (replayed === undefined) throw new ValidationFailedError({ destination: ['Not a destination.'] });
+    return { replayed };
   }
 
   /** Counts active sessions by type, and the logins and endings of each day. */
@@ -60,4 +162,39 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
   async statistics(@Query() query: QueryParameters): Promise<SessionStatisticsAnswer> {
     return this.counts.statistics(readQuery(query, STATISTICS_QUERY));
   }
+}
+
+/**
+ * Finds users by a part of their name.
+ * @throws ValidationFailedError if the application has no `searchUsers`, or if it finds too many
+ */
+async function usersNamed(name: string, users: UserDirectory | null, request: unknown): Promise<readonly UserId[]> {
+  const refuse = (fault: string) => new ValidationFailedError({ user_name: [fault] });
+  const found = await users?.searchUsers?.(name, MAX_FOUND + 1, request);
+  if (!found) throw refuse('Needs the method `searchUsers` of the authenticator.');
+  if (found.length > MAX_FOUND) throw refuse(`More than ${MAX_FOUND} users have this name. Give more of it.`);
+  return found;
+}
+
+/**
+ * Reads which events to deliver again.
+ * @throws ValidationFailedError if it is neither an event nor a time
+ */
+function replayFilterOf({ event_id: eventId, since, until }: Omit<ReplayEventsDto, 'destination'>): ReplayFilter {
+  if (eventId !== undefined) return { eventId: eventId.toLowerCase() };
+  if (since === undefined) throw new ValidationFailedError({ since: [REQUIRED] });
+  const times = { since: readTime(since), ...(until !== undefined && { until: readTime(until) }) };
+  const errors = Object.entries(times).flatMap(([name, time]) => (time ? [] : [[name, [NOT_A_TIME]] as const]));
+  if (errors.length > 0) throw new ValidationFailedError(Object.fromEntries(errors));
+  return times as ReplayFilter;
+}
+
+function describeProgress(progress: EndAllProgress | null): EndAllAnswer {
+  return {
+    status: progress?.status ?? 'none',
+    ended: progress?.ended ?? 0,
+    started_at: progress?.startedAt.toISOString() ?? null,
+    second_pass_at: progress?.secondPassAt.toISOString() ?? null,
+    finished_at: progress?.finishedAt?.toISOString() ?? null,
+  };
 }

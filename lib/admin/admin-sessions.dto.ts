@@ -3,10 +3,12 @@ import { Equals } from 'class-validator';
 import { DescribedSession } from '../http/described-session.js';
 import { EXAMPLES } from '../http/examples.js';
 import { Field, ObjectSchema } from '../http/schema.js';
+import type { EndAllProgress } from '../session/end-all.js';
 import type { EndReason } from '../session/events.js';
-import { isSessionId } from '../session/id.js';
+import { canonicalSessionId, isSessionId } from '../session/id.js';
+import type { KeyState } from '../keys/managed-keys.js';
 import type { UserId } from '../token/options.js';
-import { type Parameter, wholeNumber } from './query.js';
+import { type Parameter, shortText, wholeNumber } from '../http/query.js';
 import type { DayStatistics, SessionStatistics } from './statistics/daily-counts.js';
 
 /** The required value of the field `confirm` of `admin/sessions/end-all`. */
@@ -26,6 +28,38 @@ export class EndAllDto {
   confirm!: string;
 }
 
+const TIME_OF_JOB = { type: 'string', format: 'date-time', nullable: true } as const;
+
+/** The answer of `admin/sessions/end-all`. */
+@ObjectSchema('EndAllProgress')
+export class EndAllAnswer {
+  @Field({
+    type: 'string',
+    description:
+      '`none`: never started. `running`: sessions are being ended. `waiting`: all have ended, and a second pass for logins ' +
+      'that were in progress is still to come. `done`: the second pass has ended',
+    enum: ['none', 'running', 'waiting', 'done'],
+    example: 'running',
+  })
+  status!: EndAllProgress['status'] | 'none';
+
+  @Field({ type: 'integer', description: 'Sessions that have ended so far', example: 1200 })
+  ended!: number;
+
+  @Field({
+    ...TIME_OF_JOB,
+    description: 'Sessions that began before this time end',
+    example: '2026-11-24T08:00:00.000Z',
+  })
+  started_at!: string | null;
+
+  @Field({ ...TIME_OF_JOB, description: 'Start of the second pass', example: '2026-11-24T08:10:20.000Z' })
+  second_pass_at!: string | null;
+
+  @Field({ ...TIME_OF_JOB, description: 'End of the second pass', example: '2026-11-24T08:10:21.000Z' })
+  finished_at!: string | null;
+}
+
 /** One session in the answer of `GET admin/sessions`. */
 @ObjectSchema('AdminSession')
 export class AdminSession extends DescribedSession {
@@ -35,6 +69,9 @@ export class AdminSession extends DescribedSession {
     example: '42',
   })
   user_id!: UserId;
+
+  @Field({ type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true, example: 'alice' })
+  user_name!: string | null;
 }
 
 /** The answer of `GET admin/sessions`. */
@@ -51,22 +88,26 @@ export class AdminSessionPage {
     example: EXAMPLES.otherSessionId,
   })
   next!: string | null;
+
+  @Field({ type: 'boolean', description: 'Whether the parameter `user_name` is supported', example: true })
+  can_search_users!: boolean;
 }
 
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
+/** The error message for a time that is not valid. */
+export const NOT_A_TIME = 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.';
+
 /** The parameters of `GET admin/sessions`. */
 export const LIST_QUERY = {
-  user: {
-    schema: { type: 'string', description: 'Only sessions of this user', example: '42' },
-    read: (text) => (text === '' || text.length > 255 || text.includes('\0') ? undefined : text),
-    fault: 'Not a user id.',
-  } satisfies Parameter<string>,
-  type: {
-    schema: { type: 'string', description: 'Only sessions of this type, case-insensitive', example: 'LONG' },
-    read: (text) => text,
-    fault: '',
-  } satisfies Parameter<string>,
+  user: shortText('Only sessions of this user', '42', 'Not a user id.'),
+  user_name: shortText('Only sessions of users whom `searchUsers` finds by this part of their name', 'ali'),
+  ip_address: shortText(
+    'Only sessions from this IP address, or from addresses that begin with it if it ends with . or :',
+    '203.0.113.',
+  ),
+  device: shortText('Only sessions with this in their device name, user agent or `info`, case-insensitive', 'firefox'),
+  type: shortText('Only sessions of this type, case-insensitive', 'LONG'),
   since: {
     schema: {
       type: 'string',
@@ -74,11 +115,11 @@ export const LIST_QUERY = {
       example: '2026-11-24T08:00:00Z',
     },
     read: readTime,
-    fault: 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.',
+    fault: NOT_A_TIME,
   } satisfies Parameter<Date>,
   after: {
     schema: { type: 'string', description: '`next` of the previous page', format: 'uuid', example: EXAMPLES.sessionId },
-    read: (text) => (isSessionId(text) ? text : undefined),
+    read: (text) => (isSessionId(canonicalSessionId(text)) ? canonicalSessionId(text) : undefined),
     fault: 'Not the `next` of a page.',
   } satisfies Parameter<string>,
   limit: wholeNumber({ description: 'Page size', maximum: 200, default: 50, example: 50 }),
@@ -118,7 +159,32 @@ export class SessionStatisticsAnswer implements SessionStatistics {
   days!: readonly DayStatisticsAnswer[];
 }
 
-function readTime(text: string): Date | undefined {
+/** One key in the answer of `GET admin/keys`. */
+@ObjectSchema('SigningKey')
+export class SigningKeyAnswer {
+  @Field({ type: 'string', description: 'Key id', example: 'Yk4PcFXvQ7s' })
+  kid!: string;
+
+  @Field({ type: 'string', description: 'Algorithm', example: 'ES256' })
+  algorithm!: string;
+
+  @Field({
+    type: 'string',
+    description: '`pending`: does not sign yet. `active`: signs. `replaced`: verifies tokens that it has signed',
+    enum: ['pending', 'active', 'replaced'] satisfies KeyState[],
+    example: 'active',
+  })
+  state!: KeyState;
+
+  @Field({ type: 'string', format: 'date-time', description: 'When it was created', example: EXAMPLES.createdAt })
+  created_at!: string;
+
+  @Field({ ...TIME_OF_JOB, description: 'When it starts to sign', example: EXAMPLES.lastUpdate })
+  active_at!: string | null;
+}
+
+/** Reads a time in a query or a body. Returns undefined if it is not valid. */
+export function readTime(text: string): Date | undefined {
   const time = new Date(text);
   return TIME.test(text) && !Number.isNaN(time.getTime()) ? time : undefined;
 }

@@ -1,13 +1,23 @@
 import type { Contract } from '../http/contract.js';
+import { HISTORY_QUERY, SessionHistoryPage } from '../http/session-history.dto.js';
 import { EndedAnswer } from '../http/session-management.dto.js';
 import {
+  DEAD_LETTERS_QUERY,
+  DeadLetterAnswer,
+  EventStatusAnswer,
+  ReplayedEventsAnswer,
+  ReplayEventsDto,
+} from './admin-events.dto.js';
+import {
   AdminSessionPage,
+  EndAllAnswer,
   EndAllDto,
   LIST_QUERY,
   SessionStatisticsAnswer,
+  SigningKeyAnswer,
   STATISTICS_QUERY,
 } from './admin-sessions.dto.js';
-import { schemasOf } from './query.js';
+import { schemasOf } from '../http/query.js';
 
 /** The routes of `AdminSessionsController`. */
 export const ADMIN_ROUTES = {
@@ -34,14 +44,30 @@ export const ADMIN_ROUTES = {
     auth: 'administrator',
     answer: EndedAnswer,
   },
+  historyOfUser: {
+    summary: "List what happened to a user's sessions, and who caused it, the latest first, page by page",
+    method: 'GET',
+    path: 'users/:userId/history',
+    auth: 'administrator',
+    query: schemasOf(HISTORY_QUERY),
+    answer: SessionHistoryPage,
+    errors: { 400: ['validation_failed'] },
+  },
   endAll: {
-    summary: "End everybody's sessions, including the caller's",
+    summary: "Start to end everybody's sessions, including the caller's",
     method: 'POST',
     path: 'sessions/end-all',
     auth: 'administrator',
     body: EndAllDto,
-    answer: EndedAnswer,
+    answer: EndAllAnswer,
     errors: { 400: ['validation_failed'] },
+  },
+  endAllProgress: {
+    summary: "Show the progress of ending everybody's sessions",
+    method: 'GET',
+    path: 'sessions/end-all',
+    auth: 'administrator',
+    answer: EndAllAnswer,
   },
   statistics: {
     summary: 'Count active sessions by type, and the logins and endings of each day',
@@ -50,6 +76,38 @@ export const ADMIN_ROUTES = {
     auth: 'administrator',
     query: schemasOf(STATISTICS_QUERY),
     answer: SessionStatisticsAnswer,
+    errors: { 400: ['validation_failed'] },
+  },
+  keys: {
+    summary: 'List the signing keys of `jwt.managed`, in the order in which they sign',
+    method: 'GET',
+    path: 'keys',
+    auth: 'administrator',
+    answer: { listOf: SigningKeyAnswer },
+  },
+  eventStatus: {
+    summary: 'Show how many durable events wait, how long, and for what',
+    method: 'GET',
+    path: 'events',
+    auth: 'administrator',
+    answer: EventStatusAnswer,
+  },
+  deadLetters: {
+    summary: 'List the events that a destination has refused ten times, page by page',
+    method: 'GET',
+    path: 'events/dead-letters',
+    auth: 'administrator',
+    query: schemasOf(DEAD_LETTERS_QUERY),
+    answer: { listOf: DeadLetterAnswer },
+    errors: { 400: ['validation_failed'] },
+  },
+  replay: {
+    summary: 'Deliver one event or those of a time to a destination again',
+    method: 'POST',
+    path: 'events/replay',
+    auth: 'administrator',
+    body: ReplayEventsDto,
+    answer: ReplayedEventsAnswer,
     errors: { 400: ['validation_failed'] },
   },
 } as const satisfies Contract;

@@ -1,35 +1,31 @@
+import { UnavailableError } from '../errors.js';
+import { RemoteClock } from './remote-clock.js';
+
 /**
- * The database's time, as this process knows it: the monotonic clock of this machine plus an offset, which each poll
- * corrects.
+ * The database's time, as this process knows it. Each poll corrects it.
  *
- * Grace periods, expiry, `iat`, `createdAt` and the blacklist all use it, so all processes agree on the time. A wall clock
- * that is wrong, or that is set while the process runs, has no effect.
+ * Grace periods, expiry, `iat`, `createdAt` and the blacklist all use it, so all processes agree on the time. The wall clock
+ * of this machine has no part in it. It may be wrong, and somebody may set it while the process runs.
  */
-export class Clock {
-  private offset: number;
-  private hasLearned = false;
-
-  /** Until the first `learn`, the offset comes from the wall clock of this machine. */
-  constructor() {
-    this.offset = Date.now() - performance.now();
-  }
-
-  /** Returns the time in whole milliseconds since 1970. */
+export class Clock extends RemoteClock {
+  /**
+   * Returns the time in whole milliseconds since 1970.
+   * @throws UnavailableError until the database has answered once: a time of this machine could make wrong tokens
+   */
   now(): number {
-    return Math.floor(performance.now() + this.offset);
+    return this.read() ?? unknownTime();
   }
 
   /**
-   * Corrects the offset with an answer of the database.
-   * @param databaseTime the answer, in milliseconds since 1970
-   * @param sentAt when the question was sent, by `performance.now()`
-   * @param answeredAt when the answer arrived, by `performance.now()`
+   * Returns a lower bound of the time in whole milliseconds since 1970. The database's clock has certainly reached it, unless
+   * somebody has set that clock back since its last answer.
+   * @throws UnavailableError until the database has answered once
    */
-  learn(databaseTime: number, sentAt: number, answeredAt: number): void {
-    // The database read its clock at some instant between the two. Keep the known offset if it fits that: a slow answer must
-    // not replace a precise offset with a rough one.
-    const [min, max] = [databaseTime - answeredAt, databaseTime + 1 - sentAt];
-    this.offset = this.hasLearned ? Math.min(Math.max(this.offset, min), max) : (min + max) / 2;
-    this.hasLearned = true;
+  earliest(): number {
+    return this.readEarliest() ?? unknownTime();
   }
+}
+
+function unknownTime(): never {
+  throw new UnavailableError(new Error("no poll has read the database's time yet"));
 }

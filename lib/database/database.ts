@@ -1,68 +1,66 @@
-import { hash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { ANSWER_MARGIN, LOCK_WAIT } from '../engine/timing.js';
-import { MultiSessionConfigurationError, MultiSessionError, UnavailableError } from '../errors.js';
+import { ANSWER_MARGIN, LOCK_WAIT, MIN_SERVER_ATTEMPTS, SERVER_CHANGE } from '../engine/timing.js';
+import { MultiSessionConfigurationError, MultiSessionError, ServerFaultError, UnavailableError } from '../errors.js';
+import { isInsideTransaction, startOwnTransaction, watchTransactions } from './application-transaction.js';
 import { before, TimeoutError } from './deadline.js';
-import { type DatabaseKind, type Dialect, DIALECTS } from './dialect.js';
-import { isNameFault, isProgrammingError, isRetried, withoutValues } from './faults.js';
+import { type DatabaseKind, type Dialect, DIALECTS, KINDS } from './dialect.js';
+import { isNameFault, isProgrammingError, isRetried, isWrongServer, withoutValues } from './faults.js';
 import { KeyedMutex } from './keyed-mutex.js';
+import { remedyOf } from './permanent-faults.js';
 import { type PooledConnection, sendAlone } from './pooled-connection.js';
+import { ServerCheck } from './server-state.js';
 import { type PreparedSql, type Sql, SqlPreparer } from './sql.js';
-import type { Answer } from './statement.js';
+import type { Answer, SentStatement } from './statement.js';
+import { Transactions } from './transactions.js';
 import {
   destroyConnection,
   isEmbeddedTransactionActive,
   poolOf,
   queryOn,
   queryPostgresOn,
-  resetEmbeddedTransaction,
-  setTransactionActive,
 } from './typeorm-internals.js';
 
 /** The transaction that a statement belongs to. Undefined for a statement outside of a transaction. */
 export type Transaction = EntityManager | undefined;
 
-/** Serializes transactions. */
-export interface TransactionLock {
-  /** Transactions with the same name run one after the other, on all processes. */
-  name: string;
-  /** What to do while another process holds the lock. Default: `'wait'`. */
-  ifHeld?: 'wait' | 'give-up';
-}
+/** Runs one read of a snapshot, with a time limit. */
+export type Read = <T>(one: () => Promise<T>) => Promise<T>;
 
-const KINDS: Partial<Record<string, DatabaseKind>> = {
-  postgres: 'postgres',
-  'aurora-postgres': 'postgres',
-  mysql: 'mysql',
-  mariadb: 'mysql',
-  'aurora-mysql': 'mysql',
-  'better-sqlite3': 'sqlite',
-  sqlite: 'sqlite',
-  sqljs: 'sqlite',
-};
-
+/** How often a statement is sent whose name the server does not know. */
 const MAX_ATTEMPTS = 5;
+/** The longest pause before a transaction is tried again that the database has aborted, in milliseconds. */
+const MAX_PAUSE = 200;
+/** The longest pause before a statement is sent again to another server, in milliseconds. */
+const MAX_SERVER_PAUSE = 50;
+/** What to use in place of the drivers of Aurora's Data API. They have no connections, and TypeORM's do not support ours. */
+const AURORA: Partial<Record<string, string>> = {
+  'aurora-postgres': 'connect to the writer endpoint of the Aurora cluster with the type "postgres"',
+  'aurora-mysql': 'connect to the writer endpoint of the Aurora cluster with the type "mysql"',
+};
 /** How long a statement waits for a transaction of the application on SQLite, in milliseconds. */
 const SQLITE_WAIT = 10_000;
 
-/** Makes a transaction give up silently, because another process holds its lock. */
-class LockHeldError extends Error {}
-
 /**
- * Hides how PostgreSQL, MySQL/MariaDB and SQLite differ in locks, transactions and faults. It turns every fault of the
- * driver into an `UnavailableError`.
+ * Hides how PostgreSQL, MySQL/MariaDB and SQLite differ in transactions, waits and faults. It turns every fault of the
+ * driver into an `UnavailableError`, or a `ServerFaultError` if waiting cannot help.
  *
  * Invariant: on a database with a server, `query`, `execute`, `run` and `transaction` settle within `lockWait` plus five
  * seconds. This includes the wait for a connection, for an answer, and behind other statements that hang. Only a wait in a
- * queue that makes progress may take longer. A connection that has not answered never returns to the pool.
+ * queue that makes progress may take longer. A connection that has not answered never returns to the pool, and neither
+ * does one to a server that is not the primary.
  */
 export class Database {
   readonly dialect: Dialect;
+  /** Tells which kind of server this is, and whether it is the primary. Polls ask it. */
+  readonly server: ServerCheck;
+  /** Why no statement is sent. Undefined while the server is right, as far as is known. */
+  private suspended?: string;
   private readonly logger = new Logger('MultiSession');
   private readonly mutex: KeyedMutex;
   private readonly statements: SqlPreparer;
+  private readonly transactions: Transactions;
   private readonly pool?: () => Promise<PooledConnection>;
   /**
    * Whether statements have names, so that each connection to PostgreSQL parses and plans each of them only once. Behind a
@@ -72,7 +70,7 @@ export class Database {
   private hasNames: boolean;
 
   /**
-   * @param lockWait how long a transaction waits for its lock, in whole seconds. A process that freezes keeps its locks.
+   * @param lockWait how long a transaction waits for a row, in whole seconds. A process that freezes keeps its locks.
    * Default: 10
    * @throws MultiSessionConfigurationError if the type of the database is not supported
    */
@@ -84,12 +82,15 @@ export class Database {
     const kind = KINDS[type];
     if (!kind) {
       throw new MultiSessionConfigurationError([
-        `the database type "${type}" is not supported; use one of ${Object.keys(KINDS).join(', ')}`,
+        `the database type "${type}" is not supported; ${AURORA[type] ?? `use one of ${Object.keys(KINDS).join(', ')}`}`,
       ]);
     }
     this.dialect = DIALECTS[kind];
+    this.server = new ServerCheck(kind);
     this.mutex = mutexOf(dataSource);
     this.pool = poolOf(dataSource);
+    this.transactions = new Transactions(dataSource, kind, lockWait);
+    watchTransactions(dataSource);
     this.hasNames = type === 'postgres';
     this.statements = new SqlPreparer(dataSource, this.dialect);
   }
@@ -111,7 +112,36 @@ export class Database {
    */
   async query<V extends object, R extends object>(sql: Sql<V, R>, values: V, transaction?: Transaction): Promise<R[]> {
     const statement = this.statements.prepare(sql);
+    const { verified } = statement;
+    if (verified && !transaction) {
+      const sent = this.server.isGalera && verified.onGalera ? verified.onGalera : verified;
+      const answer = await this.sendAlone(sent, statement.order(values));
+      return sent.found(answer).map((row) => statement.read(row) as R);
+    }
     const { rows } = await this.send(statement, statement.order(values), transaction);
+    return rows.map((row) => statement.read(row) as R);
+  }
+
+  /**
+   * Sends a statement on a connection that is not in a transaction. PostgreSQL ends it after `timeout`: a backend that waits for
+   * a lock does not notice that its client has gone. All of it takes one round trip.
+   * @param values they may become part of the text
+   * @param timeout in milliseconds
+   * @returns its rows
+   * @throws TypeError if a value is a text with characters that no id has
+   */
+  async queryWithin<V extends Readonly<Record<keyof V, number | string>>, R extends object>(
+    timeout: number,
+    sql: Sql<V, R>,
+    values: V,
+    connection: EntityManager,
+  ): Promise<R[]> {
+    if (this.kind !== 'postgres') return this.query(sql, values, connection);
+    const statement = this.statements.prepare(sql);
+    const text = statement.textWith(values);
+    // Several statements in one text are one transaction, with which `LOCAL` ends: a pooler may pass the connection on.
+    const both = { ...statement, text: `SET LOCAL statement_timeout = ${Math.ceil(timeout)}; ${text}` };
+    const { rows } = await queryPostgresOn(this.dataSource, connection.queryRunner as QueryRunner, both, [], false);
     return rows.map((row) => statement.read(row) as R);
   }
 
@@ -137,26 +167,69 @@ export class Database {
   }
 
   /**
-   * Runs `work` in a transaction, all or nothing. Transactions with the same lock run one after the other, on all processes.
-   * A transaction is retried if the database aborted it to break a deadlock.
-   * @returns what `work` returns; undefined if another process holds the lock and `ifHeld` is `'give-up'`
+   * Runs `work` in a transaction, all or nothing. It is retried if the database aborted it to break a deadlock.
+   * @param queue the name of a row that `work` writes first, for transactions that wait for each other on that row. Those of
+   * this process then wait here, before they take a connection. Default: no queue
+   * @returns what `work` returns
    * @throws UnavailableError if the database fails
    * @throws whatever `work` throws
    */
-  async transaction<T>(
-    lock: TransactionLock | undefined,
-    work: (manager: EntityManager) => Promise<T>,
-  ): Promise<T | undefined> {
+  async transaction<T>(queue: string | undefined, work: (manager: EntityManager) => Promise<T>): Promise<T> {
     // The deadline counts from here. Transactions that wait behind one that hangs then fail together with it, and not one
     // after the other. Waiting in a queue that makes progress never times out.
     const askedAt = performance.now();
     const attempt = (movedAt = askedAt) => {
       const deadline = this.newDeadline(Math.max(askedAt, movedAt));
-      const once = () => this.onPrimary(deadline, (runner) => this.transactionOn(runner, lock, work));
+      const once = () => this.onPrimary(deadline, (runner) => this.transactions.run(runner, work, queue !== undefined));
       return this.exclusive(() => this.guarded(once));
     };
     // Wait in this mutex and not for a connection: the logins of one user must not take up the whole pool.
-    return lock ? this.mutex.run(lock.name, attempt) : attempt();
+    return queue === undefined ? attempt() : this.mutex.run(queue, attempt);
+  }
+
+  /**
+   * Runs any number of reads that all see the database as it is at the first of them. Only each read has a time limit, so
+   * together they may read a table of any size.
+   * @param work gets a manager for the reads, and a function that runs one of them
+   * @returns what `work` returns
+   * @throws UnavailableError if the database fails
+   */
+  async snapshot<T>(work: (manager: EntityManager, read: Read) => Promise<T>): Promise<T> {
+    if (this.kind === 'sqlite') return this.transaction(undefined, (manager) => work(manager, (one) => one()));
+    const runner = this.dataSource.createQueryRunner('master');
+    const read: Read = (one) => before(this.newDeadline(), one);
+    let connection: unknown;
+    try {
+      connection = await read(() => runner.connect());
+      await read(() => startOwnTransaction(runner, 'REPEATABLE READ'));
+      const result = await work(runner.manager, read);
+      await read(() => runner.rollbackTransaction());
+      return result;
+    } catch (error) {
+      // Closing it also ends the transaction.
+      if (connection) destroyConnection(connection);
+      throw error instanceof MultiSessionError ? error : this.failure(error);
+    } finally {
+      if (connection) await runner.release();
+    }
+  }
+
+  /**
+   * Refuses every statement from now on, because a poll has found that the server is not the primary. What it reads may be
+   * old, and a connection that was opened earlier does not notice.
+   */
+  suspend(reason: string): void {
+    this.suspended = reason;
+  }
+
+  /** Accepts statements again. */
+  resume(): void {
+    this.suspended = undefined;
+  }
+
+  /** Whether the calling code runs inside of a transaction that the application has begun on the DataSource. */
+  get isInsideTransaction(): boolean {
+    return isInsideTransaction(this.dataSource);
   }
 
   /**
@@ -179,7 +252,7 @@ export class Database {
       : queryOn(queryRunner, statement, values);
   }
 
-  private async sendAlone(statement: PreparedSql, values: unknown[]): Promise<Answer> {
+  private async sendAlone(statement: SentStatement, values: unknown[]): Promise<Answer> {
     const deadline = this.newDeadline();
     const { pool } = this;
     const once = pool
@@ -213,7 +286,7 @@ export class Database {
     try {
       return await before(deadline, connectAndWork);
     } catch (error) {
-      if (error instanceof TimeoutError && connection) destroyConnection(connection);
+      if ((error instanceof TimeoutError || isWrongServer(error)) && connection) destroyConnection(connection);
       throw error;
     } finally {
       isOver = true;
@@ -238,106 +311,17 @@ export class Database {
     });
   }
 
-  // ─── Transactions ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private async transactionOn<T>(
-    runner: QueryRunner,
-    lock: TransactionLock | undefined,
-    work: (manager: EntityManager) => Promise<T>,
-  ): Promise<T | undefined> {
-    const lockName = lock && this.nameOf(lock);
-    let held = false;
-    try {
-      // Take MySQL's lock before the transaction starts, so that the snapshot is not older than the lock.
-      if (lockName && this.kind === 'mysql') held = await this.takeNamedLock(runner, lockName, lock);
-      await (this.kind === 'postgres' ? this.beginOnPostgres(runner, lockName, lock) : runner.startTransaction());
-      const result = await work(runner.manager);
-      await (this.kind === 'postgres' ? this.commitOnPostgres(runner) : runner.commitTransaction());
-      return result;
-    } catch (error) {
-      if (runner.isTransactionActive) await this.rollBack(runner);
-      if (error instanceof LockHeldError) return undefined;
-      throw error;
-    } finally {
-      if (held) await runner.query('SELECT RELEASE_LOCK(?)', [lockName]).catch(() => undefined);
-    }
-  }
-
-  /**
-   * Rolls back, and ignores a failure. On a lost connection the database rolls back by itself, and the earlier error says
-   * more.
-   */
-  private async rollBack(runner: QueryRunner): Promise<void> {
-    try {
-      await runner.rollbackTransaction();
-    } catch {
-      if (this.kind === 'sqlite') await resetEmbeddedTransaction(runner);
-    }
-  }
-
-  private async takeNamedLock(runner: QueryRunner, name: string, lock: TransactionLock | undefined): Promise<boolean> {
-    const seconds = lock?.ifHeld === 'give-up' ? 0 : this.lockWait;
-    const [{ taken }] = (await runner.query('SELECT GET_LOCK(?, ?) AS taken', [name, seconds])) as [{ taken: unknown }];
-    if (Number(taken) === 1) return true;
-    throw lock?.ifHeld === 'give-up'
-      ? new LockHeldError()
-      : new UnavailableError(new Error(`waited ${seconds} s for a lock`));
-  }
-
-  /**
-   * Begins a transaction with READ COMMITTED. With a snapshot older than the lock, it would count sessions that have ended,
-   * or miss new ones. Begin and lock take one round trip together; TypeORM's own begin would add another.
-   */
-  private async beginOnPostgres(runner: QueryRunner, name?: string, lock?: TransactionLock): Promise<void> {
-    const begin = 'START TRANSACTION ISOLATION LEVEL READ COMMITTED';
-    // Set this first: even if a statement fails, a rollback is needed.
-    setTransactionActive(runner, true);
-    const key = name && BigInt.asIntN(64, BigInt(`0x${name.slice(0, 16)}`)).toString();
-    if (key && lock?.ifHeld !== 'give-up') {
-      const wait = `SET LOCAL lock_timeout = '${this.lockWait}s'`;
-      await this.sendToPostgres(runner, `${begin}; ${wait}; SELECT pg_advisory_xact_lock('${key}'::bigint)`);
-      return;
-    }
-    await this.sendToPostgres(runner, begin);
-    if (!key) return;
-    const [{ taken }] = (await runner.query('SELECT pg_try_advisory_xact_lock($1) AS taken', [key])) as [
-      { taken: boolean },
-    ];
-    if (!taken) throw new LockHeldError();
-  }
-
-  private async commitOnPostgres(runner: QueryRunner): Promise<void> {
-    await this.sendToPostgres(runner, 'COMMIT');
-    setTransactionActive(runner, false);
-  }
-
-  /**
-   * Sends a text without values. The driver then uses PostgreSQL's simple protocol, which accepts several statements at
-   * once.
-   */
-  private sendToPostgres(runner: QueryRunner, text: string): Promise<unknown> {
-    if (!this.pool) return runner.query(text);
-    return queryPostgresOn(this.dataSource, runner, { name: '', text, columns: [] }, [], false);
-  }
-
-  /**
-   * Returns the name of the lock on the server. MySQL shares lock names across the whole server, and limits them to 64
-   * characters.
-   */
-  private nameOf(lock: TransactionLock): string {
-    const { database } = this.dataSource.driver;
-    const prefix = this.dataSource.options.entityPrefix ?? '';
-    return hash('sha256', JSON.stringify([database, prefix, lock.name])).slice(0, 60);
-  }
-
   // ─── Faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Runs `once` and retries the faults that a retry may cure. Any other fault of the driver becomes a 503 and is logged
-   * without values.
+   * Runs `once` and retries the faults that a retry may cure. Any other fault of the driver is logged without values. It
+   * becomes a 503 if waiting may help, and else a 500.
    */
   private async guarded<T>(once: () => Promise<T>): Promise<T> {
+    const startedAt = performance.now();
+    const giveUpAt = startedAt + this.lockWait * 1000;
     for (let attempt = 1; ; attempt++) {
+      if (this.suspended !== undefined) throw new UnavailableError(new Error(this.suspended));
       try {
         return await once();
       } catch (error) {
@@ -345,16 +329,28 @@ export class Database {
         // Retry even if another statement has turned off names in the meantime.
         const isNameUnknown = isNameFault(error);
         if (isNameUnknown) this.hasNames = false;
-        if (attempt === MAX_ATTEMPTS || !(isNameUnknown || isRetried(error))) throw this.unavailable(error);
-        await sleep(Math.random() * 10 * 2 ** attempt);
+        // The connection has been closed. The pool may hold more of them, and each attempt opens another one or closes one.
+        const isWrong = isWrongServer(error);
+        const now = performance.now();
+        const mayRetry =
+          (isNameUnknown && attempt < MAX_ATTEMPTS) ||
+          (isWrong && (attempt < MIN_SERVER_ATTEMPTS || now < startedAt + SERVER_CHANGE)) ||
+          (isRetried(error) && now < giveUpAt);
+        if (!mayRetry) throw this.failure(error);
+        await sleep(Math.random() * Math.min(10 * 2 ** attempt, isWrong ? MAX_SERVER_PAUSE : MAX_PAUSE));
       }
     }
   }
 
-  private unavailable(error: unknown): UnavailableError {
+  private failure(error: unknown): UnavailableError | ServerFaultError {
     const fault = withoutValues(error);
-    this.logger.error(`the database failed: ${fault.message}`);
-    return new UnavailableError(fault);
+    const remedy = remedyOf(error, this.kind);
+    this.logger.error(
+      remedy === undefined
+        ? `the database failed: ${fault.message}`
+        : `the database refuses a statement, and waiting does not help: ${fault.message}; ${remedy}`,
+    );
+    return remedy === undefined ? new UnavailableError(fault) : new ServerFaultError(fault);
   }
 }
 

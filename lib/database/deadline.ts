@@ -1,3 +1,5 @@
+import { MAX_TIMER } from '../engine/timing.js';
+
 /**
  * The database did not answer in time. It may hang, another transaction may hold a lock, or the network may lose packets.
  */
@@ -17,7 +19,7 @@ export async function before<T>(deadline: number, work: () => Promise<T>): Promi
   if (left <= 0) throw new TimeoutError();
   let timer: NodeJS.Timeout | undefined;
   const tooLate = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError()), left);
+    timer = setTimeout(() => reject(new TimeoutError()), Math.min(left, MAX_TIMER));
   });
   // Async, so that the timer is cleared even if `work` throws synchronously.
   const working = (async () => work())();

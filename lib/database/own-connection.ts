@@ -1,4 +1,4 @@
-import { DataSource, type EntityManager, type EntityTarget, type QueryRunner } from 'typeorm';
+import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { Database } from './database.js';
 import { destroyConnection, singleConnectionOptions } from './typeorm-internals.js';
 
@@ -11,22 +11,21 @@ export class OwnConnection {
   private running?: QueryRunner;
 
   /**
-   * @param entities the entities that are read on this connection
    * @param timeout for connecting and for each statement, in milliseconds
    */
   constructor(
     private readonly database: Database,
-    private readonly entities: readonly EntityTarget<object>[],
     private readonly timeout: number,
   ) {}
 
   /**
-   * Runs statements that only read. If this throws, call `close`: the next run then opens a new connection.
+   * Runs statements that only read, outside of a transaction. Send them by `Database.queryWithin`, so that PostgreSQL limits their
+   * time. If this throws, call `close`: the next run then opens a new connection.
    * @returns what `read` returns
    */
   async run<T>(read: (manager: EntityManager) => Promise<T>): Promise<T> {
     const runner = await this.newRunner();
-    const result = await (this.database.kind === 'postgres' ? this.withinTimeout(runner, read) : read(runner.manager));
+    const result = await read(runner.manager);
     await runner.release();
     this.running = undefined;
     return result;
@@ -62,19 +61,6 @@ export class OwnConnection {
 
   private open(): Promise<DataSource> {
     const { dataSource } = this.database;
-    return new DataSource(singleConnectionOptions(dataSource, this.entities, this.timeout)).initialize();
-  }
-
-  /**
-   * Reads with a time-out on the server: a PostgreSQL backend that waits for a lock does not notice that its client has
-   * gone.
-   */
-  private async withinTimeout<T>(runner: QueryRunner, read: (manager: EntityManager) => Promise<T>): Promise<T> {
-    await runner.startTransaction();
-    // Use `LOCAL`, which ends with the transaction: a pooler may pass the connection on to other clients.
-    await runner.query(`SET LOCAL statement_timeout = ${Math.ceil(this.timeout)}`);
-    const result = await read(runner.manager);
-    await runner.commitTransaction();
-    return result;
+    return new DataSource(singleConnectionOptions(dataSource, this.timeout)).initialize();
   }
 }

@@ -1,4 +1,5 @@
 import { TimeoutError } from './deadline.js';
+import { isWrongServer } from './faults.js';
 import type { Answer, SentStatement } from './statement.js';
 
 export type Done = (fault: Error | null, answer?: Answer) => void;
@@ -19,7 +20,8 @@ export interface PooledConnection {
  * of the time of a refresh.
  *
  * Invariant: it settles within `patience`. If the connection has not answered by then, it is destroyed. If the pool provides
- * a connection later, it is released unused.
+ * a connection later, it is released unused. A connection to the wrong server is destroyed too, so that the pool opens
+ * another one.
  * @param obtain takes a connection from the pool
  * @param patience in milliseconds
  * @throws TimeoutError after `patience`
@@ -48,8 +50,10 @@ export function sendAlone(
       connection = given;
       given.query(statement, values, isNamed, (fault, answer) => {
         if (isOver) return;
-        given.release();
-        settle(() => (fault ? reject(fault) : resolve(answer as Answer)));
+        const error = fault ?? statement.faultOf?.(answer as Answer);
+        if (error && isWrongServer(error)) given.destroy();
+        else given.release();
+        settle(() => (error ? reject(error) : resolve(answer as Answer)));
       });
     };
     obtain()

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { DataSource, ObjectLiteral } from 'typeorm';
 import type { Dialect } from './dialect.js';
-import type { SentStatement, StoredColumn } from './statement.js';
+import { isReadOnly, READ_ONLY, WrongServerError } from './server-state.js';
+import type { Answer, SentStatement, StoredColumn } from './statement.js';
 import { storedNamesOf } from './typeorm-internals.js';
 
 /**
@@ -12,6 +13,12 @@ export type SqlValue = string | number | null;
 
 /** The values of a statement by parameter name. */
 export type SqlValues = Readonly<Record<string, SqlValue>>;
+
+/** Sends a statement whose values are numbers or ids, and returns its rows. */
+export type SendSql = <V extends Readonly<Record<keyof V, number | string>>, R extends object>(
+  sql: Sql<V, R>,
+  values: V,
+) => Promise<R[]>;
 
 /** The class of an entity. */
 export type EntityClass = new () => object;
@@ -29,9 +36,17 @@ export interface Sql<V extends object = SqlValues, R extends object = never> {
   readonly text: string | ((dialect: Dialect) => string);
   /**
    * The columns that it returns, in order and separated by commas. They belong to the first entity, and each row is an
-   * instance of that entity. Absent if it returns none.
+   * instance of that entity. Absent if it returns none. A function if they differ between databases.
    */
-  readonly columns?: string;
+  readonly columns?: string | ((dialect: Dialect) => string);
+  /** Columns in `columns` that the text computes, by their names in it. */
+  readonly computed?: Readonly<Record<string, Pick<StoredColumn, 'property' | 'read'>>>;
+  /**
+   * Whether an old answer could let somebody in or log somebody out. Outside of a transaction, the statement then also asks
+   * whether the server is the primary, and on Galera it waits until the node has every write. It must return at most one
+   * row, and the first column must not be null. Default: false.
+   */
+  readonly isVerdict?: boolean;
   /** Carries the types of values and rows. Never set. */
   readonly types?: (values: V) => R;
 }
@@ -51,8 +66,10 @@ export class PreparedSql implements SentStatement {
     private readonly parameters: readonly string[],
     private readonly entity: EntityClass,
     readonly columns: readonly StoredColumn[],
+    /** The statement for use outside of a transaction, if it `isVerdict`. */
+    readonly verified?: VerifiedSql,
   ) {
-    this.name = `multisession_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+    this.name = nameOf(text);
     this.blank = Object.fromEntries(columns.map(({ property }) => [property, null]));
   }
 
@@ -71,6 +88,18 @@ export class PreparedSql implements SentStatement {
     return ordered;
   }
 
+  /**
+   * Returns the text for PostgreSQL with values in place of its parameters.
+   * @throws TypeError if a value is a text with characters that no id has
+   */
+  textWith(values: ObjectLiteral): string {
+    const ordered = this.order(values).map((value) => {
+      if (!/^[\w.-]*$/.test(String(value))) throw new TypeError('a value that is neither a number nor an id');
+      return typeof value === 'number' ? String(value) : `'${String(value)}'`;
+    });
+    return this.text.replace(/\$(\d+)/g, (_, at: string) => ordered[Number(at) - 1]);
+  }
+
   /** Makes a row from the values that the driver returned. */
   read(values: readonly unknown[]): object {
     const { columns } = this;
@@ -78,6 +107,35 @@ export class PreparedSql implements SentStatement {
     for (let at = 0; at < columns.length; at++) row[columns[at].property] = columns[at].read(values[at]);
     return row;
   }
+}
+
+/** A statement that finds at most one row, and reads in the same round trip whether the server is the primary. */
+export class VerifiedSql implements SentStatement {
+  readonly name: string;
+  readonly text: string;
+  readonly columns: readonly StoredColumn[];
+  /** The same for a Galera cluster, whose nodes apply writes some time after the commit. */
+  readonly onGalera?: VerifiedSql;
+
+  constructor(text: string, columns: readonly StoredColumn[], dialect: Dialect, prefix = '') {
+    this.text = `${prefix}SELECT found.*, server.read_only FROM (SELECT ${dialect.readOnly} AS read_only) server LEFT JOIN (${text}) found ON TRUE`;
+    this.name = nameOf(this.text);
+    this.columns = [...columns, { property: 'isReadOnly', name: 'read_only', read: isReadOnly }];
+    if (dialect.kind === 'mysql' && !prefix)
+      this.onGalera = new VerifiedSql(text, columns, dialect, 'SET STATEMENT wsrep_sync_wait = 1 FOR ');
+  }
+
+  faultOf = ({ rows: [row] }: Answer): Error | undefined =>
+    isReadOnly(row.at(-1)) ? new WrongServerError(READ_ONLY) : undefined;
+
+  /** Returns the rows of the statement itself. */
+  found({ rows }: Answer): Answer['rows'] {
+    return rows[0][0] === null ? [] : rows;
+  }
+}
+
+function nameOf(text: string): string {
+  return `multisession_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
 }
 
 /** Prepares each statement once for a DataSource, so that a request does no work on its text. */
@@ -99,17 +157,27 @@ export class SqlPreparer {
     return prepared;
   }
 
-  private translate<V extends object, R extends object>({ entities, text, columns }: Sql<V, R>): PreparedSql {
+  private translate<V extends object, R extends object>({
+    entities,
+    text,
+    columns,
+    computed = {},
+    isVerdict = false,
+  }: Sql<V, R>): PreparedSql {
     const names = entities.map((entity) => storedNamesOf(this.dataSource, entity));
     const identifiers = new Map(names.flatMap((ofEntity) => ofEntity.identifiers));
     const written = typeof text === 'string' ? text : text(this.dialect);
     const [translated, parameters] = translateSql(written, this.dialect.kind === 'postgres', identifiers);
-    const returned = (columns?.split(',') ?? []).map((name) => {
+    const listed = typeof columns === 'function' ? columns(this.dialect) : columns;
+    const returned = (listed?.split(',') ?? []).map((name) => {
       const column = names[0].columns.get(name.trim());
       if (column) return column;
+      if (Object.hasOwn(computed, name.trim())) return { name: name.trim(), ...computed[name.trim()] };
       throw new TypeError(`${entities[0].name} has no column ${name.trim()}`);
     });
-    return new PreparedSql(translated, parameters, entities[0], returned);
+    const verified =
+      isVerdict && this.dialect.kind !== 'sqlite' ? new VerifiedSql(translated, returned, this.dialect) : undefined;
+    return new PreparedSql(translated, parameters, entities[0], returned, verified);
   }
 }
 

@@ -15,6 +15,8 @@ export interface SentStatement {
   readonly text: string;
   /** The columns of its rows, in order. */
   readonly columns: readonly StoredColumn[];
+  /** Returns an error if the answer must not be used. Default: every answer may be used. */
+  readonly faultOf?: (answer: Answer) => Error | undefined;
 }
 
 /** The outcome of a statement. */

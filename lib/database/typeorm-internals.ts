@@ -1,6 +1,6 @@
-import type { DataSource, DataSourceOptions, EntityTarget, ObjectLiteral, QueryRunner } from 'typeorm';
+import type { DataSource, DataSourceOptions, ObjectLiteral, QueryRunner } from 'typeorm';
 import { TimeoutError } from './deadline.js';
-import { instant } from './instant.js';
+import { instant, wholeNumber } from './instant.js';
 import type { Done, PooledConnection } from './pooled-connection.js';
 import type { Answer, SentStatement, StoredColumn } from './statement.js';
 
@@ -46,6 +46,7 @@ const fromJson = (value: unknown): unknown => (typeof value === 'string' ? JSON.
  */
 function readerOf(transformer: unknown, type: unknown): StoredColumn['read'] {
   if (transformer === instant) return instant.from;
+  if (transformer === wholeNumber) return wholeNumber.from;
   return type === 'simple-json' ? fromJson : asItIs;
 }
 
@@ -113,11 +114,7 @@ export function destroyConnection(connection: unknown): void {
 }
 
 /** Returns the options for another DataSource, with one connection to the primary of the same server. */
-export function singleConnectionOptions(
-  { options }: DataSource,
-  entities: readonly EntityTarget<object>[],
-  timeout: number,
-): DataSourceOptions {
+export function singleConnectionOptions({ options }: DataSource, timeout: number): DataSourceOptions {
   const { replication } = options as { replication?: { master: object } };
   const one =
     options.type === 'postgres'
@@ -128,7 +125,7 @@ export function singleConnectionOptions(
     ...replication?.master,
     replication: undefined,
     name: undefined,
-    entities: [...entities],
+    entities: [],
     migrations: [],
     subscribers: [],
     synchronize: false,
@@ -144,7 +141,11 @@ export function singleConnectionOptions(
 
 /** The parts of pg's client that we use. */
 interface PostgresClient {
-  query(query: object, values: undefined, done: (fault: Error | null, answer: PostgresAnswer) => void): void;
+  query(
+    query: object,
+    values: undefined,
+    done: (fault: Error | null, answer: PostgresAnswer | PostgresAnswer[]) => void,
+  ): void;
   on(event: 'error', listener: () => void): void;
   removeListener(event: 'error', listener: () => void): void;
   end(): Promise<void>;
@@ -188,7 +189,7 @@ class PostgresConnection implements PooledConnection {
  * Sends a statement on a query runner's connection to PostgreSQL. It bypasses `runner.query`, which does not support named
  * statements.
  * @param isNamed whether the server prepares the statement under its name. Otherwise it receives only the text, which may
- * hold several statements if there are no values
+ * hold several statements if there are no values. The answer is that of the last one
  */
 export async function queryPostgresOn(
   dataSource: DataSource,
@@ -216,7 +217,10 @@ function queryPostgres(
   logger.logQuery(text, values);
   const query = { text, values, rowMode: 'array', ...(isNamed && { name }) };
   client.query(query, undefined, (fault, answer) => {
-    if (!fault) return done(null, { rows: answer.rows, affected: answer.rowCount });
+    if (!fault) {
+      const { rows, rowCount } = [answer].flat().at(-1) as PostgresAnswer;
+      return done(null, { rows, affected: rowCount });
+    }
     logger.logQueryError(fault, text, values);
     done(fault);
   });

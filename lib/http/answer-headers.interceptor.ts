@@ -1,4 +1,10 @@
-import { type CallHandler, type ExecutionContext, Injectable, type NestInterceptor } from '@nestjs/common';
+import {
+  type CallHandler,
+  type CanActivate,
+  type ExecutionContext,
+  Injectable,
+  type NestInterceptor,
+} from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 import { type Observable, tap } from 'rxjs';
 import { setErrorHeaders } from './error-headers.js';
@@ -15,5 +21,19 @@ export class AnswerHeadersInterceptor implements NestInterceptor {
     const { httpAdapter } = this.adapterHost;
     httpAdapter.setHeader(context.switchToHttp().getResponse(), 'Cache-Control', 'no-store');
     return next.handle().pipe(tap({ error: (error: unknown) => setErrorHeaders(httpAdapter, context, error) }));
+  }
+}
+
+/**
+ * Sets `Cache-Control: no-store` before the other guards of a route run. An interceptor would be too late: Nest does not call
+ * it if a guard refuses the request.
+ */
+@Injectable()
+export class NoStoreGuard implements CanActivate {
+  constructor(private readonly adapterHost: HttpAdapterHost) {}
+
+  canActivate(context: ExecutionContext): boolean {
+    this.adapterHost.httpAdapter.setHeader(context.switchToHttp().getResponse(), 'Cache-Control', 'no-store');
+    return true;
   }
 }

@@ -1,30 +1,59 @@
 import { BadAuthorizationHeaderError, TokenNotValidError } from '../errors.js';
 import type { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionClaims } from '../token/access-token.js';
+import {
+  accessTokenIn,
+  authorizationOf,
+  type CredentialsConfig,
+  MALFORMED,
+  provenCallOf,
+  schemeOf,
+} from './authorization-header.js';
+import { cookieValues } from './cookie-header.js';
 import type { CookieConfig } from './cookie.options.js';
 import { assertNotForged } from './csrf.guard.js';
-import type { HttpConfig } from './options.js';
-import { type CredentialsCarrier, headerOf } from './request.js';
-import { cookieValues } from './session-cookies.js';
+import { assertNotSkipped } from './dbsc-skipped.js';
+import { firstValid } from './first-valid.js';
+import type { CredentialsCarrier } from './request.js';
 
-/** The options that say how to read the credentials of a call. */
-export type CredentialsConfig = Pick<HttpConfig, 'accessTokenHeader' | 'schemes' | 'cookies'>;
+export type { CredentialsConfig };
+
+/** The scheme under which clients of django-token-manager send their tokens. */
+const OLD_SCHEME = 'JWT';
 
 /**
- * Reads the access token from the authorization header, or else from `auth.token` of a Socket.IO handshake.
+ * Reads the access token of a call: see `accessTokenIn`.
  *
- * @returns the token, or undefined if there is none, or if the options do not list the scheme of the header
- * @throws {@link BadAuthorizationHeaderError} if the options list the scheme, but not exactly one word follows it
+ * @returns the token, or undefined if there is none
+ * @throws {@link BadAuthorizationHeaderError} if the authorization header is malformed
  */
 export function accessTokenOf(carrier: CredentialsCarrier, config: CredentialsConfig): string | undefined {
-  const header = headerOf(carrier, config.accessTokenHeader);
-  if (header === undefined) return typeof carrier.auth?.token === 'string' ? carrier.auth.token : undefined;
-  const space = header.indexOf(' ');
-  const scheme = space === -1 ? header : header.slice(0, space);
-  if (!config.schemes.has(scheme) && !config.schemes.has(scheme.toLowerCase())) return undefined;
-  const token = header.slice(scheme.length).trim();
-  if (token === '' || token.includes(' ')) throw new BadAuthorizationHeaderError();
+  const token = accessTokenIn(carrier, config);
+  if (token === MALFORMED) throw new BadAuthorizationHeaderError();
   return token;
+}
+
+/**
+ * Identifies the caller by an access token of ours, or else by one of an old system, if its scheme is `JWT`.
+ *
+ * @throws {@link TokenNotValidError} if the token is not valid
+ * @throws {@link UnavailableError} if the check needs the database and cannot reach it
+ */
+export function sessionOfToken(
+  token: string,
+  carrier: CredentialsCarrier,
+  config: CredentialsConfig,
+  verifier: AccessVerifier,
+): SessionClaims | Promise<SessionClaims> {
+  try {
+    return verifier.verify(token, provenCallOf(carrier, config));
+  } catch (error) {
+    const scheme = schemeOf(authorizationOf(carrier, config) ?? '').toUpperCase();
+    const mayBeOld = error instanceof TokenNotValidError && scheme === OLD_SCHEME;
+    const session = mayBeOld ? verifier.verifyOld?.(token) : undefined;
+    if (session) return session;
+    throw error;
+  }
 }
 
 /**
@@ -34,26 +63,25 @@ export function accessTokenOf(carrier: CredentialsCarrier, config: CredentialsCo
  * @returns the session, or undefined if there is no access cookie
  * @throws {@link CsrfFailedError} if the request may come from a hostile page
  * @throws {@link TokenNotValidError} if no cookie holds a valid token
- * @throws {@link UnavailableError} if the check needs the database and cannot reach it
+ * @throws {@link UnavailableError} if the check needs the database and cannot reach it, or if the browser says that it cannot
+ * prove its key now
  */
 export function sessionOfCookies(
   carrier: CredentialsCarrier,
   cookies: CookieConfig,
   verifier: AccessVerifier,
 ): SessionClaims | undefined | Promise<SessionClaims> {
-  const tokens = cookieValues(carrier, cookies.access);
-  if (tokens.length === 0) return undefined;
-  assertNotForged(carrier, cookies);
-  return tokens.length === 1 ? verifier.verify(tokens[0]) : firstValid(tokens, verifier);
-}
-
-async function firstValid(tokens: readonly string[], verifier: AccessVerifier): Promise<SessionClaims> {
-  for (const token of tokens) {
-    try {
-      return await verifier.verify(token);
-    } catch (error) {
-      if (!(error instanceof TokenNotValidError)) throw error;
-    }
+  const tokens = cookieValues(carrier, cookies, 'access');
+  if (tokens.length === 0) {
+    // A browser that cannot prove its key now is not logged out, as long as it has the proof of a session.
+    if (cookieValues(carrier, cookies, 'proof').length > 0) assertNotSkipped(carrier);
+    return undefined;
   }
-  throw new TokenNotValidError('access');
+  assertNotForged(carrier, cookies);
+  if (tokens.length === 1) return verifier.verify(tokens[0]);
+  const isInvalid = (error: unknown) => error instanceof TokenNotValidError;
+  return firstValid(tokens, (token) => verifier.verify(token), isInvalid).then((session) => {
+    if (session) return session;
+    throw new TokenNotValidError('access');
+  });
 }

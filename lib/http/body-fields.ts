@@ -3,6 +3,7 @@ import { Expose, Transform, type TransformFnParams } from 'class-transformer';
 import {
   ArrayMaxSize,
   IsArray,
+  IsBoolean,
   IsDefined,
   IsString,
   Matches,
@@ -20,11 +21,13 @@ export const SECRET_KEY_IN_BODY = 'secret-key-in-body';
 export const REFRESH_IN_BODY = 'refresh-in-body';
 
 // The error messages of Django REST framework, word for word.
-const REQUIRED = 'This field is required.';
+/** The fault of a field that is missing. */
+export const REQUIRED = 'This field is required.';
 const NULL = 'This field may not be null.';
 const NOT_A_STRING = 'Not a valid string.';
 const BLANK = 'This field may not be blank.';
 const NUL_CHARACTER = 'Null characters are not allowed.';
+const NOT_A_BOOLEAN = 'Must be a valid boolean.';
 const NOT_A_LIST = 'Expected a list of items.';
 
 /** A text that is not blank and has no NUL character. */
@@ -73,6 +76,16 @@ export function TextList(rules: Schema & { readonly maxItems: number }): Propert
     ArrayMaxSize(rules.maxItems, { always: true, message: tooMany }),
     NotEquals(null, { always: true, each: true, message: NULL }),
     ...textValidators({ always: true, each: true }, true),
+  );
+}
+
+/** Declares an optional field that holds true or false. */
+export function Flag(schema: Schema): PropertyDecorator {
+  return applyDecorators(
+    Field({ type: 'boolean', ...schema }, { optional: true }),
+    Expose(),
+    ValidateIf((_body, value) => value !== undefined, { always: true }),
+    IsBoolean({ always: true, message: NOT_A_BOOLEAN }),
   );
 }
 

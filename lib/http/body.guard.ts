@@ -9,14 +9,15 @@ import {
   SetMetadata,
   type Type,
 } from '@nestjs/common';
-import { Reflector } from '@nestjs/core';
+import { ModulesContainer, Reflector } from '@nestjs/core';
 import { plainToInstance } from 'class-transformer';
 import { validateSync } from 'class-validator';
 import { ValidationFailedError } from '../errors.js';
 import { SessionPolicies } from '../session/policies.js';
-import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY } from './body-fields.js';
+import { REFRESH_IN_BODY, REQUIRED, SECRET_KEY_IN_BODY } from './body-fields.js';
 import type { RouteContract } from './contract.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
+import { requiresTypeAtRefresh } from './required-type.js';
 import { transportOf } from './refresh-transport.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { SECRET_KEY_HEADER } from './secret-key.guard.js';
@@ -51,13 +52,15 @@ export class BodyGuard implements CanActivate {
     private readonly reflector: Reflector,
     private readonly policies: SessionPolicies,
     @Inject(HTTP_CONFIG) private readonly config: HttpConfig,
+    private readonly modules: ModulesContainer,
   ) {}
 
   canActivate(context: ExecutionContext): boolean {
     const { dto, session } = this.reflector.get<BodyRule>(BODY_RULE, context.getHandler());
     const request = context.switchToHttp().getRequest<CredentialsCarrier & { [VALID_BODY]?: object }>();
-    const body = this.validate(dto, this.membersOf(request), request) as { session: string };
-    if (session === 'type') this.policies.named(body.session);
+    const body = this.validate({ dto, session }, this.membersOf(request), request) as { session: string };
+    if (session === 'login-type') this.policies.namedForLogin(body.session);
+    if (session === 'type' && body.session !== undefined) this.policies.named(body.session);
     if (session === 'type-or-all') this.policies.namedOrAll(body.session);
     request[VALID_BODY] = body;
     return true;
@@ -78,7 +81,7 @@ export class BodyGuard implements CanActivate {
     return Object.fromEntries([...members, ['username', username]]);
   }
 
-  private validate(dto: Type<object>, members: Record<string, unknown>, request: CredentialsCarrier): object {
+  private validate({ dto, session }: BodyRule, members: Record<string, unknown>, request: CredentialsCarrier): object {
     const instance = plainToInstance(dto, members, { excludeExtraneousValues: true, exposeUnsetFields: false });
     const faults = validateSync(instance, {
       groups: this.groupsOf(request),
@@ -89,6 +92,8 @@ export class BodyGuard implements CanActivate {
     const errors = faults.map(
       ({ property, constraints = {} }) => [this.nameOf(property), Object.values(constraints)] as const,
     );
+    if (session === 'type' && members.session === undefined && requiresTypeAtRefresh(this.modules))
+      errors.push(['session', [REQUIRED]]);
     if (transportOf(request, this.config) === undefined) errors.push(['X-Session-Transport', [this.transportFault()]]);
     const { info } = instance as { info?: unknown };
     if (typeof info === 'string' && isLongerThan(info, this.config.maxInfoLength)) {

@@ -1,13 +1,10 @@
 import { type CanActivate, type ExecutionContext, Inject, Injectable } from '@nestjs/common';
 import { CsrfFailedError } from '../errors.js';
 import type { CookieConfig } from './cookie.options.js';
+import { logCsrfFault } from './csrf-log.js';
+import { forgeryFault, originFault } from './forgery.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
-
-/** The header that selects the token transport. A page of another origin cannot send it unless CORS allows it. */
-export const TRANSPORT_HEADER = 'x-session-transport';
-
-const SAFE_METHODS = ['GET', 'HEAD', 'OPTIONS'];
 
 /**
  * Refuses requests that a hostile page may have sent. A request passes if it has `X-Session-Transport: cookie` and comes from
@@ -27,44 +24,28 @@ export class CsrfGuard implements CanActivate {
 }
 
 /**
- * Asserts that a request that uses or sets cookies comes from an allowed page.
+ * Asserts that a request that uses or sets cookies comes from an allowed page. Logs which check failed, and the origin.
  *
  * @param cookies the options, or false if the application does not use cookies
  * @throws {@link CsrfFailedError} if the request may come from a hostile page
  */
 export function assertNotForged(carrier: CredentialsCarrier, cookies: CookieConfig | false): void {
-  if (isHandshake(carrier) ? isFriendlyHandshake(carrier, cookies) : isFriendlyRequest(carrier, cookies)) return;
+  const fault = forgeryFault(carrier, cookies);
+  if (fault === undefined) return;
+  logCsrfFault(fault, headerOf(carrier, 'origin'));
   throw new CsrfFailedError();
 }
 
-function isFriendlyRequest(carrier: CredentialsCarrier, cookies: CookieConfig | false): boolean {
-  if (SAFE_METHODS.includes(carrier.method ?? '')) return true;
-  // The custom header forces a CORS preflight for pages of other origins. Since 2020, all browsers send Origin with every
-  // method except GET and HEAD. So a request without Origin and Sec-Fetch-Site does not come from a browser.
-  return headerOf(carrier, TRANSPORT_HEADER) === 'cookie' && isFriendlyOrigin(carrier, cookies);
-}
-
-/** Whether a request opens a socket. It is a GET that may carry cookies across sites, and a page cannot add headers to it. */
-function isHandshake({ method, headers }: CredentialsCarrier): boolean {
-  // Socket.IO's own handshake has no method. An HTTP request always has one.
-  return method === undefined || String(headers?.upgrade).toLowerCase() === 'websocket';
-}
-
-function isFriendlyHandshake(carrier: CredentialsCarrier, cookies: CookieConfig | false): boolean {
-  return headerOf(carrier, 'origin') !== undefined && isFriendlyOrigin(carrier, cookies);
-}
-
-function isFriendlyOrigin(carrier: CredentialsCarrier, cookies: CookieConfig | false): boolean {
-  const origin = headerOf(carrier, 'origin');
+/**
+ * Asserts that a browser has sent the request by itself, for a page of an allowed origin. It adds no header of ours to such a
+ * request, but it always says which site has caused it.
+ *
+ * @throws {@link CsrfFailedError} if the request may come from a hostile page
+ */
+export function assertSentByBrowser(carrier: CredentialsCarrier, cookies: CookieConfig | false): void {
   const site = headerOf(carrier, 'sec-fetch-site');
-  if (origin === 'null') return false;
-  if (site === 'same-origin' || site === 'none') return true;
-  if (origin === undefined) return site === undefined;
-  if (cookies && cookies.origins.has(origin)) return true;
-  return site === undefined && URL.canParse(origin) && new URL(origin).host === hostOf(carrier);
-}
-
-/** Reads the host. HTTP/2 sends it as `:authority`. */
-function hostOf(carrier: CredentialsCarrier): string | undefined {
-  return (headerOf(carrier, 'host') ?? headerOf(carrier, ':authority'))?.toLowerCase();
+  const fault = site === undefined ? 'the header Sec-Fetch-Site is missing' : originFault(carrier, cookies);
+  if (fault === undefined) return;
+  logCsrfFault(fault, headerOf(carrier, 'origin'));
+  throw new CsrfFailedError();
 }

@@ -1,24 +1,33 @@
 import {
+  applyDecorators,
   createParamDecorator,
   type CustomDecorator,
   type ExecutionContext,
   type PipeTransform,
   SetMetadata,
   type Type,
+  UseGuards,
 } from '@nestjs/common';
-import type { SessionClaims } from '../token/access-token.js';
 import { MultiSessionConfigurationError } from '../errors.js';
 import { type Duration, duration, OptionFaults } from '../option-check.js';
-import { credentialsCarrierOf } from './request.js';
+import type { SessionClaims } from '../token/access-token.js';
+import { sessionOf } from './callers.js';
+import { DeviceProofGuard } from './device-proof.guard.js';
+import { JwtAuthGuard } from './jwt-auth.guard.js';
+import {
+  ACCESS_RULE,
+  type AccessRule,
+  ALLOWED_TYPES,
+  DEVICE_PROOF,
+  nameOfHandler,
+  RECENT_LOGIN,
+  rulesOf,
+} from './route-rules.js';
 
-export const ACCESS_RULE = 'multi-session:access-rule';
-export const ALLOWED_TYPES = 'multi-session:allowed-types';
-export const RECENT_LOGIN = 'multi-session:recent-login';
-
-/** How `JwtAuthGuard` treats a route. Default: `required`. */
-export type AccessRule = 'required' | 'optional' | 'public';
-
-/** Opens a route, or all routes of a controller, if `JwtAuthGuard` is bound globally. The guard then ignores tokens. */
+/**
+ * Opens a route, or all routes of a controller, if `JwtAuthGuard` is bound globally. The guard then ignores tokens, and the
+ * handler never gets a session.
+ */
 export const Public = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'public' satisfies AccessRule);
 
 /**
@@ -33,26 +42,57 @@ export const RequireSession = (): CustomDecorator => SetMetadata(ACCESS_RULE, 'r
 /**
  * Lets only sessions of these types pass. Others get 403 `session_type_not_allowed`.
  *
+ * The decorator binds `JwtAuthGuard`, so the route is protected even if you bind no guard, or `AuthGuard('jwt')` of Passport.
+ * It contradicts `@Public()` and `@OptionalSession()`, and an application with such a route does not start.
+ *
  * @param types names of session types, in any case
  */
-export const SessionTypes = (...types: string[]): CustomDecorator =>
-  SetMetadata(
-    ALLOWED_TYPES,
-    types.map((type) => type.trim().toUpperCase()),
+export const SessionTypes = (...types: string[]): MethodDecorator & ClassDecorator =>
+  applyDecorators(
+    SetMetadata(
+      ALLOWED_TYPES,
+      types.map((type) => type.trim().toUpperCase()),
+    ),
+    UseGuards(JwtAuthGuard),
   );
 
 /**
  * Requires a recent login or `reauthenticate/`. If it was too long ago, the client gets 401 `reauthentication_required`. The
  * same applies to a token without the time of the login, such as one from an earlier version of the library.
  *
+ * The decorator binds `JwtAuthGuard`, so the route is protected even if you bind no guard, or `AuthGuard('jwt')` of Passport.
+ * It contradicts `@Public()` and `@OptionalSession()`, and an application with such a route does not start.
+ *
  * @param maxAge maximum age of the login: a number of seconds, or a string with a unit such as `'10m'`
  * @throws {@link MultiSessionConfigurationError} if `maxAge` is not a time span
  */
-export function RequireRecentLogin(maxAge: Duration): CustomDecorator {
+export function RequireRecentLogin(maxAge: Duration): MethodDecorator & ClassDecorator {
+  return applyDecorators(SetMetadata(RECENT_LOGIN, timeSpan(maxAge, '@RequireRecentLogin')), UseGuards(JwtAuthGuard));
+}
+
+/**
+ * Requires that the user's device has proved its key recently. Sessions that are not bound to a device (option `binding`) never
+ * pass. If the last proof is too old, the client gets 401 `device_proof_required`. It then calls `dbsc/step-up`, so that the
+ * browser sends a new proof, and repeats its request. With DPoP, each request carries a proof anyway.
+ *
+ * The decorator binds `JwtAuthGuard`, so the route is protected even if you bind no guard, or `AuthGuard('jwt')` of Passport.
+ * It contradicts `@Public()` and `@OptionalSession()`, and an application with such a route does not start.
+ *
+ * @param maxAge maximum age of the proof: a number of seconds, or a string with a unit such as `'1m'`
+ * @throws {@link MultiSessionConfigurationError} if `maxAge` is not a time span
+ */
+export function RequireDeviceProof(maxAge: Duration): MethodDecorator & ClassDecorator {
+  return applyDecorators(
+    SetMetadata(DEVICE_PROOF, timeSpan(maxAge, '@RequireDeviceProof')),
+    UseGuards(JwtAuthGuard, DeviceProofGuard),
+  );
+}
+
+function timeSpan(given: Duration, name: string): number {
   const faults = new OptionFaults();
-  const milliseconds = duration()(maxAge, '@RequireRecentLogin', faults);
+  const milliseconds = duration()(given, name, faults);
   if (faults.list.length > 0) throw new MultiSessionConfigurationError(faults.list);
-  return SetMetadata(RECENT_LOGIN, milliseconds);
+  return milliseconds;
 }
 
 // An explicit type, because the type that TypeScript infers with Nest 12 uses names that Nest 11 does not have.
@@ -60,12 +100,25 @@ type MemberOrPipe = keyof SessionClaims | Type<PipeTransform> | PipeTransform | 
 
 /**
  * Injects the caller's session into a handler, or one member of it: `@CurrentSession() session: SessionClaims`,
- * `@CurrentSession('userId') userId: string`. The value is undefined if the guard has identified no caller. It works in HTTP,
- * GraphQL and WebSocket handlers.
+ * `@CurrentSession('userId') userId: string`. It works in handlers of HTTP, GraphQL, WebSockets and microservices.
+ *
+ * If no guard has identified the caller, the call fails with a `MultiSessionConfigurationError`, which is 500 in HTTP. Only in
+ * a handler that is `@OptionalSession()` or `@Public()` is the value undefined then, so include undefined in its type there.
  */
 export const CurrentSession: (...memberOrPipes: MemberOrPipe[]) => ParameterDecorator = createParamDecorator(
   (member: keyof SessionClaims | undefined, context: ExecutionContext) => {
-    const session = credentialsCarrierOf(context)?.user as SessionClaims | undefined;
+    const session = sessionOf(context);
+    if (!session && rulesOf(context).access === 'required') throw noCaller(context);
     return member === undefined ? session : session?.[member];
   },
 );
+
+function noCaller(context: ExecutionContext): MultiSessionConfigurationError {
+  return new MultiSessionConfigurationError(
+    [
+      `${nameOfHandler(context.getHandler(), context.getClass())}: @CurrentSession() has no session, because no guard of ` +
+        'this library has identified the caller; add @UseGuards(JwtAuthGuard), or @OptionalSession() if anonymous callers may pass',
+    ],
+    'runtime',
+  );
+}

@@ -1,4 +1,4 @@
-import type { Session } from '../session/session.js';
+import type { SessionSummary } from '../session/session.js';
 import { type DeviceKind, describeUserAgent } from '../session/user-agent.js';
 import { EXAMPLES } from './examples.js';
 import { Field, ObjectSchema } from './schema.js';
@@ -57,10 +57,24 @@ export class DescribedSession {
 
   @Field({ type: 'string', description: 'Expiry, in UTC', format: 'date-time', example: EXAMPLES.expiresAt })
   expires_at!: string;
+
+  /** Also set if a browser was updated or a phone has moved. If a refresh token was stolen, it may be the only trace. */
+  @Field({
+    type: 'string',
+    description: 'Last refresh by another browser or from another network, in UTC',
+    format: 'date-time',
+    nullable: true,
+    example: null,
+  })
+  client_changed_at!: string | null;
+
+  /** Whether a copied refresh token is worthless without the device (option `binding`). */
+  @Field({ type: 'boolean', description: 'Whether the session is bound to a key on its device', example: false })
+  bound!: boolean;
 }
 
 /** Converts a session to the form that a page shows. */
-export function describeSession(session: Session): DescribedSession {
+export function describeSession(session: SessionSummary): DescribedSession {
   return {
     id: session.id,
     type: session.type,
@@ -71,5 +85,7 @@ export function describeSession(session: Session): DescribedSession {
     created_at: session.createdAt.toISOString(),
     last_update: session.lastUpdate.toISOString(),
     expires_at: session.expiresAt.toISOString(),
+    client_changed_at: session.clientChangedAt?.toISOString() ?? null,
+    bound: session.bound,
   };
 }

@@ -1,4 +1,4 @@
-import type { IssuedSession } from '../session/login.js';
+import type { IssuedSession } from '../session/new-session.js';
 import type { FormattedLogin } from './sessions.dto.js';
 
 /** Port that lets a session type have its own format for the answer of a login. */

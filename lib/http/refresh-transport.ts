@@ -1,13 +1,15 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
-import type { RefreshedSession } from '../session/refresh.js';
-import type { IssuedSession } from '../session/login.js';
-import { Keyring } from '../token/keyring.js';
-import { assertNotForged, TRANSPORT_HEADER } from './csrf.guard.js';
+import type { IssuedSession, TokenDelivery } from '../session/new-session.js';
+import type { RefreshedSession, RefreshOptions } from '../session/refreshed-session.js';
+import { CookieEvidence } from './cookie-evidence.js';
+import { cookieValues } from './cookie-header.js';
+import { COOKIE_KINDS } from './cookie.options.js';
+import { assertNotForged } from './csrf.guard.js';
+import { TRANSPORT_HEADER } from './forgery.js';
 import { HTTP_CONFIG, type HttpConfig } from './options.js';
 import { type CredentialsCarrier, headerOf } from './request.js';
 import { responseOf } from './response.interceptor.js';
-import { cookieValues, SessionCookies } from './session-cookies.js';
+import { SessionCookies } from './session-cookies.js';
 
 /**
  * Determines how the tokens of a request travel. The header `X-Session-Transport` decides. If it is absent, the option
@@ -26,38 +28,71 @@ export class RefreshTransport {
   constructor(
     @Inject(HTTP_CONFIG) private readonly config: HttpConfig,
     private readonly cookies: SessionCookies,
-    private readonly keyring: Keyring,
+    private readonly evidence: CookieEvidence,
   ) {}
 
   /**
-   * Reads the refresh token from the place where the request carries it.
-   * @returns the token in the body, or all values of the refresh cookie
-   * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
+   * Returns the options of a new session whose tokens are delivered to the caller, for a login.
+   * @param options.persistent whether the cookies outlive the browser session; ignored if the tokens travel in the body
    */
-  refreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
-    const { cookies } = this.config;
-    if (!cookies || !this.isInCookies(request)) return inBody;
-    // If the access token came in a header, no guard has run the CSRF check yet.
-    assertNotForged(request, cookies);
-    return cookieValues(request, cookies.refresh);
+  delivery(request: unknown, options?: { persistent?: boolean | undefined }): TokenDelivery {
+    return this.isInCookies(request) ? this.cookies.delivery(request, options) : { transport: 'body' };
   }
 
   /**
-   * Reads the refresh token like `refreshTokensOf`, but keeps only cookies of the same session as the access cookie.
-   *
-   * A sibling subdomain can plant a refresh cookie that would switch the user to the attacker's account. It cannot plant an
-   * access cookie whose name starts with `__Host-`. So the access cookie identifies the browser's own session, even after
-   * its token has expired. Without a genuine access cookie, all refresh cookies are kept.
+   * Returns the options of a session that replaces the caller's own, for a reauthentication. Its cookies live as long as those
+   * of the old session.
+   */
+  redelivery(request: unknown): TokenDelivery {
+    if (!this.isInCookies(request)) return { transport: 'body' };
+    const { transport, checkTokens } = this.cookies.delivery(request);
+    return { transport, checkTokens };
+  }
+
+  /**
+   * Reads the refresh tokens of a request. Of the cookies, only those count that this host has set, as far as
+   * the request can prove it.
+   * @returns the token in the body, or the cookies to try, and the options that say how they travelled
    * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
    */
-  ownRefreshTokensOf(request: unknown, inBody: string): string | readonly string[] {
-    const tokens = this.refreshTokensOf(request, inBody);
-    const { cookies } = this.config;
-    if (typeof tokens === 'string' || !cookies) return tokens;
-    const sessionIdOf = (token: string) => this.keyring.verify(token)?.sid;
-    const own = new Set(cookieValues(request as CredentialsCarrier, cookies.access).map(sessionIdOf));
-    own.delete(undefined);
-    return own.size === 0 ? tokens : tokens.filter((token) => own.has(sessionIdOf(token)));
+  presented(request: unknown, inBody: string): [tokens: string | readonly string[], options: RefreshOptions] {
+    if (!this.isInCookies(request)) return [inBody, { transport: 'body' }];
+    assertNotForged(request, this.config.cookies);
+    const { tokens, areProven } = this.evidence.refreshCookies(request);
+    return [
+      tokens,
+      {
+        transport: 'cookie',
+        isProven: areProven,
+        // Set the refresh cookie again, so that the cookies belong to one session. Not if it might arrive too late: see `hold`.
+        withRefreshToken: true,
+        // The session may have rotated, so this is the only chance to deliver its new token.
+        salvage: (rotated) => this.cookies.setRefresh(responseOf(request), rotated),
+      },
+    ];
+  }
+
+  /**
+   * Reads the refresh tokens that a backend passes on, for a renewal. The same cookies count as at a refresh. The backend's key
+   * takes the place of the CSRF check: no page knows it.
+   */
+  passedOn(
+    request: unknown,
+    inBody: string,
+  ): [tokens: string | readonly string[], options: Pick<RefreshOptions, 'transport' | 'isProven'>] {
+    if (!this.isInCookies(request)) return [inBody, { transport: 'body' }];
+    const { tokens, areProven } = this.evidence.refreshCookies(request);
+    return [tokens, { transport: 'cookie', isProven: areProven }];
+  }
+
+  /**
+   * Returns the ids of all sessions that the cookies of a logout name, or undefined if the token travels in the body.
+   * @throws CsrfFailedError if the tokens travel in cookies and the request may be forged
+   */
+  namedSessions(request: unknown): readonly string[] | undefined {
+    if (!this.isInCookies(request)) return undefined;
+    assertNotForged(request, this.config.cookies);
+    return this.evidence.namedSessions(request);
   }
 
   /**
@@ -74,18 +109,32 @@ export class RefreshTransport {
     return undefined;
   }
 
+  /**
+   * Delivers the tokens of a refresh like `handOut`. If the access token is too long for a cookie, still sets the refresh
+   * cookie: its token may be the only one that the session accepts from now on.
+   */
+  handOutRefreshed(request: unknown, refreshed: RefreshedSession): { refresh?: string; access: string } | undefined {
+    if (!this.isInCookies(request)) return this.handOut(request, refreshed);
+    try {
+      this.cookies.setRefreshed(responseOf(request), refreshed);
+      return undefined;
+    } catch (error) {
+      const { session, refresh } = refreshed;
+      if (refresh !== undefined) this.cookies.setRefresh(responseOf(request), { session, refresh });
+      throw error;
+    }
+  }
+
   /** Clears the cookies if the tokens travel in them. */
   clear(request: unknown): void {
     if (this.isInCookies(request)) this.cookies.clear(responseOf(request));
   }
 
-  /**
-   * Rethrows an error, and first clears the cookies if the session is gone for good. Other errors may be temporary.
-   * @throws the given error
-   */
-  refuse(request: unknown, error: unknown): never {
-    if (error instanceof TokenNotValidError || error instanceof SessionNotFoundError) this.clear(request);
-    throw error;
+  /** Whether the tokens travel in cookies and the request carries one of ours, valid or not. */
+  carriesCookies(request: unknown): boolean {
+    const { cookies } = this.config;
+    if (!cookies || !this.isInCookies(request)) return false;
+    return COOKIE_KINDS.some((kind) => cookieValues(request, cookies, kind).length > 0);
   }
 
   private isInCookies(request: unknown): request is CredentialsCarrier {

@@ -1,4 +1,4 @@
-import { SECRET_KEY_IN_BODY, Text, TextList } from './body-fields.js';
+import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY, Text, TextList } from './body-fields.js';
 import { DescribedSession } from './described-session.js';
 import { EXAMPLES } from './examples.js';
 import { Field, ObjectSchema } from './schema.js';
@@ -32,6 +32,34 @@ export class VerifyDto {
   secret_key?: string;
 }
 
+/** The body of `renew/`. */
+@ObjectSchema('RenewRequest')
+export class RenewDto {
+  @Text({
+    description: "The client's refresh token. Leave it out if you pass the client's cookies on.",
+    example: EXAMPLES.refreshToken,
+    groups: [REFRESH_IN_BODY],
+  })
+  refresh!: string;
+
+  @Text({
+    description: 'Backend key. Leave it out if you send it in the header `X-Secret-Key`.',
+    example: 'a-long-random-string',
+    groups: [SECRET_KEY_IN_BODY],
+  })
+  secret_key?: string;
+}
+
+/** The answer of `renew/`. */
+@ObjectSchema('RenewedToken')
+export class RenewedToken {
+  @Field({ type: 'string', description: 'Access token', example: EXAMPLES.accessToken })
+  access!: string;
+
+  @Field({ type: 'integer', description: 'Seconds until the access token expires', minimum: 0, example: 300 })
+  expires_in!: number;
+}
+
 /** One session in the answer of `GET sessions`. */
 @ObjectSchema('ManagedSession')
 export class ManagedSession extends DescribedSession {
@@ -61,10 +89,10 @@ export class ActiveToken {
 
   /** Absent for a refresh token (RFC 6749 section 5.1). */
   @Field(
-    { type: 'string', description: 'Only for access tokens', enum: ['Bearer'], example: 'Bearer' },
+    { type: 'string', description: 'Only for access tokens', enum: ['Bearer', 'DPoP'], example: 'Bearer' },
     { optional: true },
   )
-  token_type?: 'Bearer';
+  token_type?: 'Bearer' | 'DPoP';
 
   @Field({ type: 'string', description: 'Kind of token', enum: ['access', 'refresh'], example: 'access' })
   token_use!: 'access' | 'refresh';

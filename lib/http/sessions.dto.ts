@@ -1,5 +1,5 @@
 import type { PublicJwk } from '../token/keyring.js';
-import { REFRESH_IN_BODY, SECRET_KEY_IN_BODY, Text, Trim } from './body-fields.js';
+import { Flag, REFRESH_IN_BODY, SECRET_KEY_IN_BODY, Text, Trim } from './body-fields.js';
 import { EXAMPLES } from './examples.js';
 import { Field, ObjectSchema } from './schema.js';
 
@@ -38,6 +38,12 @@ export class LoginDto {
   })
   @Trim()
   info?: string;
+
+  @Flag({
+    description: 'Whether the cookies outlive the browser session. Only for the cookie transport. Default: true.',
+    example: false,
+  })
+  persistent?: boolean;
 }
 
 /** The body of `refresh/`. */
@@ -50,12 +56,14 @@ export class RefreshDto {
   secret_key?: string;
 
   @Text({
-    description: 'Type of the session, case-insensitive. If the session has another type, it is ended.',
+    description:
+      'Type of the session, case-insensitive. If the session has another type, it is ended. Default: the type in the token.',
     example: 'LONG',
     isName: true,
+    optional: true,
   })
   @Trim()
-  session!: string;
+  session?: string;
 }
 
 /** The body of `logout/`. */
@@ -119,20 +127,44 @@ export class LoginTokens {
 
   @Field({ type: 'string', ...SESSION_ID })
   session_id!: string;
+
+  /** Absent for a bearer token. */
+  @Field(
+    { type: 'string', description: 'Only if the access token needs DPoP proofs', enum: ['DPoP'], example: 'DPoP' },
+    { optional: true },
+  )
+  token_type?: 'DPoP';
 }
 
-/** The answer of a login or a refresh if the tokens travel in cookies. */
+/**
+ * The answer of a login or a refresh if the tokens travel in cookies. A page cannot read the cookies, so the answer says what it
+ * must know of them. The spans are relative, so that a wrong clock of the client does not matter.
+ */
 @ObjectSchema('CookieAnswer')
 export class CookieAnswer {
   @Field({ type: 'string', ...SESSION_ID })
   session_id!: string;
+
+  @Field({ type: 'string', description: 'Session type', example: 'LONG' })
+  session_type!: string;
+
+  @Field({ type: 'integer', description: 'Seconds until the access token expires', minimum: 0, example: 300 })
+  expires_in!: number;
+
+  @Field({
+    type: 'integer',
+    description: 'Seconds until the session expires if it is not refreshed any more',
+    minimum: 0,
+    example: 2592000,
+  })
+  session_expires_in!: number;
 }
 
 /** The answer of a login if the session type has its own format. See `LoginAnswerFormat`. */
 export type FormattedLogin = Readonly<Record<string, string>>;
 
 /**
- * The answer of `login/` and `reauthenticate/`: the tokens, or only the session's id if the tokens travel in cookies. If the
+ * The answer of `login/` and `reauthenticate/`: the tokens, or their expiry if they travel in cookies. If the
  * session type is permanent, the answer has the format of drf-jwt-devices: `{ token, permanent_token, device_id }`.
  */
 export type LoginAnswer = LoginTokens | CookieAnswer | FormattedLogin;
@@ -151,9 +183,16 @@ export class RefreshedTokens {
 
   @Field(ACCESS_TOKEN)
   access!: string;
+
+  /** Absent for a bearer token. */
+  @Field(
+    { type: 'string', description: 'Only if the access token needs DPoP proofs', enum: ['DPoP'], example: 'DPoP' },
+    { optional: true },
+  )
+  token_type?: 'DPoP';
 }
 
-/** The answer of `refresh/`: the new tokens, or only the session's id if the tokens travel in cookies. */
+/** The answer of `refresh/`: the new tokens, or their expiry if they travel in cookies. */
 export type RefreshAnswer = RefreshedTokens | CookieAnswer;
 
 /** The answer of a route that only reports success: `{}`. */

@@ -1,21 +1,40 @@
 import { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import type { Database } from '../database/database.js';
+import type { SendSql } from '../database/sql.js';
+import type { Epochs } from '../database/epochs.js';
+import { Job, type JobTurn } from '../database/job.js';
+import { CLOCK_MARGIN, JOB_LEASE, LOCK_WAIT } from '../engine/timing.js';
 import { MultiSessionConfigurationError } from '../errors.js';
 import type { Keyring } from '../token/keyring.js';
-import type { JwtAlgorithm, ManagedKeyConfig } from '../token/options.js';
-import { inSigningOrder, type KeySpans, type KeyStep, nextStep, signingAt } from './schedule.js';
-import { generateKey, KeySealer, type ManagedKey } from './sealed-key.js';
+import type { JwtAlgorithm } from '../token/key-options.js';
+import type { ManagedKeyConfig } from '../token/options.js';
+import { insertKey, raiseLifetimes, readKeys, sealOf } from './key-rows.js';
+import { type KeySpans, type KeyStep, nextStep, signingAt, signingSpans } from './schedule.js';
+import { generateKey, KeySealer, type ManagedKey, sealedEpoch } from './sealed-key.js';
 import { SigningKeyEntity } from './signing-key.entity.js';
 
 /** The time spans that decide whether replacing a key is safe. See `KeySpans`. */
-export type ManagedKeyTimes = Pick<KeySpans, 'activation' | 'retention'>;
+export interface ManagedKeyTimes extends Pick<KeySpans, 'activation' | 'retention'> {
+  /** The longest lifetime of a token that this process signs, in milliseconds. */
+  readonly longestLifetime: number;
+}
 
 /** Returns whether this key has signed the refresh token of a live session. */
-export type IsKeyInUse = (manager: EntityManager, kid: string) => Promise<boolean>;
+export type IsKeyInUse = (kid: string) => Promise<boolean>;
 
-/** Name of the lock that serializes all changes of the keys across processes. */
-const LOCK = 'signing-keys';
+/** Whether a managed key will sign, signs, or only verifies the tokens that it has signed. */
+export type KeyState = 'pending' | 'active' | 'replaced';
+
+/** A managed key, as `ManagedKeys.list` describes it. */
+export interface DescribedKey extends Pick<SigningKeyEntity, 'kid' | 'algorithm' | 'createdAt' | 'activeAt'> {
+  readonly state: KeyState;
+}
+
+/** Name of the job that serializes all changes of the keys across processes. */
+const JOB = 'signing-keys';
+/** The kid of no key. */
+const NO_KEY = '';
 /** Milliseconds between two checks of whether a key is in use. The check is expensive, because it reads every session. */
 const CHECK_AGAIN_AFTER = 3_600_000;
 const WRONG_ENCRYPTION_KEY =
@@ -27,24 +46,33 @@ const WRONG_ENCRYPTION_KEY =
  * A key is *pending* from its commit, and *active* from its `activeAt` until its successor becomes active. It is *retired*, that is
  * deleted, when no live token can have been signed by it. Every process reads the table with each poll.
  *
- * Invariant: a process that is up to date knows the key of every token it receives. After a key's commit, a process reads it and
- * sets its `activeAt` to `activation` from then. A process that has not read the key by that time has not polled for a long time.
- * It knows that it is stale, and answers 503.
+ * Invariants:
+ * - A process that is up to date knows the key of every token it receives. After a key's commit, a process reads it and sets its
+ *   `activeAt` to `activation` from then. A process that has not read the key by that time has not polled for a long time. It knows
+ *   that it is stale, and answers 503.
+ * - Before a process signs with a key, the key's row states at least the longest lifetime of that process's tokens. A key is kept
+ *   for as long as its row says, whatever the policies of the process that deletes it.
+ * - A key is used only in the epoch of the database in which it was sealed. A restored backup revives none.
  */
 export class ManagedKeys {
   private readonly logger = new Logger('MultiSession');
   private readonly sealer: KeySealer;
-  /** The decrypted keys by kid. Null for a key that cannot be decrypted, so that the failure is logged only once. */
+  private readonly job: Job;
+  /** The decrypted keys by their rows. Null for a key that cannot be decrypted, so that the failure is logged only once. */
   private readonly opened = new Map<string, ManagedKey | null>();
   private readonly checkedAt = new Map<string, number>();
   /** Identifies the keys that the keyring has now; empty before the table has been read. */
   private inKeyring = '';
+  private canSign = false;
   private maintaining?: Promise<void>;
+  private reads = 0;
+  /** The last read whose result is in the keyring. An earlier one that ends later must not restore a revoked key. */
+  private appliedRead = 0;
 
   /**
    * @param config Default: keys are not managed. `rotate` and `revoke` then throw, and the other methods do nothing.
    * @param now the database's time, in milliseconds since 1970
-   * @param isInUse asked before a key is deleted
+   * @param isInUse asked before a key is deleted, outside of a transaction, because the answer may take minutes
    */
   constructor(
     private readonly database: Database,
@@ -52,8 +80,10 @@ export class ManagedKeys {
     private readonly config: ManagedKeyConfig | undefined,
     private readonly times: ManagedKeyTimes,
     private readonly now: () => number,
+    private readonly epochs: Pick<Epochs, 'current' | 'isKnown' | 'load' | 'matches' | 'poll'>,
     private readonly isInUse: IsKeyInUse,
   ) {
+    this.job = new Job(database, JOB, JOB_LEASE);
     this.sealer = new KeySealer(config?.encryptionKeys ?? []);
   }
 
@@ -64,7 +94,7 @@ export class ManagedKeys {
 
   /** Whether the table has been read and one of its keys can sign. True if keys are not managed. */
   get isLoaded(): boolean {
-    return !this.config || this.inKeyring !== '';
+    return !this.config || this.canSign;
   }
 
   /**
@@ -74,10 +104,11 @@ export class ManagedKeys {
   async start(): Promise<void> {
     if (!this.config) return;
     try {
+      if (!this.epochs.isKnown) await this.epochs.load();
       await this.doNextStep('wait');
       const rows = await this.database.run((manager) => this.read(manager));
       // Only at start: otherwise two running versions of an application would replace each other's keys forever.
-      if (rows[rows.length - 1].algorithm !== this.config.algorithm) await this.rotate();
+      if (rows.at(-1)?.algorithm !== this.config.algorithm) await this.rotate();
     } catch (error) {
       if (error instanceof MultiSessionConfigurationError) throw error;
       this.logger.warn(`the signing keys could not be read; the next poll will retry: ${(error as Error).message}`);
@@ -94,7 +125,7 @@ export class ManagedKeys {
   async poll(manager: EntityManager): Promise<void> {
     if (!this.config) return;
     const rows = await this.read(manager);
-    if (this.maintaining || !this.nextStep(rows)) return;
+    if (this.maintaining || !this.nextStep(rows, this.now())) return;
     this.maintaining = this.doNextStep('give-up')
       .catch((error: unknown) => {
         const { message } = error as Error;
@@ -111,7 +142,7 @@ export class ManagedKeys {
   async rotate(): Promise<void> {
     this.assertOn();
     await this.underLock('wait', async (manager, rows) => {
-      if (!rows.some((row) => row.activeAt === null)) await this.create(manager, null);
+      if (!this.current(rows).some((row) => row.activeAt === null)) await this.create(manager, null);
     });
   }
 
@@ -123,66 +154,113 @@ export class ManagedKeys {
    */
   async revoke(kid: string): Promise<void> {
     this.assertOn();
-    await this.underLock('wait', async (manager, rows) => {
+    await this.underLock('wait', async (manager, rows, now) => {
       await manager.delete(SigningKeyEntity, { kid });
-      if (signingAt(rows, this.now())?.kid === kid) await this.create(manager, this.now());
+      if (signingAt(this.current(rows), now)?.kid === kid) await this.create(manager, now);
     });
     await this.database.run((manager) => this.read(manager));
   }
 
+  /**
+   * Lists the keys in the order in which they sign, without their key material. Empty if `jwt.managed` is not set.
+   * @throws UnavailableError if the database is unavailable
+   */
+  async list(): Promise<DescribedKey[]> {
+    if (!this.config) return [];
+    const keys = this.current(await readKeys((sql, values) => this.database.query(sql, values)));
+    const active = keys.findIndex((key) => key === signingAt(keys, this.now()));
+    return keys.map(({ kid, algorithm, createdAt, activeAt }, at) => ({
+      kid,
+      algorithm,
+      createdAt,
+      activeAt,
+      state: at === active ? 'active' : at < active ? 'replaced' : 'pending',
+    }));
+  }
+
   /** Reads the table, and updates the keyring if anything has changed. */
   private async read(manager: EntityManager): Promise<SigningKeyEntity[]> {
-    const rows = await readRows(manager);
-    for (const kid of this.opened.keys()) if (!rows.some((row) => row.kid === kid)) this.opened.delete(kid);
-    const keys = rows.flatMap((row) => this.open(row) ?? []);
-    const signing = keys.find((key) => key.kid === signingAt(rows, this.now())?.kid);
-    const state = JSON.stringify([keys.map((key) => key.kid), signing?.kid]);
-    if (signing && state !== this.inKeyring) {
-      this.keyring.use(keys, signing.kid);
-      this.inKeyring = state;
-    }
+    const read = ++this.reads;
+    const send: SendSql = (sql, values) => this.database.queryWithin(LOCK_WAIT, sql, values, manager);
+    const rows = await readKeys(send);
+    const now = this.now();
+    const current = this.current(rows);
+    const signing = signingAt(current, now);
+    await raiseLifetimes(send, current.slice(signing ? current.indexOf(signing) : 0), this.times.longestLifetime);
+    if (read < this.appliedRead) return rows;
+    this.appliedRead = read;
+    const keys = current.flatMap((row) => this.open(row) ?? []);
+    const known = new Set(rows.map(sealOf));
+    for (const key of this.opened.keys()) if (!known.has(key)) this.opened.delete(key);
+    this.canSign = keys.some((key) => key.kid === signing?.kid);
+    // Use the others nevertheless: a revoked key must not stay.
+    const kid = (this.canSign && signing?.kid) || NO_KEY;
+    const state = JSON.stringify([keys.map((key) => key.kid), kid]);
+    if (state !== this.inKeyring) this.keyring.use(keys, kid, signingSpans(current, this.times.activation));
+    this.inKeyring = state;
     return rows;
   }
 
-  private open({ kid, algorithm, sealed }: SigningKeyEntity): ManagedKey | null {
-    let key = this.opened.get(kid);
+  /** Returns the keys of the current epoch. Those of an earlier one came back with a backup. */
+  private current(rows: readonly SigningKeyEntity[]): SigningKeyEntity[] {
+    return rows.filter((row) => this.epochs.matches(sealedEpoch(row.sealed)));
+  }
+
+  private open(row: SigningKeyEntity): ManagedKey | null {
+    const { kid, algorithm, activeAt, sealed } = row;
+    let key = this.opened.get(sealOf(row));
     if (key === undefined) {
-      key = this.sealer.open(kid, algorithm as JwtAlgorithm, sealed) ?? null;
+      key = this.sealer.open({ kid, algorithm: algorithm as JwtAlgorithm, activeAt, sealed }) ?? null;
       if (!key) this.logger.error(`the signing key ${kid} cannot be decrypted: ${WRONG_ENCRYPTION_KEY}`);
-      this.opened.set(kid, key);
+      this.opened.set(sealOf(row), key);
     }
     return key;
   }
 
-  private nextStep(rows: readonly SigningKeyEntity[]): KeyStep | undefined {
+  private nextStep(rows: readonly SigningKeyEntity[], now: number): NextStep | undefined {
+    const current = this.current(rows);
+    if (this.epochs.isKnown && current.length < rows.length) return { do: 'discard' };
     const { rotateEvery } = this.config as ManagedKeyConfig;
-    const now = this.now();
     const mayRetire = (kid: string) => now >= (this.checkedAt.get(kid) ?? 0) + CHECK_AGAIN_AFTER;
-    return nextStep(rows, now, { ...this.times, rotateEvery }, mayRetire);
+    return nextStep(current, now, { ...this.times, rotateEvery }, mayRetire);
   }
 
   /** Does the step that is due. Decides again under the lock, because another process may have done the step already. */
   private async doNextStep(ifHeld: 'wait' | 'give-up'): Promise<void> {
-    await this.underLock(ifHeld, async (manager, rows) => {
-      const step = this.nextStep(rows);
-      if (!step) return;
-      switch (step.do) {
-        case 'create':
-          return this.create(manager, step.activeAt);
-        case 'activate':
-          await manager.update(SigningKeyEntity, { kid: step.kid }, { activeAt: new Date(step.activeAt) });
-          return;
-        case 'retire':
-          return this.retire(manager, step.kid);
+    let replaced: string | undefined;
+    await this.underLock(ifHeld, async (manager, rows, now) => {
+      let step = this.nextStep(rows, now);
+      if (step?.do === 'discard') {
+        // The epoch in memory may be older than the keys.
+        await this.epochs.poll(manager);
+        const current = this.current(rows);
+        await this.discard(
+          manager,
+          rows.filter((row) => !current.includes(row)),
+        );
+        step = this.nextStep(current, now);
       }
+      if (step?.do === 'create') return this.create(manager, step.activeAt);
+      if (step?.do === 'activate') return this.activate(manager, rows, step);
+      if (step?.do === 'retire') replaced = step.kid;
     });
+    if (replaced !== undefined) await this.retire(replaced, ifHeld);
   }
 
+  /** @param work gets the rows and the time, in milliseconds since 1970 */
   private async underLock(
     ifHeld: 'wait' | 'give-up',
-    work: (manager: EntityManager, rows: SigningKeyEntity[]) => Promise<void>,
+    work: (manager: EntityManager, rows: SigningKeyEntity[], now: number) => Promise<void>,
   ): Promise<void> {
-    await this.database.transaction({ name: LOCK, ifHeld }, async (manager) => work(manager, await readRows(manager)));
+    const locked = async (manager: EntityManager, turn: JobTurn) => {
+      const now = this.now();
+      const rows = await readKeys((sql, values) => this.database.query(sql, values, manager));
+      // The machine may have been suspended since the last poll.
+      return work(manager, rows, turn.now - now > CLOCK_MARGIN ? turn.now : now);
+    };
+    if (ifHeld === 'wait') return this.job.takeOver(locked);
+    await this.job.run(locked);
+    await this.job.release();
   }
 
   /**
@@ -192,32 +270,63 @@ export class ManagedKeys {
   private async create(manager: EntityManager, activeAt: number | null): Promise<void> {
     const key = await generateKey((this.config as ManagedKeyConfig).algorithm);
     const { kid, algorithm } = key;
+    const signsAt = activeAt === null ? null : new Date(activeAt);
     const row: SigningKeyEntity = {
       kid,
       algorithm,
-      sealed: this.sealer.seal(key),
+      sealed: this.sealer.seal(key, signsAt, this.epochs.current),
       createdAt: new Date(this.now()),
-      activeAt: activeAt === null ? null : new Date(activeAt),
+      activeAt: signsAt,
+      longestLifetime: this.times.longestLifetime,
     };
-    await manager.createQueryBuilder().insert().into(SigningKeyEntity).values(row).updateEntity(false).execute();
+    await insertKey(manager, row);
     this.logger.log(`created the signing key ${kid}`);
   }
 
-  private async retire(manager: EntityManager, kid: string): Promise<void> {
+  private async activate(
+    manager: EntityManager,
+    rows: readonly SigningKeyEntity[],
+    { kid, activeAt }: { kid: string; activeAt: number },
+  ): Promise<void> {
+    const row = rows.find((one) => one.kid === kid);
+    const key = row && this.open(row);
+    // A process that has the encryption key activates it.
+    if (!key) return;
+    const signsAt = new Date(activeAt);
+    const sealed = this.sealer.seal(key, signsAt, this.epochs.current);
+    await manager.update(SigningKeyEntity, { kid }, { activeAt: signsAt, sealed });
+  }
+
+  /** Deletes keys that a restored backup has revived. No token of theirs is valid. */
+  private async discard(manager: EntityManager, rows: readonly SigningKeyEntity[]): Promise<void> {
+    for (const { kid } of rows) {
+      await manager.delete(SigningKeyEntity, { kid });
+      this.logger.log(`deleted the signing key ${kid}, which is older than the epoch of the database`);
+    }
+  }
+
+  /** Deletes a replaced key if no live session needs it. It does not sign any more, so no session can begin to need it. */
+  private async retire(kid: string, ifHeld: 'wait' | 'give-up'): Promise<void> {
     this.checkedAt.set(kid, this.now());
-    if (await this.isInUse(manager, kid)) return;
-    await manager.delete(SigningKeyEntity, { kid });
-    this.logger.log(`retired the signing key ${kid}`);
+    if (await this.isInUse(kid)) return;
+    await this.underLock(ifHeld, async (manager, rows, now) => {
+      const { rotateEvery } = this.config as ManagedKeyConfig;
+      const step = nextStep(this.current(rows), now, { ...this.times, rotateEvery }, (one) => one === kid);
+      if (step?.do !== 'retire') return;
+      await manager.delete(SigningKeyEntity, { kid });
+      this.logger.log(`retired the signing key ${kid}`);
+    });
   }
 
   private assertOn(): void {
     if (this.config) return;
-    throw new MultiSessionConfigurationError([
-      'jwt.managed: is not set, so there are no managed keys to rotate or revoke; set it, or change the keys in jwt.keys',
-    ]);
+    throw new MultiSessionConfigurationError(
+      [
+        'jwt.managed: is not set, so there are no managed keys to rotate or revoke; set it, or change the keys in jwt.keys',
+      ],
+      'runtime',
+    );
   }
 }
 
-async function readRows(manager: EntityManager): Promise<SigningKeyEntity[]> {
-  return inSigningOrder(await manager.find(SigningKeyEntity));
-}
+type NextStep = KeyStep | { readonly do: 'discard' };

@@ -1,8 +1,12 @@
+import { CLOCK_MARGIN } from '../engine/timing.js';
+
 /** The part of a managed key's row that decides what happens to it next. Times are in milliseconds since 1970. */
 export interface ScheduledKey {
   readonly kid: string;
   /** When it starts to sign; null while it is pending. */
   readonly activeAt: Date | null;
+  /** The longest lifetime of a token that it may have signed, in milliseconds. Null if no process has recorded it. */
+  readonly longestLifetime: number | null;
 }
 
 /** The spans in the life of a managed key, in milliseconds. */
@@ -14,8 +18,11 @@ export interface KeySpans {
    * the key too, or knows that it is stale.
    */
   readonly activation: number;
-  /** From the first signature of a key's successor until none of the key's tokens can be live. */
-  readonly retention: number;
+  /**
+   * From the first signature of a key's successor until none of the key's tokens can be live.
+   * @param longestLifetime of the key
+   */
+  readonly retention: (longestLifetime: number | null) => number;
 }
 
 /** One change of the keys. */
@@ -42,7 +49,9 @@ export function nextStep(
   if (pending) return { do: 'activate', kid: pending.kid, activeAt: now + activation };
   if (activeAt(newest) + rotateEvery <= now) return { do: 'create', activeAt: null };
   const replaced = keys.slice(0, -1);
-  const retired = replaced.find((key, at) => activeAt(keys[at + 1]) + retention <= now && mayRetire(key.kid));
+  const retired = replaced.find(
+    (key, at) => activeAt(keys[at + 1]) + retention(key.longestLifetime) <= now && mayRetire(key.kid),
+  );
   return retired && { do: 'retire', kid: retired.kid };
 }
 
@@ -63,6 +72,22 @@ export function inSigningOrder<K extends ScheduledKey>(keys: readonly K[]): K[] 
     if (first !== second) return first < second ? -1 : 1;
     return a.kid < b.kid ? -1 : 1;
   });
+}
+
+/**
+ * Returns when each key signs. A process that has not read the successor yet may sign with the old key for as long as
+ * `activation`.
+ */
+export function signingSpans(
+  keys: readonly ScheduledKey[],
+  activation: number,
+): Map<string, { readonly from: number; readonly until: number }> {
+  const inOrder = inSigningOrder(keys);
+  const spanOf = (key: ScheduledKey, at: number) => ({
+    from: activeAt(key) - CLOCK_MARGIN,
+    until: (inOrder[at + 1] ? activeAt(inOrder[at + 1]) : Infinity) + activation + CLOCK_MARGIN,
+  });
+  return new Map(inOrder.map((key, at) => [key.kid, spanOf(key, at)]));
 }
 
 function activeAt(key: ScheduledKey): number {

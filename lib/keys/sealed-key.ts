@@ -10,7 +10,7 @@ import {
   randomBytes,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import type { JwtAlgorithm, JwtKey } from '../token/options.js';
+import type { JwtAlgorithm, JwtKey } from '../token/key-options.js';
 
 /** A signing key that the library has created, with its key id. */
 export type ManagedKey = JwtKey & { readonly kid: string; readonly signingKey: KeyObject };
@@ -18,6 +18,8 @@ export type ManagedKey = JwtKey & { readonly kid: string; readonly signingKey: K
 const CIPHER = 'aes-256-gcm';
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
+/** Starts a seal that also covers `activeAt` and the epoch, which stands between two dots. Seals of 0.1.0 have no dots. */
+const VERSION = '2';
 const CURVES: Partial<Record<JwtAlgorithm, string>> = { ES256: 'P-256', ES384: 'P-384', ES512: 'P-521' };
 
 /** Creates a key for this algorithm, with a random key id. */
@@ -34,6 +36,23 @@ export async function generateKey(algorithm: JwtAlgorithm): Promise<ManagedKey> 
   return toManagedKey(kid, algorithm, privateKey);
 }
 
+/** The columns of a key's row that its seal covers. */
+export interface SealedRow {
+  readonly kid: string;
+  readonly algorithm: JwtAlgorithm;
+  readonly activeAt: Date | null;
+  readonly sealed: string;
+}
+
+/**
+ * Returns the epoch of the database in which a key was sealed.
+ * @returns undefined for a seal of 0.1.0, which does not state one
+ */
+export function sealedEpoch(sealed: string): string | undefined {
+  const [version, epoch, ...rest] = sealed.split('.');
+  return version === VERSION && rest.length === 1 ? epoch : undefined;
+}
+
 /** Encrypts keys for the table and decrypts them, with the encryption keys of the options. */
 export class KeySealer {
   private readonly secrets: readonly Buffer[];
@@ -46,27 +65,30 @@ export class KeySealer {
   }
 
   /**
-   * Encrypts a key. Its kid and algorithm are authenticated too: the result does not decrypt under another kid or algorithm.
-   * @returns base64url, without padding
+   * Encrypts a key. The rest of its row is authenticated too: the result does not decrypt under another kid, algorithm,
+   * `activeAt` or epoch. Somebody who can write the table cannot make a replaced key sign again.
+   * @param epoch the current epoch of the database
    */
-  seal({ kid, algorithm, signingKey }: ManagedKey): string {
+  seal({ kid, algorithm, signingKey }: ManagedKey, activeAt: Date | null, epoch: string): string {
     const iv = randomBytes(IV_BYTES);
-    const cipher = createCipheriv(CIPHER, this.secrets[0], iv).setAAD(boundTo(kid, algorithm));
+    const bound = boundTo({ kid, algorithm, activeAt }, epoch);
+    const cipher = createCipheriv(CIPHER, this.secrets[0], iv).setAAD(bound);
     const sealed = Buffer.concat([iv, cipher.update(bytesOf(signingKey)), cipher.final(), cipher.getAuthTag()]);
-    return sealed.toString('base64url');
+    return `${VERSION}.${epoch}.${sealed.toString('base64url')}`;
   }
 
   /**
-   * Decrypts a key.
-   * @param sealed the result of `seal`
+   * Decrypts a key. Does not check whether its epoch is the current one.
    * @returns undefined if none of the encryption keys decrypts it, or if it was tampered with
    */
-  open(kid: string, algorithm: JwtAlgorithm, sealed: string): ManagedKey | undefined {
-    const bytes = Buffer.from(sealed, 'base64url');
+  open(row: SealedRow): ManagedKey | undefined {
+    const { kid, algorithm, sealed } = row;
+    const bound = boundTo(row, sealedEpoch(sealed));
+    const bytes = Buffer.from(sealed.slice(sealed.lastIndexOf('.') + 1), 'base64url');
     for (const secret of this.secrets) {
       try {
         const decipher = createDecipheriv(CIPHER, secret, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES })
-          .setAAD(boundTo(kid, algorithm))
+          .setAAD(bound)
           .setAuthTag(bytes.subarray(-TAG_BYTES));
         const key = Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]);
         return toManagedKey(kid, algorithm, importKey(algorithm, key));
@@ -78,8 +100,10 @@ export class KeySealer {
   }
 }
 
-function boundTo(kid: string, algorithm: JwtAlgorithm): Buffer {
-  return Buffer.from(JSON.stringify([kid, algorithm]));
+/** @param epoch undefined for a seal of 0.1.0, which covers only the kid and the algorithm */
+function boundTo({ kid, algorithm, activeAt }: Omit<SealedRow, 'sealed'>, epoch: string | undefined): Buffer {
+  const covered = epoch === undefined ? [kid, algorithm] : [kid, algorithm, activeAt?.getTime() ?? null, epoch];
+  return Buffer.from(JSON.stringify(covered));
 }
 
 function bytesOf(key: KeyObject): Buffer {

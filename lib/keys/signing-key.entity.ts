@@ -1,5 +1,5 @@
 import { Column, Entity, PrimaryColumn } from 'typeorm';
-import { instant } from '../database/instant.js';
+import { instant, wholeNumber } from '../database/instant.js';
 
 /**
  * An encrypted signing key of `jwt.managed`. The table has only a few rows: the current key, its successor if there is one, and
@@ -25,4 +25,11 @@ export class SigningKeyEntity {
   /** When the key starts to sign, which it does until its successor starts. Null until a process has read the committed key. */
   @Column({ name: 'active_at', type: 'bigint', nullable: true, transformer: instant })
   activeAt!: Date | null;
+
+  /**
+   * The longest lifetime of a token that the key may have signed, in milliseconds. Null if the key was created by a version
+   * that did not record it.
+   */
+  @Column({ name: 'longest_lifetime', type: 'bigint', nullable: true, transformer: wholeNumber })
+  longestLifetime!: number | null;
 }

@@ -16,4 +16,8 @@ export class KnownDeviceEntity {
   /** The time of the last login from this device, accurate to a day. */
   @Column({ name: 'last_seen', type: 'bigint', transformer: instant })
   lastSeen!: Date;
+
+  /** When the device is forgotten. Null if the row was written by a version that did not record it. */
+  @Column({ name: 'expires_at', type: 'bigint', nullable: true, transformer: instant })
+  expiresAt!: Date | null;
 }

@@ -1,10 +1,22 @@
 import { Logger } from '@nestjs/common';
-import { In, LessThanOrEqual, MoreThan } from 'typeorm';
 import type { Database } from '../database/database.js';
+import type { Job } from '../database/job.js';
+import type { ChangeLog } from '../session/change-log.js';
 import type { Session } from '../session/session.js';
 import type { SessionEvents } from '../session/events.js';
 import { describeUserAgent } from '../session/user-agent.js';
+import type { UserRows } from '../session/user-row.js';
 import { deviceIdOf } from './fingerprint.js';
+import {
+  DELETE,
+  deleteForgotten,
+  FIND_FORGOTTEN,
+  FIND_KNOWN,
+  FIND_OTHER,
+  idValues,
+  INSERT,
+  SEE,
+} from './known-device-sql.js';
 import { KnownDeviceEntity } from './known-device.entity.js';
 
 /** How outdated `lastSeen` may be, in milliseconds. A device is written once a day, and not at each login. */
@@ -17,6 +29,9 @@ const MAX_PENDING = 1000;
  *
  * It runs after the response has been sent, so a login neither waits for it nor fails because of it.
  *
+ * Each row records when its device is forgotten. A process that remembers devices for a shorter time therefore neither forgets
+ * nor deletes them early.
+ *
  * Invariant: concurrent logins from one new device emit one event, even across processes. If a process is killed between the
  * login and the insert, the next login emits the event. If it is killed between the insert and the listener, the event is lost.
  */
@@ -24,12 +39,19 @@ export class KnownDevices {
   private readonly logger = new Logger('MultiSession');
   private readonly pending = new Set<Promise<void>>();
 
-  /** @param rememberFor in milliseconds; 0 turns it off */
+  /**
+   * @param users the locks of users
+   * @param rememberFor in milliseconds; 0 turns it off
+   * @param cleanup elects the process that cleans up
+   * @param changes is told about new devices in the transaction that stores them
+   */
   constructor(
     private readonly database: Database,
+    private readonly users: UserRows,
     private readonly events: SessionEvents,
     private readonly rememberFor: number,
-    private readonly now: () => number,
+    private readonly cleanup: Pick<Job, 'run'>,
+    private readonly changes: ChangeLog,
   ) {
     if (rememberFor > 0) events.on('session.created', ({ session }) => this.startComparing(session));
   }
@@ -50,18 +72,19 @@ export class KnownDevices {
   }
 
   /**
-   * Deletes up to `limit` devices that have not been seen for `rememberDevices`.
+   * Deletes up to `limit` devices that are forgotten by now. Another process that remembers devices for longer has recorded so
+   * in their rows.
    * @returns how many were deleted, or undefined if another process is doing it
    * @internal
    */
   async deleteOld(limit: number): Promise<number | undefined> {
-    if (this.rememberFor === 0) return 0;
-    return this.database.transaction({ name: 'cleanup', ifHeld: 'give-up' }, async (manager) => {
-      const lastSeen = LessThanOrEqual(new Date(this.now() - this.rememberFor));
-      const rows = await manager.find(KnownDeviceEntity, { select: { id: true }, where: { lastSeen }, take: limit });
-      if (rows.length === 0) return 0;
-      const { affected } = await manager.delete(KnownDeviceEntity, { id: In(rows.map((row) => row.id)), lastSeen });
-      return affected ?? 0;
+    const { rememberFor, database } = this;
+    if (rememberFor === 0) return 0;
+    return this.cleanup.run(async (manager) => {
+      const forgotten = await database.query(FIND_FORGOTTEN, { rememberFor, limit }, manager);
+      if (forgotten.length === 0) return 0;
+      const values = { ...idValues(forgotten.map(({ id }) => id)), rememberFor };
+      return database.execute(deleteForgotten(forgotten.length), values, manager);
     });
   }
 
@@ -89,45 +112,42 @@ export class KnownDevices {
   private async compare(session: Session): Promise<void> {
     const userId = String(session.userId);
     const id = deviceIdOf(userId, session);
-    const now = this.now();
-    if (await this.isKnown(id, now)) return;
-    const isFirst = await this.remember(id, userId, now);
+    if (await this.isKnown(id)) return;
+    const isFirst = await this.remember(id, session);
     if (isFirst === undefined) return;
     const device = { name: session.deviceName, ...describeUserAgent(session.userAgent) };
     this.events.emit('login.new-device', { session, device, isFirst });
   }
 
-  /** Returns whether the device is known, and updates an outdated `lastSeen`. Usually takes one statement. */
-  private async isKnown(id: string, now: number): Promise<boolean> {
-    return this.database.run(async (manager) => {
-      const row = await manager.findOneBy(KnownDeviceEntity, {
-        id,
-        lastSeen: MoreThan(new Date(now - this.rememberFor)),
-      });
-      if (row && now - row.lastSeen.getTime() >= ACCURACY)
-        await manager.update(KnownDeviceEntity, { id }, { lastSeen: new Date(now) });
-      return row !== null;
-    });
+  /** Returns whether the device is known, and updates an outdated row. Usually takes one statement. */
+  private async isKnown(id: string): Promise<boolean> {
+    const { database, rememberFor } = this;
+    const [device] = await database.query(FIND_KNOWN, { id, rememberFor, accuracy: ACCURACY });
+    if (device?.isOutdated) await database.execute(SEE, { id, rememberFor });
+    return device !== undefined;
   }
 
   /**
    * Stores the device.
    * @returns whether the user has no other known device, or undefined if another login has just stored this one
    */
-  private async remember(id: string, userId: string, now: number): Promise<boolean | undefined> {
-    return this.database.transaction({ name: `devices ${userId}` }, async (manager) => {
-      const remembered = { lastSeen: MoreThan(new Date(now - this.rememberFor)) };
-      if (await manager.existsBy(KnownDeviceEntity, { id, ...remembered })) return undefined;
-      const others = await manager
-        .createQueryBuilder(KnownDeviceEntity, 'device')
-        .where(this.database.sameText('device.userId', 'userId'), { userId })
-        .andWhere({ ...remembered })
-        .getCount();
-      // An outdated row of the same device may still wait for cleanup, and it would collide with the new one.
-      await manager.delete(KnownDeviceEntity, { id });
-      const row = { id, userId, lastSeen: new Date(now) };
-      await manager.createQueryBuilder().insert().into(KnownDeviceEntity).values(row).updateEntity(false).execute();
-      return others === 0;
+  private async remember(id: string, session: Session): Promise<boolean | undefined> {
+    const { database, rememberFor } = this;
+    const userId = String(session.userId);
+    return this.users.asUser(userId, async (manager) => {
+      await this.users.lock(manager, userId);
+      if ((await database.query(FIND_KNOWN, { id, rememberFor, accuracy: ACCURACY }, manager)).length > 0)
+        return undefined;
+      const others = await database.query(FIND_OTHER, { userId, rememberFor }, manager);
+      // A row of the same device that is already forgotten may still wait for the cleanup, and would collide with the new one.
+      await database.execute(DELETE, { id }, manager);
+      await database.execute(INSERT, { id, userId, rememberFor }, manager);
+      const isFirst = others.length === 0;
+      const row = { ...session, userId };
+      await this.changes.write(manager, [
+        { kind: 'noted', name: 'login.new-device', row, details: { is_first: isFirst } },
+      ]);
+      return isFirst;
     });
   }
 }

@@ -1,4 +1,4 @@
-import { type QueryRunner, Table, type TableColumnOptions, TableIndex } from 'typeorm';
+import { type QueryRunner, Table, TableColumn, type TableColumnOptions, TableIndex } from 'typeorm';
 
 /** A table and the name of its entity. Naming strategies need both. */
 export interface StoredTable {
@@ -25,6 +25,37 @@ export async function createTable(
   const primary = table.columns.find((column) => column.isPrimary);
   if (primary) primary.primaryKeyConstraintName = undefined;
   await runner.createTable(table);
+}
+
+/** Adds columns exactly as `synchronize` does. */
+export async function addColumns(
+  runner: QueryRunner,
+  table: StoredTable,
+  columns: TableColumnOptions[],
+): Promise<void> {
+  const added = columns.map((column) => new TableColumn({ ...column, name: columnNameOf(runner, column.name) }));
+  await runner.addColumns(pathOf(runner, table), added);
+}
+
+/** Adds columns as `addColumns` does, except for those that a run which was interrupted has added already. */
+export async function addMissingColumns(
+  runner: QueryRunner,
+  table: StoredTable,
+  columns: TableColumnOptions[],
+): Promise<void> {
+  const path = pathOf(runner, table);
+  const missing: TableColumnOptions[] = [];
+  for (const column of columns)
+    if (!(await runner.hasColumn(path, columnNameOf(runner, column.name)))) missing.push(column);
+  if (missing.length > 0) await addColumns(runner, table, missing);
+}
+
+/** Drops columns, given their names in the entity. */
+export async function dropColumns(runner: QueryRunner, table: StoredTable, columns: string[]): Promise<void> {
+  await runner.dropColumns(
+    pathOf(runner, table),
+    columns.map((name) => columnNameOf(runner, name)),
+  );
 }
 
 /** Returns an index with the name that `synchronize` gives it, so that `synchronize` finds nothing to change. */
@@ -60,7 +91,7 @@ function columnNameOf({ connection }: QueryRunner, name: string): string {
  */
 export async function binaryCollation(runner: QueryRunner): Promise<Partial<TableColumnOptions>> {
   const { type } = runner.connection.options;
-  if (!['mysql', 'mariadb', 'aurora-mysql'].includes(type)) return {};
+  if (!['mysql', 'mariadb'].includes(type)) return {};
   const [{ version }] = (await runner.query('SELECT VERSION() AS version')) as [{ version: string }];
   return { charset: 'utf8mb4', collation: version.includes('MariaDB') ? 'utf8mb4_nopad_bin' : 'utf8mb4_0900_bin' };
 }

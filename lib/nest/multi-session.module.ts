@@ -1,67 +1,63 @@
 import {
   type BeforeApplicationShutdown,
-  type CanActivate,
   ConfigurableModuleBuilder,
   type DynamicModule,
-  Inject,
   Module,
   type OnApplicationShutdown,
   type OnModuleInit,
   type Provider,
-  type Type,
+  Scope,
 } from '@nestjs/common';
-import { RouterModule } from '@nestjs/core';
-import { TypeOrmModule } from '@nestjs/typeorm';
+import { ModuleRef, ModulesContainer, RouterModule } from '@nestjs/core';
+import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
 import { ADMIN_GUARDS } from '../admin/admin.guards.js';
 import { AdminSessionsController } from '../admin/admin-sessions.controller.js';
 import { DevicesController } from '../compat/drf-jwt-devices/devices.controller.js';
+import type { SchemaCheck } from '../database/schema-check.js';
 import type { Engine } from '../engine/engine.js';
-import {
-  type AdminOptions,
-  type MultiSessionModuleAsyncOptions,
-  type MultiSessionModuleOptions,
-  type MultiSessionOptions,
-  type MultiSessionStaticOptions,
-  readOptions,
+import type {
+  MultiSessionConfig,
+  MultiSessionModuleAsyncOptions,
+  MultiSessionModuleOptions,
+  MultiSessionOptions,
+  MultiSessionStaticOptions,
 } from '../engine/options.js';
 import { MultiSessionConfigurationError } from '../errors.js';
 import { LOGIN_GUARDS } from '../http/application-guards.js';
+import { SESSION_ROUTES_AT, type SessionRoutes } from '../http/cookie-path.js';
+import { dbscBeside } from '../http/dbsc-beside.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
+import { OptionFaults } from '../option-check.js';
+import { SecurityReport } from '../report/security-report.js';
 import { UserAuthenticator } from '../session/authenticator.js';
 import { sessionPolicyToken } from '../session/policy.js';
+import { SignalsController } from '../signals/signals.controller.js';
+import { StreamsController } from '../streams/streams.controller.js';
+import { eventHandlersIn } from './event-handlers.js';
 import { MULTI_SESSION_ENTITIES } from './entities.js';
 import {
-  CONFIG,
-  ENGINE,
   ENGINE_PROVIDERS,
   engineProvider,
   EXPORTED,
   guardList,
   HTTP_PROVIDERS,
   instantiatedOnce,
+  usersProviderIn,
 } from './providers.js';
+import { SessionHealthIndicator } from './session-health.indicator.js';
+import { CHECK, CONFIG, ENGINE } from './tokens.js';
+import { checkStart, type StartCheck, type StaticContext, tryOptions } from './start-check.js';
+import { checkAsyncOptions, checkStaticOptions, STATIC_CHECKS } from './static-options.js';
+import { assertUsable } from './users.js';
+import { ROUTE_PATH } from './prefix-warning.js';
 
 const DEFAULT_PATH = 'api/session';
 
 // The builder removes only the keys that it knows from the options. `assemble` sets the defaults, because a key may also be
 // given as undefined.
-const STATIC_KEYS: Record<keyof MultiSessionStaticOptions, undefined> = {
-  authenticator: undefined,
-  sessionTypes: undefined,
-  path: undefined,
-  controller: undefined,
-  management: undefined,
-  devices: undefined,
-  loginGuards: undefined,
-  admin: undefined,
-  dataSource: undefined,
-  isGlobal: undefined,
-  imports: undefined,
-};
-
-/** The options of Nest's own `forRootAsync`, besides `imports`. */
-const FACTORY_KEYS = ['useFactory', 'useClass', 'useExisting', 'inject', 'provideInjectionTokensFrom'];
+const STATIC_KEYS = Object.fromEntries(Object.keys(STATIC_CHECKS).map((key) => [key, undefined]));
 
 const { ConfigurableModuleClass, MODULE_OPTIONS_TOKEN } = new ConfigurableModuleBuilder<MultiSessionOptions>({
   moduleName: 'MultiSession',
@@ -76,32 +72,50 @@ export class MultiSessionModule
   extends ConfigurableModuleClass
   implements OnModuleInit, BeforeApplicationShutdown, OnApplicationShutdown
 {
-  @Inject(ENGINE) private readonly engine!: Engine;
+  private started?: { engine: Engine; schema: SchemaCheck };
 
-  /** Takes the options as values. The session types are the keys of `policies`. */
+  /** @internal */
+  constructor(
+    private readonly moduleRef: ModuleRef,
+    private readonly modules: ModulesContainer,
+  ) {
+    super();
+  }
+
+  /**
+   * Takes the options as values. The session types are the keys of `policies`.
+   * @throws MultiSessionConfigurationError if a static option is not valid. Faults of the values stop the start
+   */
   static override forRoot(options: MultiSessionModuleOptions): DynamicModule {
-    return super.forRoot({ ...options, sessionTypes: Object.keys(options.policies ?? {}) });
+    const faults = new OptionFaults();
+    const sessionTypes = typesOf(options?.policies);
+    checkStaticOptions(options ?? {}, faults);
+    if (faults.list.length > 0) {
+      const isValue = ([name]: [string, unknown]) => !(name in STATIC_CHECKS);
+      const values = Object.fromEntries(Object.entries(options).filter(isValue)) as object as MultiSessionOptions;
+      const ofValues = tryOptions(values, [
+        sessionTypes,
+        {
+          devices: false,
+          admin: false,
+          signals: options.signals === true,
+          eventStreams: options.eventStreams === true,
+        },
+      ]).faults;
+      throw new MultiSessionConfigurationError([...faults.list, ...ofValues]);
+    }
+    return super.forRoot({ ...options, sessionTypes });
   }
 
   /**
    * Takes the options from a factory or a class. Pass the static options next to it, because Nest must know them before it
    * calls the factory. `sessionTypes` is required.
-   * @throws MultiSessionConfigurationError if `sessionTypes` is missing or a key is not a static option
+   * @throws MultiSessionConfigurationError if `sessionTypes` is missing, or a static option is unknown or not valid
    */
   static override forRootAsync(options: MultiSessionModuleAsyncOptions): DynamicModule {
-    const known = [...Object.keys(STATIC_KEYS), ...FACTORY_KEYS];
-    const faults = Object.keys(options)
-      .filter((key) => !known.includes(key))
-      .map(
-        (key) =>
-          `${key}: is not a static option, so return it from the factory; static options are ${known.join(', ')}`,
-      );
-    if (!options.sessionTypes?.length) {
-      faults.push(
-        "sessionTypes: is missing; name the session types beside the factory, for example sessionTypes: ['SHORT', 'LONG']",
-      );
-    }
-    if (faults.length > 0) throw new MultiSessionConfigurationError(faults);
+    const faults = new OptionFaults();
+    checkAsyncOptions(options ?? {}, faults);
+    if (faults.list.length > 0) throw new MultiSessionConfigurationError(faults.list);
     return super.forRootAsync(options);
   }
 
@@ -110,7 +124,12 @@ export class MultiSessionModule
    * @internal
    */
   async onModuleInit(): Promise<void> {
-    const { telemetry, push, poller, managedKeys, dailyCounts, cleanup } = this.engine;
+    if (!this.isConfigured()) return;
+    const { engine, schema, isSchemaKnown } = this.parts();
+    this.started = { engine, schema };
+    if (!isSchemaKnown) schema.retry();
+    const { telemetry, push, poller, managedKeys, dailyCounts, outbox, cleanup } = engine;
+    for (const handler of eventHandlersIn(this.modules, outbox.isOn)) outbox.add(handler);
     await telemetry.start();
     push.start();
     // Poll before the rest starts, because the first poll also learns the database's time.
@@ -124,6 +143,7 @@ export class MultiSessionModule
       throw error;
     }
     await dailyCounts.start();
+    outbox.start();
     cleanup.start();
   }
 
@@ -132,11 +152,15 @@ export class MultiSessionModule
    * @internal
    */
   async beforeApplicationShutdown(): Promise<void> {
-    const { cleanup, seen, knownDevices, dailyCounts } = this.engine;
+    if (!this.started) return;
+    const { feed, cleanup, seen, knownDevices, dailyCounts, outbox } = this.started.engine;
+    feed.close();
+    outbox.streams.close();
     await cleanup.stop();
     await seen.flush();
     await knownDevices.settled();
-    await dailyCounts.flush();
+    await outbox.stop();
+    await dailyCounts.stop();
   }
 
   /**
@@ -144,13 +168,46 @@ export class MultiSessionModule
    * @internal
    */
   async onApplicationShutdown(): Promise<void> {
-    const { push, poller, managedKeys, dailyCounts, telemetry } = this.engine;
+    if (!this.started) return;
+    const { push, poller, managedKeys, dailyCounts, telemetry } = this.started.engine;
+    this.started.schema.stop();
     await push.stop();
     await poller.stop();
     await managedKeys.stop();
     await dailyCounts.flushLast();
     telemetry.stop();
   }
+
+  /**
+   * Whether this is the module that `forRoot` returned. A feature module may also import the plain class, which does nothing.
+   * @throws MultiSessionConfigurationError if only the plain class was imported
+   */
+  private isConfigured(): boolean {
+    const configured = [...this.modules.values()].filter((module) => module.providers.has(ENGINE));
+    if (configured.length === 0) {
+      throw new MultiSessionConfigurationError([
+        'MultiSessionModule: is imported without options; import MultiSessionModule.forRoot({ … }) once',
+      ]);
+    }
+    return configured.some((module) => (module.instance as unknown) === this);
+  }
+
+  private parts(): StartCheck & { engine: Engine } {
+    // Nest does not instantiate providers that depend on a request-scoped one.
+    if (this.moduleRef.introspect(ENGINE).scope !== Scope.DEFAULT) {
+      throw new MultiSessionConfigurationError([
+        'useFactory: the options or the DataSource depend on a request-scoped provider, but are read once, at start; ' +
+          'inject only providers with the default scope',
+      ]);
+    }
+    const engine = this.moduleRef.get<Engine>(ENGINE);
+    assertUsable(this.moduleRef, usersProviderIn(this.modules));
+    return { ...this.moduleRef.get<StartCheck>(CHECK), engine };
+  }
+}
+
+function typesOf(policies: unknown): string[] {
+  return typeof policies === 'object' && policies !== null ? Object.keys(policies) : [];
 }
 
 function assemble(definition: DynamicModule, options: MultiSessionStaticOptions): DynamicModule {
@@ -162,29 +219,39 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     devices = false,
     loginGuards = [],
     admin,
+    signals = false,
+    eventStreams = false,
     dataSource,
     isGlobal = true,
     imports = [],
   } = options;
   const path = options.path ?? (controller === SessionsController ? DEFAULT_PATH : '');
   const deviceRoutes = devices === true ? DevicesController : devices;
-  const adminGuards = admin ? adminGuardsOf(admin) : [];
+  const adminGuards = admin ? [admin.guard].flat() : [];
   const adminRoutes = admin !== undefined && (admin.controller ?? AdminSessionsController);
-  const controllers = [controller, management, deviceRoutes, adminRoutes].filter((routes) => routes !== false);
+  const dbsc = controller !== false && dbscBeside(controller);
+  const signalRoutes = signals && SignalsController;
+  const streamRoutes = eventStreams && StreamsController;
+  const controllers = [controller, dbsc, management, deviceRoutes, adminRoutes, signalRoutes, streamRoutes].filter(
+    (routes) => routes !== false,
+  );
   const policies = sessionTypes.map((type) => ({
     provide: sessionPolicyToken(type),
     useFactory: (engine: Engine) => engine.policies.named(type),
     inject: [ENGINE],
   }));
-  const config = {
-    provide: CONFIG,
-    useFactory: (given: MultiSessionOptions) =>
-      readOptions(given, sessionTypes, controller ? path : '', {
-        devices: devices !== false,
-        admin: admin !== undefined,
-      }),
-    inject: [MODULE_OPTIONS_TOKEN],
+  const context: StaticContext = [
+    sessionTypes,
+    { devices: devices !== false, admin: admin !== undefined, signals, eventStreams },
+  ];
+  const check = {
+    provide: CHECK,
+    useFactory: (given: MultiSessionOptions, source: DataSource, modules: ModulesContainer) =>
+      checkStart(given, context, source, modules, ENGINE),
+    inject: [MODULE_OPTIONS_TOKEN, getDataSourceToken(dataSource), ModulesContainer],
   };
+  const reported = { sessions: controller !== false, management: management !== false, admin: admin !== undefined };
+  const routes: SessionRoutes = { controller, module: MultiSessionModule, path, dbsc };
   return {
     ...definition,
     global: isGlobal,
@@ -197,28 +264,25 @@ function assemble(definition: DynamicModule, options: MultiSessionStaticOptions)
     controllers,
     providers: [
       ...(definition.providers ?? []),
-      config,
+      check,
+      { provide: CONFIG, useFactory: ({ config }: StartCheck) => config, inject: [CHECK] },
       { provide: UserAuthenticator, ...(authenticator ?? { useValue: null }) } as Provider,
       engineProvider(dataSource),
+      SessionHealthIndicator,
       ...ENGINE_PROVIDERS,
       ...HTTP_PROVIDERS,
+      { provide: ROUTE_PATH, useValue: controllers.length > 0 ? path : '' },
       ...instantiatedOnce([...loginGuards, ...adminGuards]),
       guardList(LOGIN_GUARDS, loginGuards),
       guardList(ADMIN_GUARDS, adminGuards),
+      { provide: SESSION_ROUTES_AT, useValue: routes },
+      {
+        provide: SecurityReport,
+        useFactory: (config: MultiSessionConfig) => new SecurityReport(config, reported),
+        inject: [CONFIG],
+      },
       ...policies,
     ],
     exports: [...(definition.exports ?? []), TypeOrmModule, ...policies.map((policy) => policy.provide), ...EXPORTED],
   };
-}
-
-/**
- * Returns the guards of the administrators' routes.
- * @throws MultiSessionConfigurationError if there is no guard, because these routes must never be open
- */
-function adminGuardsOf({ guard }: AdminOptions): Type<CanActivate>[] {
-  const guards = [guard ?? []].flat();
-  if (guards.length > 0 && guards.every((one) => typeof one === 'function')) return guards;
-  throw new MultiSessionConfigurationError([
-    'admin.guard: is missing; name the guard class that lets administrators pass and refuses all others',
-  ]);
 }

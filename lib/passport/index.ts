@@ -7,7 +7,7 @@ import {
   type OnModuleInit,
 } from '@nestjs/common';
 import { ModuleRef } from '@nestjs/core';
-import passport from 'passport';
+import * as passportModule from 'passport';
 import { MultiSessionConfigurationError } from '../errors.js';
 import { HTTP_CONFIG, type HttpConfig } from '../http/options.js';
 import { checkObject, OptionFaults, text, withDefault } from '../option-check.js';
@@ -16,13 +16,16 @@ import { SessionService } from '../session/service.js';
 import { Keyring } from '../token/keyring.js';
 import { isOurStrategy, registerStrategy } from './jwt.strategy.js';
 
+// CommonJS without `esModuleInterop` has no default export.
+const passport = 'default' in passportModule ? passportModule.default : passportModule;
+
 const NAME = 'MULTI_SESSION_PASSPORT_NAME';
 const DEFAULT_NAME = 'jwt';
 
 /** The options of `MultiSessionPassportModule.forRoot`. */
 export interface MultiSessionPassportOptions {
   /** The name of the strategy, as you pass it to `AuthGuard`. Default: `'jwt'`, for `AuthGuard('jwt')`. */
-  name?: string;
+  name?: string | undefined;
 }
 
 /**
@@ -53,7 +56,7 @@ export class MultiSessionPassportModule implements OnModuleInit, OnApplicationBo
    * Configures the module.
    *
    * @param options the name of the strategy
-   * @throws {@link MultiSessionConfigurationError} if an option is not valid
+   * @throws MultiSessionConfigurationError if an option is not valid
    */
   static forRoot(options: MultiSessionPassportOptions = {}): DynamicModule {
     const faults = new OptionFaults();

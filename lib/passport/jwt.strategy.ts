@@ -1,10 +1,12 @@
 import { PassportStrategy } from '@nestjs/passport';
 import { Strategy } from 'passport-jwt';
 import { TokenNotValidError } from '../errors.js';
+import { provenCallOf } from '../http/authorization-header.js';
 import { accessTokenOf, sessionOfCookies } from '../http/bearer.js';
+import { rememberPassportSession } from '../http/callers.js';
+import { cookieValues } from '../http/cookie-header.js';
 import type { HttpConfig } from '../http/options.js';
 import type { CredentialsCarrier } from '../http/request.js';
-import { cookieValues } from '../http/session-cookies.js';
 import type { AccessVerifier } from '../session/access-verifier.js';
 import type { SessionService } from '../session/service.js';
 import type { SessionClaims } from '../token/access-token.js';
@@ -47,11 +49,20 @@ export function registerStrategy(name: string, { keyring, config, sessions, veri
       });
     }
 
+    private sessionOf(request: CredentialsCarrier, token: string | undefined, claims: Record<string, unknown>) {
+      if (token === undefined && config.cookies) return sessionOfCookies(request, config.cookies, verifier);
+      const call = provenCallOf(request, config);
+      return call && token !== undefined ? verifier.verify(token, call) : sessions.verifyClaims(claims);
+    }
+
     /** Returns null if the token is not valid, so that a chain tries its next strategy. Other errors end the chain. */
     async validate(request: CredentialsCarrier, claims: Record<string, unknown>): Promise<SessionClaims | null> {
       try {
-        if (!config.cookies || accessTokenOf(request, config) !== undefined) return await sessions.verifyClaims(claims);
-        return (await sessionOfCookies(request, config.cookies, verifier)) ?? null;
+        const token = accessTokenOf(request, config);
+        const session = await this.sessionOf(request, token, claims);
+        // Passport sets `request.user`, which is for the application. `@CurrentSession()` reads what is remembered here.
+        if (session) rememberPassportSession(request, session);
+        return session ?? null;
       } catch (error) {
         if (error instanceof TokenNotValidError) return null;
         throw error;
@@ -71,7 +82,7 @@ function tokenOrNull(request: CredentialsCarrier, config: HttpConfig, keyring: K
     const token = accessTokenOf(request, config);
     if (token !== undefined || !config.cookies) return token ?? null;
     // passport-jwt takes one token. Return any cookie with a valid signature: `validate` tries all cookies again.
-    return cookieValues(request, config.cookies.access).find((candidate) => keyring.verify(candidate)) ?? null;
+    return cookieValues(request, config.cookies, 'access').find((candidate) => keyring.verify(candidate)) ?? null;
   } catch {
     return null;
   }

@@ -1,6 +1,6 @@
-import { Logger } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createClient } from 'redis';
-import { MultiSessionConfigurationError } from '../errors.js';
+import { MultiSessionConfigurationError } from '../configuration-error.js';
 import type { RevocationPush } from '../revocation/push.js';
 
 /** The methods and properties of a `redis` client that we use. */
@@ -11,29 +11,37 @@ export interface RedisConnection {
   on(event: string, listener: (...values: never[]) => void): unknown;
   connect(): Promise<unknown>;
   publish(channel: string, message: string): Promise<unknown>;
+  ping(): Promise<unknown>;
   subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
-  destroy(): void;
+  /** Since version 5. */
+  destroy?(): void;
+  /** Up to version 5. */
+  disconnect?(): Promise<unknown>;
 }
 
 /** How `redisPush` connects to Redis: give either `url` or `client`. */
 export interface RedisPushOptions {
   /** The address of Redis, for example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
-  url?: string;
+  url?: string | undefined;
   /**
    * A client of the package `redis`, for settings that a URL cannot express. The push works with duplicates of it, so you do
    * not have to connect it.
    */
   client?: unknown;
   /** The channel. If several applications share a Redis, give each its own. Default: `'nestjs-multisession:revoked'`. */
-  channel?: string;
+  channel?: string | undefined;
 }
 
 const DEFAULT_CHANNEL = 'nestjs-multisession:revoked';
 /** Both in milliseconds. */
 const MAX_RECONNECT_PAUSE = 5000;
-const PING_INTERVAL = 10_000;
+/** How often each connection is checked, and how long its answer may take. A frozen server closes no connection. */
+const CHECK_INTERVAL = 2000;
+const ANSWER_LIMIT = 2000;
+/** The pause before SUBSCRIBE is sent again, at first. */
+const SUBSCRIBE_AGAIN = 500;
 /** The queue is bounded: otherwise it would fill the memory while Redis does not answer. */
-const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 1000, pingInterval: PING_INTERVAL };
+const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 1000 };
 
 /**
  * Creates a push over Redis for the option `revocation.push`. It works with any database and reconnects by itself. While Redis
@@ -45,10 +53,15 @@ export function redisPush(options: RedisPushOptions): RevocationPush {
 }
 
 class RedisPush implements RevocationPush {
-  private readonly logger = new Logger('MultiSession');
   private readonly subscriber: RedisConnection;
   private readonly publisher: RedisConnection;
   private hasWarned = false;
+  private isSubscribed = false;
+  private stopped = false;
+  /** Connections whose last check has not been answered yet. */
+  private readonly unanswered = new Set<RedisConnection>();
+  private checks?: NodeJS.Timeout;
+  private warn: (text: string) => void = () => undefined;
 
   constructor(
     connection: RedisConnection,
@@ -58,16 +71,46 @@ class RedisPush implements RevocationPush {
     this.publisher = connection.duplicate(CONNECTION_OPTIONS);
     for (const each of [this.subscriber, this.publisher]) {
       each.on('error', (error: Error) => this.warnOnce(error));
-      each.on('ready', () => (this.hasWarned = false));
+      each.on('ready', () => this.recovered());
     }
   }
 
-  async start(receive: (message: string) => void): Promise<void> {
-    const subscribe = async () => {
-      await this.subscriber.connect();
-      await this.subscriber.subscribe(this.channel, receive);
-    };
-    await Promise.all([subscribe(), this.publisher.connect()]);
+  async start(receive: (message: string) => void, warn?: (text: string) => void): Promise<void> {
+    this.warn = warn ?? this.warn;
+    this.checks = setInterval(() => {
+      for (const each of [this.subscriber, this.publisher]) void this.check(each);
+    }, CHECK_INTERVAL).unref();
+    await Promise.all([this.subscriber.connect().then(() => this.subscribe(receive)), this.publisher.connect()]);
+  }
+
+  /** Subscribes, and tries again if Redis refuses it: the right to the channel may be granted later. */
+  private async subscribe(receive: (message: string) => void): Promise<void> {
+    for (let pause = SUBSCRIBE_AGAIN; !this.stopped; pause = Math.min(2 * pause, MAX_RECONNECT_PAUSE)) {
+      try {
+        await this.subscriber.subscribe(this.channel, receive);
+        this.isSubscribed = true;
+        return this.recovered();
+      } catch (error) {
+        this.warnOnce(error as Error);
+      }
+      await sleep(pause, undefined, { ref: false });
+    }
+  }
+
+  /** Warns if Redis does not answer. The connection stays open, and goes on if the server does. */
+  private async check(connection: RedisConnection): Promise<void> {
+    if (!connection.isReady || this.unanswered.has(connection)) return;
+    const limit = setTimeout(() => {
+      if (!this.stopped) this.warnOnce(new Error(`no answer within ${ANSWER_LIMIT} ms`));
+    }, ANSWER_LIMIT).unref();
+    this.unanswered.add(connection);
+    // A failure is reported by the event of the connection.
+    await connection.ping().then(
+      () => this.recovered(),
+      () => undefined,
+    );
+    this.unanswered.delete(connection);
+    clearTimeout(limit);
   }
 
   async publish(message: string): Promise<void> {
@@ -75,16 +118,23 @@ class RedisPush implements RevocationPush {
     if (this.publisher.isReady) await this.publisher.publish(this.channel, message);
   }
 
-  stop(): Promise<void> {
-    for (const each of [this.subscriber, this.publisher]) {
-      if (each.isOpen) each.destroy();
+  async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.checks);
+    for (const each of [this.subscriber, this.publisher].filter(({ isOpen }) => isOpen)) {
+      if (each.destroy) each.destroy();
+      else await each.disconnect?.();
     }
-    return Promise.resolve();
+  }
+
+  /** The next failure is logged again, once nothing is wrong. */
+  private recovered(): void {
+    if (this.isSubscribed) this.hasWarned = false;
   }
 
   private warnOnce({ message }: Error): void {
     if (!this.hasWarned) {
-      this.logger.warn(`Redis failed; until it is back, processes learn of ended sessions by polling: ${message}`);
+      this.warn(`Redis failed; until it is back, processes learn of ended sessions by polling: ${message}`);
     }
     this.hasWarned = true;
   }

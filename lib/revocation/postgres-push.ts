@@ -37,7 +37,7 @@ export class PostgresPush {
         `revocation.push: 'postgres' needs PostgreSQL, but the database is ${type}; leave the option out, or use another push such as redisPush`,
       ]);
     }
-    this.connection = new OwnConnection(database, [], ANSWER_TIMEOUT);
+    this.connection = new OwnConnection(database, ANSWER_TIMEOUT);
   }
 
   /** Listens until `stop`, and connects in the background. */
@@ -48,6 +48,11 @@ export class PostgresPush {
   /** Sends a message when this transaction commits. */
   async publish(transaction: EntityManager, message: string): Promise<void> {
     await transaction.query('SELECT pg_notify($1, $2)', [this.channel, message]);
+  }
+
+  /** Sends a message in a transaction of its own. */
+  async publishAlone(message: string): Promise<void> {
+    await this.database.run((manager) => this.publish(manager, message));
   }
 
   async stop(): Promise<void> {

@@ -8,8 +8,9 @@ export interface RevocationPush {
   /**
    * Connects, and reconnects when the connection is lost. The application starts without waiting for it.
    * @param receive call this with each message that a process has published; messages of this process may be among them
+   * @param warn logs that the connection is lost; optional to call
    */
-  start(receive: (message: string) => void): Promise<void>;
+  start(receive: (message: string) => void, warn?: (text: string) => void): Promise<void>;
   /** Sends a message of less than 8000 bytes to the other processes. Called after the commit; no request waits for it. */
   publish(message: string): Promise<void>;
   /** Closes the connections. `publish` is not called afterwards. */

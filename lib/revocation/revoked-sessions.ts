@@ -1,6 +1,8 @@
-import { Logger } from '@nestjs/common';
+import { POLLS_TO_CONFIRM } from '../engine/timing.js';
+import { EndedLog } from './ended-log.js';
 import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
+import { SessionExpiries } from './session-expiries.js';
 
 /** One moment on both clocks of this machine, in milliseconds. */
 export interface Moment {
@@ -17,35 +19,79 @@ export function currentMoment(): Moment {
 
 /** The progress of a full load. */
 interface FullLoad {
-  /** The id of the last entry that it has read; empty at first. */
-  lastId: string;
+  /** Where its next page starts; empty at first. */
+  position: string;
   /** The value of `overflows` when the load began. If it has changed since, entries that the load read may be lost again. */
   readonly overflows: number;
+}
+
+/** An entry of the table. */
+export interface StoredRevocation extends Pick<RevokedSession, 'sessionId' | 'userId' | 'reason' | 'expiresAt'> {
+  /** When it was written, in milliseconds since 1970. Needed only for those of the first full load. */
+  readonly createdAt?: number;
+}
+
+/** An entry that a push has announced and that no poll has found yet. */
+interface PushedEntry {
+  readonly expiresAt: number;
+  /** On the monotonic clock. */
+  readonly arrivedAt: number;
+  /** Successful polls that began after it arrived. */
+  polls: number;
 }
 
 /**
  * Holds recently ended sessions in memory: those whose access tokens may not have expired yet.
  *
- * Invariant: while `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
- * succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
- * guarantee depends on it.
+ * Invariants:
+ * - While `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
+ *   succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
+ *   guarantee depends on it.
+ * - A push can only refuse a session, and only until polls have had the chance to confirm its entry. It can neither remove or
+ *   shorten an entry of the table nor fill up the memory.
  */
 export class RevokedSessions {
-  private readonly logger = new Logger('MultiSession');
-  /** The expiry of each entry, by session id. */
-  private readonly expiries = new Map<string, number>();
+  /** The expiry of each entry that this process has written or read from the table, by session id. */
+  private readonly expiries = new SessionExpiries();
+  /** Entries that are known from a push only, by session id. */
+  private readonly pushed = new Map<string, PushedEntry>();
   private listener: (revoked: RevokedSession) => void = () => undefined;
   /** The start of the last poll that succeeded. */
   private polledAt?: Moment;
+  private isDistrusted = false;
+  private readUntil = 0;
   private complete = false;
   private overflows = 0;
   private fullLoad?: FullLoad;
 
-  constructor(private readonly config: Pick<RevocationConfig, 'maxEntries' | 'maxStaleness'>) {}
+  /** The sessions that have ended most recently, for the feed. */
+  readonly log: EndedLog;
+
+  /**
+   * @param warn logs a warning
+   * @param now returns the database's time, in milliseconds; undefined if it is unknown
+   */
+  constructor(
+    private readonly config: Pick<RevocationConfig, 'maxEntries' | 'maxStaleness'>,
+    private readonly warn: (text: string) => void = () => undefined,
+    now: () => number | undefined = () => undefined,
+  ) {
+    this.log = new EndedLog(now);
+  }
 
   /** The number of ended sessions in memory. */
   get size(): number {
+    return this.expiries.size + this.pushed.size;
+  }
+
+  /** The number of ended sessions that the table holds as far as this process knows. Those that a push has announced do not count. */
+  get confirmed(): number {
     return this.expiries.size;
+  }
+
+  /** The database's time at the start of the last successful poll, in milliseconds since 1970. 0 before the first one. */
+  get polledUntil(): number {
+    return this.readUntil;
   }
 
   /** Milliseconds since the last successful poll started. `Infinity` before the first one. */
@@ -60,6 +106,14 @@ export class RevokedSessions {
 
   /** Whether the session has ended. `false` is only reliable while `isFresh()` returns true. */
   has(sessionId: string): boolean {
+    return this.expiries.has(sessionId) || this.pushed.has(sessionId);
+  }
+
+  /**
+   * Whether the table had an entry of this session when this process wrote or read it. A pushed entry does not count, because
+   * a push may refuse a session only briefly. Reliable if it is true, even if memory is stale.
+   */
+  hasEnded(sessionId: string): boolean {
     return this.expiries.has(sessionId);
   }
 
@@ -74,11 +128,11 @@ export class RevokedSessions {
   }
 
   /**
-   * Whether the last successful poll started less than `maxStaleness` ago. Both clocks must agree: the monotonic clock stops
-   * while a virtual machine is suspended, and the wall clock can be set back.
+   * Whether the last successful poll started less than `maxStaleness` ago, and no poll has reached a wrong server since. Both
+   * clocks must agree: the monotonic clock stops while a virtual machine is suspended, and the wall clock can be set back.
    */
   isUpToDate(): boolean {
-    if (!this.polledAt) return false;
+    if (!this.polledAt || this.isDistrusted) return false;
     const { monotonic, wall } = this.polledAt;
     const { maxStaleness } = this.config;
     return performance.now() - monotonic < maxStaleness && Date.now() - wall < maxStaleness;
@@ -93,36 +147,76 @@ export class RevokedSessions {
     this.listener = listener;
   }
 
-  /** Refuses the access tokens of this session from now on. */
+  /** Refuses the access tokens of this session from now on. Its entry must be in the table. */
   add(revoked: RevokedSession): void {
-    if (this.expiries.has(revoked.sessionId)) return;
+    const isNew = !this.has(revoked.sessionId);
     this.store(revoked);
+    if (isNew) this.listener(revoked);
+  }
+
+  /**
+   * Refuses the access tokens of a session that another process has ended, as it says. The entry is dropped if polls do not
+   * confirm it. It is ignored if there is no room for it, because the next poll finds it anyway.
+   */
+  addPushed(revoked: RevokedSession): void {
+    if (this.has(revoked.sessionId) || this.size >= this.config.maxEntries) return;
+    const { sessionId, expiresAt } = revoked;
+    this.pushed.set(sessionId, { expiresAt, arrivedAt: performance.now(), polls: 0 });
+    this.log.add(sessionId, expiresAt, true);
     this.listener(revoked);
   }
 
   /** Adds the entries that a poll has read. */
-  addPolled(entries: readonly RevokedSession[]): void {
+  addPolled(entries: readonly StoredRevocation[]): void {
     for (const entry of entries) {
       if (this.isLoaded) this.add(entry);
       else this.store(entry);
     }
   }
 
-  /** Records a poll that has succeeded. */
-  markPolled(startedAt: Moment): void {
+  /**
+   * Records a poll that has succeeded, after its entries were added. Drops pushed entries that polls do not confirm.
+   * @param databaseTime the database's time when the poll began. Default: unchanged
+   */
+  markPolled(startedAt: Moment, databaseTime?: number): void {
+    this.readUntil = databaseTime ?? this.readUntil;
+    if (!this.isLoaded) this.log.open();
     this.polledAt = startedAt;
+    this.isDistrusted = false;
+    this.log.notify();
+    for (const [sessionId, entry] of this.pushed) {
+      if (entry.arrivedAt <= startedAt.monotonic && ++entry.polls >= POLLS_TO_CONFIRM) this.pushed.delete(sessionId);
+    }
+  }
+
+  /**
+   * Makes memory stale until the next successful poll: the last one has reached a server that is not the primary, so this
+   * process does not know what has ended since.
+   */
+  distrust(): void {
+    this.isDistrusted = true;
   }
 
   /** Removes the entries that expired before this time, in milliseconds since 1970. */
   removeExpired(before: number): void {
-    for (const [sessionId, expiresAt] of this.expiries) {
-      if (expiresAt < before) this.expiries.delete(sessionId);
+    this.expiries.deleteExpired(before);
+    for (const [sessionId, { expiresAt }] of this.pushed) {
+      if (expiresAt < before) this.pushed.delete(sessionId);
     }
   }
 
-  /** The id after which the next page of the full load starts; undefined if no full load is under way. */
+  /**
+   * Returns a page of the ended sessions that are confirmed, in an order that is the same in every process.
+   * @param start which page: 0, or what the page before has returned as `next`
+   * @param size the page ends after about this many entries
+   */
+  page(start: number, size: number): ReturnType<SessionExpiries['page']> {
+    return this.expiries.page(start, size);
+  }
+
+  /** Where the next page of the full load starts; undefined if no full load is under way. */
   get fullLoadPosition(): string | undefined {
-    return this.fullLoad?.lastId;
+    return this.fullLoad?.position;
   }
 
   /**
@@ -132,42 +226,48 @@ export class RevokedSessions {
    */
   beginFullLoad(count: number): void {
     if (count > this.config.maxEntries) this.markIncomplete();
-    else this.fullLoad = { lastId: '', overflows: this.overflows };
+    else this.fullLoad = { position: '', overflows: this.overflows };
   }
 
   /**
-   * Adds the next page of the full load, in the order of the ids.
-   * @param isLast whether the table has no more entries; then memory is complete again
+   * Adds the next page of the full load.
+   * @param next where the page after it starts; undefined if this is the last one. Then memory is complete again
    */
-  addPage(page: readonly RevokedSession[], isLast: boolean): void {
+  addPage(page: readonly StoredRevocation[], next: string | undefined): void {
     this.addPolled(page);
     const { fullLoad } = this;
     if (fullLoad?.overflows !== this.overflows) {
       this.fullLoad = undefined;
-    } else if (isLast) {
+    } else if (next === undefined) {
       this.fullLoad = undefined;
+      if (this.isLoaded && !this.complete) this.log.reset();
       this.complete = true;
     } else {
-      fullLoad.lastId = page[page.length - 1].sessionId;
+      fullLoad.position = next;
     }
   }
 
-  private store({ sessionId, expiresAt }: RevokedSession): void {
-    if (this.expiries.size >= this.config.maxEntries) {
+  private store({ sessionId, expiresAt, createdAt = 0 }: StoredRevocation): void {
+    const wasPushed = this.pushed.delete(sessionId);
+    const known = this.expiries.get(sessionId);
+    if (known === undefined && this.expiries.size >= this.config.maxEntries) {
       // An incomplete set is no more reliable than an empty one, and clearing it is quick.
       this.expiries.clear();
       this.markIncomplete();
     }
-    this.expiries.set(sessionId, expiresAt);
+    if (known === undefined || expiresAt > known) this.expiries.set(sessionId, expiresAt);
+    if (!this.isLoaded) this.log.addOlder(sessionId, expiresAt, createdAt);
+    else if (known === undefined || wasPushed) this.log.add(sessionId, expiresAt, false);
   }
 
   private markIncomplete(): void {
     this.overflows++;
     if (this.isComplete || !this.isLoaded) {
-      this.logger.warn(
+      this.warn(
         `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): each request reads its session's row until there are fewer; raise the limit if this happens often`,
       );
     }
     this.complete = false;
+    this.log.reset();
   }
 }

@@ -1,10 +1,10 @@
 import { MultiSessionConfigurationError } from '../errors.js';
-import type { Claims } from '../token/keyring.js';
+import type { Claims } from '../token/claims.js';
 import { reservedClaims, type TokenConfig } from '../token/options.js';
-import { toSession, userIdOf } from './session.js';
+import { type ShownRow, toSession, userIdOf } from './session.js';
 import { checkData } from './data.js';
 import type { SessionEntity } from './session.entity.js';
-import type { AuthenticatedUser, UserDirectory } from './authenticator.js';
+import type { AuthenticatedUser, Users } from './authenticator.js';
 
 /** Maximum size of claims, in bytes of JSON. Servers limit the header that carries a token to 8 or 16 KiB. */
 export const MAX_CLAIMS_BYTES = 4096;
@@ -16,7 +16,7 @@ export class ApplicationClaims {
   /** @param users returns the application's users, or null if it has none */
   constructor(
     private readonly config: TokenConfig,
-    private readonly users: () => UserDirectory | null,
+    private readonly users: Users,
   ) {
     this.reserved = new Set(reservedClaims(config));
   }
@@ -29,9 +29,10 @@ export class ApplicationClaims {
   check(claims: Claims = {}): void {
     const taken = Object.keys(claims).filter((name) => this.reserved.has(name));
     if (taken.length > 0) {
-      throw new MultiSessionConfigurationError([
-        `claims: the library writes ${taken.join(', ')} itself. Choose other names`,
-      ]);
+      throw new MultiSessionConfigurationError(
+        [`claims: the library writes ${taken.join(', ')} itself. Choose other names`],
+        'runtime',
+      );
     }
     checkData(claims, { name: 'claims', most: MAX_CLAIMS_BYTES });
   }
@@ -41,10 +42,10 @@ export class ApplicationClaims {
    * Otherwise, or if `findActive` returns null, the user has only an id.
    * @throws whatever `findActive` throws
    */
-  async userOf(row: SessionEntity): Promise<AuthenticatedUser> {
-    const authenticator = this.users();
+  async userOf(row: SessionEntity, request?: unknown): Promise<AuthenticatedUser> {
+    const authenticator = await this.users(request);
     const id = userIdOf(row, this.config);
-    return (authenticator?.buildClaims && (await authenticator.findActive?.(id))) || { id };
+    return (authenticator?.buildClaims && (await authenticator.findActive?.(id, request))) || { id };
   }
 
   /**
@@ -52,11 +53,11 @@ export class ApplicationClaims {
    * @returns the checked claims, or undefined if the application has no `buildClaims`
    * @throws the errors of `check`, and whatever `buildClaims` throws
    */
-  async build(row: SessionEntity, user: AuthenticatedUser): Promise<Claims | undefined> {
-    const authenticator = this.users();
+  async build(row: ShownRow, user: AuthenticatedUser, request?: unknown): Promise<Claims | undefined> {
+    const authenticator = await this.users(request);
     if (!authenticator?.buildClaims) return undefined;
     const session = toSession(row, this.config);
-    const claims = await authenticator.buildClaims(session, user);
+    const claims = await authenticator.buildClaims(session, user, request);
     this.check(claims);
     return claims;
   }

@@ -1,28 +1,45 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { CleanupConfig } from './options.js';
-import type { SessionPolicies } from './policies.js';
+import type { Job } from '../database/job.js';
+import { MAX_TIMER } from '../engine/timing.js';
+import type { CleanupStore, ReviewedSessions } from './cleanup-store.js';
+import type { CleanupConfig } from './cleanup-options.js';
+import type { EndAll } from './end-all.js';
 import type { SessionEndings } from './endings.js';
-import type { EndedSession, SessionStore } from './store.js';
 
 /** How many rows one run of the cleanup deleted. */
 export interface CleanupResult {
   readonly sessions: number;
   readonly blacklistEntries: number;
   readonly knownDevices: number;
+  readonly userRows: number;
+  /** Durable events that are older than `events.retention`. */
+  readonly events: number;
+  /** Signals of identity providers, and records of logins there. */
+  readonly signals: number;
+}
+
+/** What one batch of a step did. */
+interface Batch {
+  readonly deleted: number;
+  /** Whether it found nothing to do, so that the step is done. */
+  readonly isLast: boolean;
+}
+
+/** Deletes old rows of another part of the library. */
+interface OldRows {
+  /** Deletes up to `limit` rows. Returns undefined if another process is cleaning up. */
+  deleteOld(limit: number): Promise<number | undefined>;
 }
 
 /** The rest after each batch, as a multiple of its duration. */
 const REST_FACTOR = 3;
+/** The table of users has no index for the cleanup, which would make each login more expensive. So it reads it page by page. */
+const USER_PAGE_SIZE = 200;
+const USER_PAGES_PER_RUN = 100;
 /**
- * During a deployment, an older process does not know a new type yet. It must not end sessions that a newer process just
- * created.
- */
-const REMOVED_TYPE_UNUSED_FOR = 86_400_000;
-const REMOVED_TYPES_EVERY = 3_600_000;
-
-/**
- * Deletes expired rows on a timer, one process at a time. Each batch is one short transaction. So no table is locked for
+ * Deletes expired rows on a timer, one process at a time. A session never ends before its `expiresAt`, whatever its type and
+ * whatever the options of this process. Each batch is one short transaction. So no table is locked for
  * long, and a process that is killed leaves no batch half done.
  */
 export class SessionCleanup {
@@ -30,45 +47,54 @@ export class SessionCleanup {
   private timer?: NodeJS.Timeout;
   private running?: Promise<CleanupResult>;
   private stopped = false;
-  private removedTypesAt = performance.now();
+  private lastUser = '';
 
+  /** @param job elects the process that cleans up */
   constructor(
-    private readonly store: SessionStore,
+    private readonly job: Pick<Job, 'release'>,
+    private readonly store: CleanupStore,
     private readonly endings: SessionEndings,
-    private readonly policies: SessionPolicies,
     private readonly config: CleanupConfig,
-    private readonly now: () => number,
-    private readonly knownDevices: { deleteOld(limit: number): Promise<number | undefined> },
+    private readonly endAll: Pick<EndAll, 'resume' | 'stop'>,
+    private readonly knownDevices: OldRows,
+    private readonly oldEvents: OldRows,
+    private readonly oldSignals: OldRows,
   ) {}
 
+  /** Starts the timer, and continues what a process that has crashed has left undone. */
   start(): void {
+    this.endAll.resume();
     if (this.config.interval === 0) return;
     // Jitter: processes that were started together should not all run at once.
     const delay = this.config.interval * (0.75 + Math.random() / 2);
-    this.timer = setTimeout(() => void this.runTimed(), Math.min(delay, 2 ** 31 - 1)).unref();
+    this.timer = setTimeout(() => void this.runTimed(), Math.min(delay, MAX_TIMER)).unref();
   }
 
   async stop(): Promise<void> {
     this.stopped = true;
     clearTimeout(this.timer);
+    await this.endAll.stop();
     await this.running?.catch(() => undefined);
   }
 
-  /**
-   * Cleans up now, unless another process is cleaning up. If a run is in progress in this process, waits for it instead.
-   * @param options.removedTypes also ends sessions whose type was removed from the options, if their `lastUpdate` is at
-   * least `unusedFor` milliseconds ago. Timed runs do so once an hour, with an `unusedFor` of one day
-   */
-  run(options: { removedTypes?: { unusedFor: number } } = {}): Promise<CleanupResult> {
-    this.running ??= this.runOnce(options.removedTypes?.unusedFor).finally(() => (this.running = undefined));
+  /** Cleans up now, unless another process is cleaning up. If a run is in progress in this process, waits for it instead. */
+  run(): Promise<CleanupResult> {
+    this.running ??= this.runInTurn().finally(() => (this.running = undefined));
     return this.running;
   }
 
-  private async runTimed(): Promise<void> {
-    const due = performance.now() - this.removedTypesAt >= REMOVED_TYPES_EVERY;
-    if (due) this.removedTypesAt = performance.now();
+  private async runInTurn(): Promise<CleanupResult> {
     try {
-      await this.run(due ? { removedTypes: { unusedFor: REMOVED_TYPE_UNUSED_FOR } } : {});
+      return await this.runOnce();
+    } finally {
+      // If this fails, the turn ends with its lease.
+      await this.job.release().catch(() => undefined);
+    }
+  }
+
+  private async runTimed(): Promise<void> {
+    try {
+      await this.run();
     } catch (error) {
       this.logger.warn(`the cleanup failed and will be retried at the next interval: ${(error as Error).message}`);
     }
@@ -76,18 +102,18 @@ export class SessionCleanup {
   }
 
   /**
-   * Runs each step until it finds no more rows. Stops altogether if another process holds the cleanup lock: if both went on
-   * to their next step, they could block each other again and again.
+   * Runs each step until it finds no more rows. Stops altogether if it is another process's turn: that process does all of the
+   * steps.
    */
-  private async runOnce(removedTypesUnusedFor: number | undefined): Promise<CleanupResult> {
-    const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0 };
-    for (const [counted, batch] of this.steps(removedTypesUnusedFor)) {
+  private async runOnce(): Promise<CleanupResult> {
+    const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0, userRows: 0, events: 0, signals: 0 };
+    for (const [counted, batch] of this.steps()) {
       for (;;) {
         const startedAt = performance.now();
-        const done = this.stopped ? 0 : await batch();
-        if (done === undefined) return result;
-        if (done === 0) break;
-        result[counted] += done;
+        const done = this.stopped ? NOTHING : await batch();
+        if (!done) return result;
+        if (done.isLast) break;
+        result[counted] += done.deleted;
         // Leave most of the time to requests. SQLite runs within the process, so it would otherwise block the process until
         // the end.
         await sleep(REST_FACTOR * (performance.now() - startedAt));
@@ -100,22 +126,44 @@ export class SessionCleanup {
    * Returns the steps in order. Each has the counter that it adds to, and a function that runs one batch. That function
    * returns undefined if another process is cleaning up.
    */
-  private steps(removedTypesUnusedFor: number | undefined): [keyof CleanupResult, () => Promise<number | undefined>][] {
-    const { store, policies } = this;
+  private steps(): [keyof CleanupResult, () => Promise<Batch | undefined>][] {
+    const { store } = this;
     const { batchSize } = this.config;
-    const published = (ended: EndedSession[] | undefined) => ended && this.endings.publish(ended);
-    const unusedSince = this.now() - (removedTypesUnusedFor ?? 0);
+    const untilNone = (step: () => Promise<number | undefined>) => async () => batchOf(await step());
     return [
-      ['sessions', async () => published(await store.endExpired(batchSize))],
-      [
-        'sessions',
-        async () =>
-          removedTypesUnusedFor === undefined
-            ? 0
-            : published(await store.endOfRemovedTypes(policies.types, unusedSince, batchSize)),
-      ],
-      ['blacklistEntries', () => store.deleteExpiredEntries(batchSize)],
-      ['knownDevices', () => this.knownDevices.deleteOld(batchSize)],
+      ['sessions', async () => this.published(await store.endExpired(batchSize))],
+      ['blacklistEntries', untilNone(() => store.deleteExpiredEntries(batchSize))],
+      ['knownDevices', untilNone(() => this.knownDevices.deleteOld(batchSize))],
+      ['events', untilNone(() => this.oldEvents.deleteOld(batchSize))],
+      ['signals', untilNone(() => this.oldSignals.deleteOld(batchSize))],
+      ['userRows', untilNone(this.unusedUsers())],
     ];
   }
+
+  private published(reviewed: ReviewedSessions | undefined): Batch | undefined {
+    if (!reviewed) return undefined;
+    const { ended, lapsed, postponed } = reviewed;
+    return { deleted: this.endings.publish(ended) + lapsed, isLast: ended.length + lapsed + postponed === 0 };
+  }
+
+  /** Returns the batch that looks for rows of users without sessions. Each run continues where the last one stopped. */
+  private unusedUsers(): () => Promise<number | undefined> {
+    let pagesLeft = USER_PAGES_PER_RUN;
+    return async () => {
+      while (pagesLeft > 0) {
+        const page = await this.store.deleteUnusedUsers(this.lastUser, USER_PAGE_SIZE);
+        if (!page) return undefined;
+        this.lastUser = page.last ?? '';
+        pagesLeft = page.last === undefined ? 0 : pagesLeft - 1;
+        if (page.deleted > 0) return page.deleted;
+      }
+      return 0;
+    };
+  }
+}
+
+const NOTHING: Batch = { deleted: 0, isLast: true };
+
+function batchOf(deleted: number | undefined): Batch | undefined {
+  return deleted === undefined ? undefined : { deleted, isLast: deleted === 0 };
 }

@@ -1,40 +1,56 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HttpStatus } from '@nestjs/common';
 import type { Clock } from '../database/clock.js';
-import { SessionNotFoundError, TokenNotValidError } from '../errors.js';
+import { MultiSessionConfigurationError, SessionNotFoundError, TokenNotValidError } from '../errors.js';
 import type { PushedRevocations } from '../revocation/pushed-revocations.js';
 import type { RevokedSessions } from '../revocation/revoked-sessions.js';
 import type { SessionClaims } from '../token/access-token.js';
 import type { TokenConfig, UserId } from '../token/options.js';
-import type { RefreshTokens } from '../token/refresh-token.js';
 import type { EndReason, SessionEvents } from './events.js';
-import type { SessionPolicies } from './policies.js';
+import type { PresentedTokens } from './presented-token.js';
+import { isAllTypes, type SessionPolicies } from './policies.js';
 import { type ShownRow, toSession } from './session.js';
-import type { EndCondition, EndedSession, SessionStore } from './store.js';
+import type { EndedSession, SessionChange } from './change-log.js';
+import type { LostEndings } from './lost-endings.js';
+import type { EndingOfUser, EndingStore } from './ending-store.js';
+import type { EndCondition } from './row-endings.js';
+import type { SessionStore } from './store.js';
+
+/** The longest that an ending waits so that the next login in this process succeeds, in milliseconds. */
+const MAX_COURTESY = 2000;
 
 /**
  * Ends sessions, for whatever reason.
  *
- * Invariant: the database comes first. The store deletes the row and writes the revocation entry in one transaction. After
+ * Invariant: the database comes first. `EndingStore` deletes the row and writes the revocation entry in one transaction. After
  * the commit, `publish` makes this process refuse the session's access tokens and emits the events.
  */
 export class SessionEndings {
   constructor(
     private readonly store: SessionStore,
+    private readonly endingStore: EndingStore,
     private readonly policies: SessionPolicies,
-    private readonly refreshTokens: RefreshTokens,
+    private readonly presented: PresentedTokens,
     private readonly revoked: RevokedSessions,
     private readonly push: PushedRevocations,
     private readonly events: SessionEvents,
     private readonly clock: Clock,
     private readonly config: TokenConfig,
+    private readonly lost: LostEndings,
   ) {}
 
   /**
    * Ends the session of this row if `condition` still holds.
+   * @param also changes that are written about in the same transaction, if this call ends the session
    * @returns whether this call ended it
    */
-  async end(row: ShownRow, reason: EndReason, condition?: EndCondition): Promise<boolean> {
-    const ended = await this.store.end(row, reason, condition);
+  async end(
+    row: ShownRow,
+    reason: EndReason,
+    condition?: EndCondition,
+    also?: readonly SessionChange[],
+  ): Promise<boolean> {
+    const ended = await this.endingStore.end(row, reason, condition, also);
     if (ended) this.publish([ended]);
     return ended !== undefined;
   }
@@ -57,7 +73,7 @@ export class SessionEndings {
   async logout(refreshToken: string | readonly string[]): Promise<void> {
     let found = false;
     for (const text of [refreshToken].flat()) {
-      const token = this.refreshTokens.verify(text);
+      const token = await this.presented.read(text);
       const row = token && (await this.store.find(token.sessionId));
       if (row && this.isActive(row) && (await this.end(row, 'logout'))) found = true;
     }
@@ -74,20 +90,20 @@ export class SessionEndings {
 
   /** See `SessionService.destroyMany`. */
   async endMany(userId: UserId, sessionIds: readonly string[], except: string | undefined): Promise<number> {
-    return this.endOfUser(userId, this.policies.types, 'destroyed', (active) => {
+    const ended = await this.endingStore.endSome(String(userId), 'destroyed', (active) => {
       const named = active.filter((row) => sessionIds.includes(row.id));
       if (named.length < new Set(sessionIds).size) throw new SessionNotFoundError();
       return named.filter((row) => row.id !== except);
     });
+    return this.publish(ended);
   }
 
   /** See `SessionService.destroyOthers`. */
   async endOthers(userId: UserId, keptSessionId: string, type: string): Promise<number> {
-    const types = this.typesOf(type);
-    return this.endOfUser(userId, this.policies.types, 'destroyed', (active) => {
-      if (!active.some((row) => row.id === keptSessionId)) throw new TokenNotValidError('refresh');
-      return active.filter((row) => row.id !== keptSessionId && types.includes(row.type));
-    });
+    const assertKept = (kept: ShownRow | undefined) => {
+      if (!kept) throw new TokenNotValidError('refresh');
+    };
+    return this.endOfUser(userId, { ...this.only(type), except: keptSessionId, assertKept, reason: 'destroyed' });
   }
 
   /** See `SessionService.destroyOthersByToken`. */
@@ -97,9 +113,8 @@ export class SessionEndings {
     type: string,
   ): Promise<number> {
     this.policies.namedOrAll(type);
-    const tokens = [refreshToken].flat();
-    if (!tokens.some((token) => this.refreshTokens.verify(token)?.sessionId === current.sessionId))
-      throw new TokenNotValidError('refresh');
+    const tokens = await Promise.all([refreshToken].flat().map((token) => this.presented.read(token)));
+    if (!tokens.some((token) => token?.sessionId === current.sessionId)) throw new TokenNotValidError('refresh');
     return this.endOthers(current.userId, current.sessionId, type);
   }
 
@@ -108,20 +123,43 @@ export class SessionEndings {
     userId: UserId,
     { type, except, reason }: { type: string; except?: string; reason: EndReason },
   ): Promise<number> {
-    return this.endOfUser(userId, this.typesOf(type), reason, (active) => active.filter((row) => row.id !== except));
+    return this.endOfUser(userId, { ...this.only(type), reason, ...(except !== undefined && { except }) });
   }
 
-  private async endOfUser(
-    userId: UserId,
-    types: readonly string[],
-    reason: EndReason,
-    choose: (active: ShownRow[]) => ShownRow[],
-  ): Promise<number> {
-    return this.publish(await this.store.endOfUser(String(userId), types, reason, choose));
+  private async endOfUser(userId: UserId, ending: EndingOfUser): Promise<number> {
+    if (this.store.isInsideTransaction) {
+      throw new MultiSessionConfigurationError(
+        [
+          'sessions of a user were to be ended inside of a transaction of the same DataSource; call it after the commit: ' +
+            'until then, a login still sees the old state',
+        ],
+        'runtime',
+      );
+    }
+    let ended = 0;
+    const notBefore = await this.endingStore.endOfUser(
+      String(userId),
+      ending,
+      (batch) => (ended += this.publish(batch)),
+    );
+    this.lost.remember(String(userId), ending.types);
+    await this.passes(notBefore);
+    return ended;
   }
 
-  private typesOf(type: string): readonly string[] {
-    return this.policies.namedOrAll(type).map((policy) => policy.type);
+  /**
+   * Waits until a login that starts in this process is certainly later than this time. The clock is usually exact to some
+   * milliseconds. The wait is only a courtesy, since a login that started earlier is refused with 503, so it has a limit.
+   */
+  private async passes(time: number): Promise<void> {
+    const giveUpAt = performance.now() + MAX_COURTESY;
+    while (this.clock.earliest() <= time && performance.now() < giveUpAt) await sleep(1);
+  }
+
+  /** The types that an ending names. None stand for all types, including those that this process does not know. */
+  private only(type: string): Pick<EndingOfUser, 'types'> {
+    const policies = this.policies.namedOrAll(type);
+    return isAllTypes(type) ? {} : { types: policies.map((policy) => policy.type) };
   }
 
   private isActive({ expiresAt }: Pick<ShownRow, 'expiresAt'>): boolean {

@@ -8,7 +8,19 @@ import type { ReuseKind } from './policy.js';
 
 /** Why a session ended. */
 export type EndReason =
-  'logout' | 'destroyed' | 'evicted' | 'mismatch' | 'reuse' | 'expired' | 'user-inactive' | 'reauthenticated' | 'admin';
+  | 'logout'
+  | 'destroyed'
+  | 'evicted'
+  | 'mismatch'
+  | 'reuse'
+  | 'expired'
+  | 'user-inactive'
+  | 'reauthenticated'
+  | 'replaced'
+  | 'binding-conflict'
+  | 'identity-provider'
+  | 'admin'
+  | 'failover';
 
 /** A refresh with a token that is not the session's current one, and the two parties involved. */
 export interface SupersededTokenEvent {
@@ -28,21 +40,49 @@ export interface SupersededTokenEvent {
 export interface SessionEventMap {
   /** A session was created: by a login, `SessionService.create` or a reauthentication. */
   'session.created': { readonly session: Session };
-  /** A session was refreshed. `rotated` is true if a new refresh token was handed out. */
-  'session.refreshed': { readonly session: Session; readonly rotated: boolean };
+  /** A session was refreshed by `client`. `rotated` is true if a new generation of refresh tokens began. */
+  'session.refreshed': { readonly session: Session; readonly rotated: boolean; readonly client: ClientInfo };
+  /**
+   * A session was refreshed by another client than the last time: the user agent differs, or the address is in another
+   * network (the first 24 bits of an IPv4 address, 48 of an IPv6 one). Most often a browser was updated or a phone has moved.
+   * If a refresh token was stolen, and does not rotate, this is its only trace. The session already records the new client.
+   */
+  'session.client-changed': {
+    readonly session: Session;
+    readonly previous: ClientInfo;
+    readonly client: ClientInfo;
+  };
   /** A session ended. Emitted once, on the process that ended it. */
   'session.ended': { readonly session: Session; readonly reason: EndReason };
   /**
-   * This process learned that it must refuse a session's access tokens from now on. Emitted on every process; close sockets
-   * here.
+   * This process learned that it must refuse a session's access tokens from now on. Emitted on every process.
+   * `SessionConnections` closes sockets then.
    */
   'session.revoked': RevokedSession;
   /** An old refresh token was used after its successor: one of the parties is probably a thief. The session has been ended. */
   'refresh.reused': SupersededTokenEvent & { readonly reuse: ReuseKind };
-  /** The superseded token was used within the grace: a retry, concurrent requests, or a careful thief. */
+  /**
+   * An old refresh token was presented for a renewal after its successor had been used. The renewal was refused, and the session
+   * goes on: often, a page was rendered for a slow request with old cookies. If it happens again and again, look for a thief.
+   */
+  'renewal.reused': SupersededTokenEvent & { readonly reuse: ReuseKind };
+  /** The superseded token was used within twice the grace: a retry, concurrent requests, or a careful thief. */
   'refresh.replayed': SupersededTokenEvent;
-  /** The superseded token was used after the grace, and its successor was never used: a lost answer, or a careful thief. */
+  /** The superseded token was used after twice the grace, and its successor was never used: a lost answer, or a careful thief. */
   'refresh.recovered': SupersededTokenEvent;
+  /** The first proof of a key arrived: from now on, the session can only be refreshed with a proof of that key. */
+  'device.bound': { readonly session: Session };
+  /**
+   * A bound session was about to be refreshed without a valid proof of its key. The refresh was refused, and the session goes on.
+   * Somebody has probably copied its refresh token.
+   */
+  'device.proof-failed': {
+    readonly session: Session;
+    /** `missing`: there was no proof. `invalid`: it was not valid. `other-key`: it was valid, but by another key. */
+    readonly reason: 'missing' | 'invalid' | 'other-key';
+    /** The client that sent the token. */
+    readonly client: ClientInfo;
+  };
   /** A login from a device that the user has not used within `rememberDevices`. Emitted only if that option is set. */
   'login.new-device': {
     readonly session: Session;
@@ -55,7 +95,13 @@ export interface SessionEventMap {
   'login.failed': {
     readonly reason: 'invalid_credentials' | 'session_limit_reached';
     readonly type: string;
+    /** Absent if the credentials were wrong, because they may not be any user's. */
     readonly userId?: UserId;
+    /**
+     * The user name that was tried, at most 255 characters. It is personal data, even if there is no such user: people
+     * also type addresses and passwords into this field. Delete it as soon as you no longer need it.
+     */
+    readonly username?: string;
     readonly client: ClientInfo;
   };
 }
@@ -81,6 +127,14 @@ export class SessionEvents {
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners.add(listener));
     return () => void listeners.delete(listener);
+  }
+
+  /**
+   * Whether an event has listeners in this process.
+   * @internal
+   */
+  isListenedTo(name: SessionEventName): boolean {
+    return (this.listeners.get(name)?.size ?? 0) > 0;
   }
 
   /**

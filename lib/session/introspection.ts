@@ -1,12 +1,12 @@
 import type { Clock } from '../database/clock.js';
 import type { AccessTokens } from '../token/access-token.js';
-import type { Claims } from '../token/keyring.js';
+import type { Claims } from '../token/claims.js';
 import type { TokenConfig } from '../token/options.js';
-import type { RefreshTokens } from '../token/refresh-token.js';
 import { isLiveSessionOf, type Session, toSession } from './session.js';
 import type { SessionPolicies } from './policies.js';
 import type { SessionStore } from './store.js';
-import { contradicts } from './refresh.js';
+import type { PresentedTokens } from './presented-token.js';
+import { contradicts } from './refusals.js';
 
 /** A token that is valid now, and its session. */
 export interface IntrospectedToken {
@@ -28,7 +28,7 @@ export interface IntrospectedToken {
 export class SessionIntrospection {
   constructor(
     private readonly accessTokens: AccessTokens,
-    private readonly refreshTokens: RefreshTokens,
+    private readonly presented: PresentedTokens,
     private readonly policies: SessionPolicies,
     private readonly store: SessionStore,
     private readonly clock: Clock,
@@ -48,25 +48,27 @@ export class SessionIntrospection {
     const current = accessTokens.verify(token);
     const policy = current && policies.get(current.sessionType);
     if (!policy || policy.outlived(current.issuedAt, clock.now(), config.clockTolerance)) return null;
+    if (!(await accessTokens.isOfCurrentEpoch(current))) return null;
     const row = await store.find(current.sessionId);
-    if (!isLiveSessionOf(current, row, clock.now())) return null;
+    if (!isLiveSessionOf(current, row, policy, clock.now())) return null;
     const { tokenId, issuedAt, expiresAt, claims } = current;
     return { use: 'access', session: toSession(row, config), tokenId, issuedAt, expiresAt, claims };
   }
 
   private async refreshToken(text: string): Promise<IntrospectedToken | null> {
-    const { refreshTokens, policies, clock, config, store } = this;
-    const token = refreshTokens.verify(text);
-    if (!token || !policies.get(token.type)) return null;
+    const { presented, policies, clock, config, store } = this;
+    const token = await presented.read(text);
+    const policy = token && policies.get(token.type);
+    if (!policy) return null;
     const row = await store.find(token.sessionId);
     const isCurrent = row && !contradicts(token, row) && token.jti === row.refreshJti;
-    if (!isCurrent || row.expiresAt.getTime() <= clock.now()) return null;
+    if (!isCurrent || !policy.isActive(row, clock.now())) return null;
     return {
       use: 'refresh',
       session: toSession(row, config),
       tokenId: token.jti,
       issuedAt: token.issuedAt,
-      expiresAt: row.expiresAt.getTime() / 1000,
+      expiresAt: Math.floor(policy.endOf(row) / 1000),
       claims: {},
     };
   }

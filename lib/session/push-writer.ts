@@ -7,10 +7,15 @@ import type { ChangeWriter, SessionChange } from './change-log.js';
  * sessions, so they receive the message when it commits.
  */
 export class PushWriter implements ChangeWriter {
+  readonly kinds = ['ended'] as const;
+
   constructor(private readonly push: PushedRevocations) {}
 
-  async write(transaction: EntityManager, change: SessionChange): Promise<void> {
-    const revoked = change.sessions.flatMap((session) => session.revoked ?? []);
-    await this.push.publishIn(transaction, revoked);
+  async write(transaction: EntityManager, changes: readonly SessionChange[]): Promise<void> {
+    const ended = changes.flatMap((change) => (change.kind === 'ended' ? change.sessions : []));
+    await this.push.publishIn(
+      transaction,
+      ended.flatMap((session) => session.revoked ?? []),
+    );
   }
 }

@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import type { SessionEntity } from './session.entity.js';
 
 /** A generation of a session that has been seen in use. */
 export interface SeenGeneration {
@@ -41,6 +42,11 @@ export class SeenGenerations {
   /** Returns the highest generation that this process has seen in use, or 0. */
   highest(sessionId: string): number {
     return this.noted.get(sessionId) ?? 0;
+  }
+
+  /** Returns the highest generation of a session that has been seen in use, by the row or by this process. */
+  confirmedIn({ id, confirmedGeneration }: Pick<SessionEntity, 'id' | 'confirmedGeneration'>): number {
+    return Math.max(confirmedGeneration, this.highest(id));
   }
 
   /** Writes the noted generations. A timer calls it, and so does the shutdown. */

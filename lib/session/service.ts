@@ -1,41 +1,37 @@
+import type { EntityManager } from 'typeorm';
 import { SessionNotFoundError } from '../errors.js';
-import type { Clock } from '../database/clock.js';
 import type { Telemetry } from '../telemetry/telemetry.js';
 import type { SessionClaims } from '../token/access-token.js';
-import type { Claims } from '../token/keyring.js';
-import type { TokenConfig, UserId } from '../token/options.js';
+import type { Claims } from '../token/claims.js';
+import type { UserId } from '../token/options.js';
 import type { SessionAccess } from './access.js';
 import type { Credentials } from './authenticator.js';
-import type { ApplicationClaims } from './claims.js';
 import type { ClientInfo } from './client-info.js';
-import { mergeData, type SessionData, type SessionDataPatch } from './data.js';
+import type { SessionChanges } from './changes.js';
+import type { SessionData, SessionDataPatch } from './data.js';
 import type { SessionEndings } from './endings.js';
 import type { EndReason } from './events.js';
+import { canonicalSessionId } from './id.js';
 import type { IntrospectedToken, SessionIntrospection } from './introspection.js';
-import type { CreateSessionOptions, IssuedSession, SessionLogin } from './login.js';
+import type { SessionList, SessionLists } from './lists.js';
+import type { SessionLogin } from './login.js';
+import type { CreateSessionOptions, IssuedSession, PreparedSession, TokenDelivery } from './new-session.js';
 import { ALL_TYPES, type SessionPolicies } from './policies.js';
-import type { RefreshedSession, RefreshOptions, SessionRefresh } from './refresh.js';
-import { type Session, storedClaims, toSession } from './session.js';
-import type { SessionStore } from './store.js';
-import type { SessionTokens } from './tokens.js';
-
-/**
- * The active sessions of one type. `available` says how many more of this type the user may have; Infinity if there is no
- * limit.
- */
-export interface SessionList {
-  readonly type: string;
-  readonly available: number;
-  readonly sessions: readonly Session[];
-}
+import type { SessionRefresh } from './refresh.js';
+import type { RefreshedSession, RefreshOptions } from './refreshed-session.js';
+import type { RenewedAccess, RenewOptions, SessionRenewal } from './renewal.js';
+import type { Session, SessionSummary } from './session.js';
 
 /** The parts to which the service delegates its calls. */
 export interface SessionOperations {
   readonly login: SessionLogin;
   readonly refresh: SessionRefresh;
+  readonly renewal: SessionRenewal;
   readonly access: SessionAccess;
   readonly endings: SessionEndings;
   readonly introspection: SessionIntrospection;
+  readonly lists: SessionLists;
+  readonly changes: SessionChanges;
 }
 
 /**
@@ -43,18 +39,13 @@ export interface SessionOperations {
  * of your own. Every method that queries the database throws `UnavailableError` while the database cannot be reached.
  *
  * This class is a facade. The code for logins is in `login.ts`, for refreshes in `refresh.ts`, for requests in `access.ts`,
- * and for endings in `endings.ts`.
+ * for lists in `lists.ts`, for data and claims in `changes.ts`, and for endings in `endings.ts`.
  */
 export class SessionService {
   constructor(
     private readonly operations: SessionOperations,
-    private readonly store: SessionStore,
     private readonly policies: SessionPolicies,
-    private readonly tokens: SessionTokens,
-    private readonly claims: ApplicationClaims,
     private readonly telemetry: Telemetry,
-    private readonly clock: Clock,
-    private readonly config: TokenConfig,
   ) {}
 
   // ─── Login ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -79,15 +70,41 @@ export class SessionService {
    * Creates a session for a user whom the application has authenticated itself.
    *
    * Invariant: at most `maxActiveSessions` of the type and `maxActiveSessionsPerUser` of all types are active, even if
-   * several processes create sessions at once.
+   * several processes create sessions at once. A session is not created if the user's sessions are ended in the meantime.
+   * @param request the framework's request, passed to `buildClaims`
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws SessionLimitReachedError if the user has as many sessions as allowed and `whenFull` is `'refuse'`
    * @throws SessionDataError if `data` or `claims` are too large or not JSON
-   * @throws MultiSessionConfigurationError if the user's id is not of the type `userIdType`, or the library writes a claim
-   * of that name
+   * @throws UnavailableError if the sessions of the user were ended in the meantime
+   * @throws MultiSessionConfigurationError if the user's id is not of the type `userIdType`, the library writes a claim of
+   * that name, or it is called inside of a transaction of the same DataSource: use `prepare` there
    */
-  create(userId: UserId, options: CreateSessionOptions): Promise<IssuedSession> {
-    return this.operations.login.open({ id: userId }, options);
+  create(userId: UserId, options: CreateSessionOptions, request?: unknown): Promise<IssuedSession> {
+    return this.operations.login.create({ id: userId }, options, request);
+  }
+
+  /**
+   * Prepares a session inside of a transaction of your own, for example one that also inserts the user. Only inserts a row,
+   * which is not live and has no tokens. Call `issue()` after the commit. A rollback leaves nothing behind.
+   *
+   * ```ts
+   * const prepared = await dataSource.transaction(async (manager) => {
+   *   const user = await manager.save(User, { email });
+   *   return sessions.prepare(user.id, { type: 'LONG' }, manager);
+   * });
+   * const { access, refresh } = await prepared.issue();
+   * ```
+   * @param manager the EntityManager of your transaction
+   * @param request the framework's request, passed to `buildClaims` by `issue()`
+   * @throws the errors of `create` that concern the options. Limits are checked by `issue()`
+   */
+  prepare(
+    userId: UserId,
+    options: CreateSessionOptions,
+    manager: EntityManager,
+    request?: unknown,
+  ): Promise<PreparedSession> {
+    return this.operations.login.prepare({ id: userId }, options, manager, request);
   }
 
   /**
@@ -99,10 +116,10 @@ export class SessionService {
   reauthenticate(
     current: Pick<SessionClaims, 'sessionId' | 'userId' | 'sessionType'>,
     credentials: Credentials,
-    options: { client?: ClientInfo } = {},
+    options: { client?: ClientInfo } & TokenDelivery = {},
     request?: unknown,
   ): Promise<IssuedSession> {
-    return this.operations.login.reauthenticate(current, credentials, options, request);
+    return this.operations.login.reauthenticate(canonical(current), credentials, options, request);
   }
 
   // ─── Refresh ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -116,6 +133,22 @@ export class SessionService {
    */
   refresh(refreshToken: string | readonly string[], options: RefreshOptions = {}): Promise<RefreshedSession> {
     return this.operations.refresh.refresh(refreshToken, options);
+  }
+
+  /**
+   * Issues an access token for a refresh token and leaves everything else as it is, for a server that renders pages and cannot
+   * hand new tokens to the client. Does not rotate, extend or end the session, and records no client.
+   *
+   * The access token states the generation of the presented token. It expires no later than a session's access tokens so far.
+   * @param refreshToken one token, or several if duplicate cookies make it unclear which one is meant. The first that is
+   * granted counts
+   * @throws RenewalNotAllowedError if the policy does not allow it (option `renewal`), or the last refresh is too long ago
+   * @throws SessionNotFoundError if the token is unknown or its user is no longer active
+   * @throws SessionProofRequiredError if `isProven` is false
+   * @throws TokenNotValidError if the token is expired, or was used after its successor. The session goes on
+   */
+  renew(refreshToken: string | readonly string[], options: RenewOptions = {}): Promise<RenewedAccess> {
+    return this.operations.renewal.renew(refreshToken, options);
   }
 
   // ─── Each request ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,26 +173,25 @@ export class SessionService {
   // ─── Lists and single sessions ────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * Lists a user's active sessions by type, the earliest created first.
+   * Lists a user's active sessions by type, the earliest created first. Sessions of types that this process does not know come
+   * last: they are refused here, but the user can end them.
    * @param options.type one type, or `ALL`. Default: `ALL`
+   * @param options.brief leaves out `data`, `claims` and `amr`, and cuts `info` after 1,000 characters, which is enough for a
+   * page of sessions and does not read large columns. Default: false
    * @throws InvalidSessionTypeError if there is no such session type
    */
-  async list(userId: UserId, options: { type?: string } = {}): Promise<SessionList[]> {
-    const { policies } = this;
-    const asked = policies.namedOrAll(options.type ?? ALL_TYPES);
-    const types = asked.flatMap((policy) => [policy.type, ...(policies.countedTypes(policy) ?? [])]);
-    const rows = await this.store.listActive(String(userId), [...new Set(types)]);
-    return asked.map((policy) => {
-      const sessions = rows.filter((row) => row.type === policy.type).map((row) => toSession(row, this.config));
-      return { type: policy.type, available: policies.available(policy, rows), sessions };
-    });
+  list(userId: UserId, options: { type?: string | undefined; brief: true }): Promise<SessionList<SessionSummary>[]>;
+  list(userId: UserId, options?: { type?: string | undefined; brief?: false | undefined }): Promise<SessionList[]>;
+  async list(
+    userId: UserId,
+    options: { type?: string | undefined; brief?: boolean | undefined } = {},
+  ): Promise<SessionList<SessionSummary>[]> {
+    return this.operations.lists.list(userId, options.type ?? ALL_TYPES, options.brief ?? false);
   }
 
   /** Returns the session with this id, or null if it is not active. */
   async get(sessionId: string): Promise<Session | null> {
-    const row = await this.store.find(sessionId);
-    if (!row || row.expiresAt.getTime() <= this.clock.now() || !this.policies.get(row.type)) return null;
-    return toSession(row, this.config);
+    return this.operations.lists.get(canonicalSessionId(sessionId));
   }
 
   /**
@@ -190,36 +222,27 @@ export class SessionService {
    * @throws SessionDataError (400) if the data would exceed 32 KiB or is not JSON
    */
   async mergeData(sessionId: string, patch: SessionDataPatch): Promise<SessionData> {
-    const row = await this.store.change(sessionId, ({ data }) => ({ data: mergeData(data, patch) }));
-    if (!row) throw new SessionNotFoundError();
-    return row.data as SessionData;
+    return this.operations.changes.mergeData(canonicalSessionId(sessionId), patch);
   }
 
   /**
    * Merges a patch into a session's claims as `mergeData` does, and issues an access token with them at once. Older access
-   * tokens stay valid until they expire.
+   * tokens stay valid until they expire. The new token expires no later than the caller's: only a refresh token can make a
+   * session's access last longer.
    * @param current the claims of the caller's access token. The new token has the same generation. With a later one, it
    * would seem to prove that the client has received the later refresh token
+   * @param request the framework's request, passed to `findActive` and `buildClaims`
    * @throws SessionNotFoundError if the session is not active
-   * @throws SessionDataError if the claims would exceed 4 KiB or are not JSON
+   * @throws SessionDataError if the claims would exceed 4 KiB or are not JSON, or if the session's tokens travel in cookies and
+   * an access token with the claims would not fit into one. The session is unchanged
    * @throws MultiSessionConfigurationError for the name of a claim that the library writes
    */
   async regenerate(
-    current: Pick<SessionClaims, 'sessionId' | 'generation'>,
+    current: Pick<SessionClaims, 'sessionId' | 'generation' | 'expiresAt'>,
     claims: SessionDataPatch,
+    request?: unknown,
   ): Promise<RefreshedSession> {
-    this.claims.check(claims);
-    const now = this.clock.now();
-    const row = await this.store.change(current.sessionId, (old) => {
-      const merged = mergeData(old.claims, claims);
-      this.claims.check(storedClaims({ claims: merged }).claims ?? {});
-      return { claims: merged };
-    });
-    const policy = row && this.policies.get(row.type);
-    if (!policy) throw new SessionNotFoundError();
-    const built = await this.claims.build(row, await this.claims.userOf(row));
-    const asked = Object.assign(row, { generation: Math.min(current.generation, row.generation) });
-    return { session: toSession(row, this.config), access: this.tokens.access(asked, policy, now, built) };
+    return this.operations.changes.regenerate(canonical(current), claims, request);
   }
 
   // ─── Ending ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,9 +262,12 @@ export class SessionService {
    * @param options.reason Default: `'destroyed'`
    * @throws SessionNotFoundError (404) if there is no such active session
    */
-  destroy(sessionId: string, options: { userId?: UserId; reason?: EndReason } = {}): Promise<void> {
+  destroy(
+    sessionId: string,
+    options: { userId?: UserId | undefined; reason?: EndReason | undefined } = {},
+  ): Promise<void> {
     const { userId, reason = 'destroyed' } = options;
-    return this.operations.endings.endOne(sessionId, { userId, reason });
+    return this.operations.endings.endOne(canonicalSessionId(sessionId), { userId, reason });
   }
 
   /**
@@ -251,8 +277,8 @@ export class SessionService {
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws TokenNotValidError if the session to keep is not active
    */
-  destroyOthers(userId: UserId, keptSessionId: string, options: { type?: string } = {}): Promise<number> {
-    return this.operations.endings.endOthers(userId, keptSessionId, options.type ?? ALL_TYPES);
+  destroyOthers(userId: UserId, keptSessionId: string, options: { type?: string | undefined } = {}): Promise<number> {
+    return this.operations.endings.endOthers(userId, canonicalSessionId(keptSessionId), options.type ?? ALL_TYPES);
   }
 
   /**
@@ -265,9 +291,9 @@ export class SessionService {
   destroyOthersByToken(
     current: SessionClaims,
     refreshToken: string | readonly string[],
-    options: { type?: string } = {},
+    options: { type?: string | undefined } = {},
   ): Promise<number> {
-    return this.operations.endings.endOthersByToken(current, refreshToken, options.type ?? ALL_TYPES);
+    return this.operations.endings.endOthersByToken(canonical(current), refreshToken, options.type ?? ALL_TYPES);
   }
 
   /**
@@ -276,20 +302,40 @@ export class SessionService {
    * @returns how many were ended
    * @throws SessionNotFoundError (404) if one of them is not active or is another user's
    */
-  destroyMany(userId: UserId, sessionIds: readonly string[], options: { except?: string } = {}): Promise<number> {
-    return this.operations.endings.endMany(userId, sessionIds, options.except);
+  destroyMany(
+    userId: UserId,
+    sessionIds: readonly string[],
+    options: { except?: string | undefined } = {},
+  ): Promise<number> {
+    return this.operations.endings.endMany(
+      userId,
+      sessionIds.map(canonicalSessionId),
+      options.except && canonicalSessionId(options.except),
+    );
   }
 
   /**
-   * Ends a user's sessions, for example after a password change or when you disable an account.
+   * Ends a user's sessions, for example after a password change or when you disable an account. `ALL` means every session,
+   * including those of types that this process does not know.
+   *
+   * Invariant: a login that started before this call returned a result does not survive it, on any process. To rely on this,
+   * call it after the commit of what it protects, such as the new password.
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @param options.except a session to keep
    * @param options.reason Default: `'destroyed'`
    * @returns how many were ended
    * @throws InvalidSessionTypeError if there is no such session type
+   * @throws MultiSessionConfigurationError if it is called inside of a transaction of the same DataSource
    */
-  destroyAll(userId: UserId, options: { type?: string; except?: string; reason?: EndReason } = {}): Promise<number> {
+  destroyAll(
+    userId: UserId,
+    options: { type?: string | undefined; except?: string | undefined; reason?: EndReason | undefined } = {},
+  ): Promise<number> {
     const { type = ALL_TYPES, except, reason = 'destroyed' } = options;
-    return this.operations.endings.endAll(userId, { type, except, reason });
+    return this.operations.endings.endAll(userId, { type, except: except && canonicalSessionId(except), reason });
   }
+}
+
+function canonical<Current extends Pick<SessionClaims, 'sessionId'>>(current: Current): Current {
+  return { ...current, sessionId: canonicalSessionId(current.sessionId) };
 }

@@ -6,10 +6,13 @@ export const NEVER = new Date(0);
 
 /**
  * One login of one user on one device. The row contains no token, and without the signing key no token can be made from it.
+ *
+ * No index contains a column whose value a refresh changes. So PostgreSQL updates the row in its page and touches no index, and
+ * InnoDB writes no secondary index.
  */
 @Entity({ name: 'user_session' })
-@Index(['userId', 'type', 'expiresAt'])
-@Index(['expiresAt'])
+@Index(['userId'])
+@Index(['cleanupAt'])
 @Index(['type', 'id'])
 export class SessionEntity {
   /** A UUID v7. The session's tokens carry it as the claim `sid`. */
@@ -60,6 +63,14 @@ export class SessionEntity {
   @Column({ name: 'expires_at', type: 'bigint', transformer: instant })
   expiresAt!: Date;
 
+  /**
+   * When the cleanup looks at the row next. A refresh extends `expiresAt` and leaves this time alone, so the row may not have
+   * expired by then. The cleanup then sets this time to `expiresAt`. 0 means at once: so does a version that does not know the
+   * column. Statements that set `expiresAt` to any other value set both. Only the cleanup reads it.
+   */
+  @Column({ name: 'cleanup_at', type: 'bigint', default: 0, select: false, transformer: instant })
+  cleanupAt?: Date;
+
   /** The latest expiry that a refresh can set. Null if the policy sets no `absoluteLifetime`. */
   @Column({ name: 'absolute_expires_at', type: 'bigint', nullable: true, transformer: instant })
   absoluteExpiresAt!: Date | null;
@@ -87,12 +98,50 @@ export class SessionEntity {
   /** The claims that the application adds to each access token, and `amr`, which the library writes. */
   @Column({ type: 'simple-json', nullable: true })
   claims!: Record<string, unknown> | null;
+
+  /**
+   * The longest lifetime under which an access token of the session was issued, in seconds. Null if the session was created
+   * by a version that did not record it.
+   */
+  @Column({ name: 'access_lifetime', type: 'int', nullable: true })
+  accessLifetime!: number | null;
+
+  /**
+   * When `SessionService.prepare` inserted the row. Null for a live session. A prepared session has no tokens yet, and its
+   * `expiresAt` is `NEVER`, so that every statement takes it for an expired one.
+   */
+  @Column({ name: 'prepared_at', type: 'bigint', nullable: true, transformer: instant })
+  preparedAt!: Date | null;
+
+  /** How the client carries the refresh token. Null if it is not yet known. */
+  @Column({ type: 'varchar', length: 8, nullable: true })
+  transport!: 'body' | 'cookie' | null;
+
+  /** 1 if the cookies outlive the browser session, 0 if not. Null if it was not chosen. */
+  @Column({ type: 'int', nullable: true })
+  persistent!: number | null;
+
+  /** When a refresh last came from another client than the one before. Null if that never happened. */
+  @Column({ name: 'client_changed_at', type: 'bigint', nullable: true, transformer: instant })
+  clientChangedAt!: Date | null;
+
+  /** The key to which the session is bound: `dbsc:` or `dpop:` and its thumbprint (RFC 7638). Null if it is not bound. */
+  @Column({ type: 'varchar', length: 64, nullable: true })
+  binding!: string | null;
+
+  /** The key that a browser has registered, in the same form. The first proof by that key binds the session. */
+  @Column({ name: 'pending_binding', type: 'varchar', length: 64, nullable: true })
+  pendingBinding!: string | null;
+
+  /** That key as a JWK. Null unless a browser has registered one. */
+  @Column({ name: 'binding_key', type: 'simple-json', nullable: true })
+  bindingKey!: Record<string, unknown> | null;
 }
 
 /**
  * Returns when the current refresh token was issued: `rotatedAt`, or the login if the session has never rotated.
  * @returns milliseconds since 1970
  */
-export function handedOutAt({ rotatedAt, createdAt }: SessionEntity): number {
+export function handedOutAt({ rotatedAt, createdAt }: Pick<SessionEntity, 'rotatedAt' | 'createdAt'>): number {
   return Math.max(rotatedAt.getTime(), createdAt.getTime());
 }

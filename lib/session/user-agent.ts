@@ -1,4 +1,5 @@
-import Bowser from 'bowser';
+// Not the default export: CommonJS without `esModuleInterop` cannot import it.
+import { parse } from 'bowser';
 
 /** The kind of device that a user agent claims to be. `other` if it cannot be recognized. */
 export type DeviceKind = 'mobile' | 'tablet' | 'pc' | 'tv' | 'bot' | 'other';
@@ -19,13 +20,27 @@ const KINDS: Readonly<Record<string, DeviceKind>> = {
 };
 const UNKNOWN: UserAgentDescription = { browser: null, os: null, kind: 'other' };
 
+/** The sessions in a list share few user agents, and parsing one takes as long as reading its row. */
+const described = new Map<string, UserAgentDescription>();
+const MAX_REMEMBERED = 1000;
+
 /**
  * Parses a `User-Agent` header (RFC 9110 section 10.1.5). Never throws: unknown parts are null, and an unknown kind is
  * `other`.
  */
 export function describeUserAgent(userAgent: string | null | undefined): UserAgentDescription {
   if (!userAgent) return UNKNOWN;
-  const { browser, os, platform } = Bowser.parse(userAgent);
+  let description = described.get(userAgent);
+  if (!description) {
+    description = parsed(userAgent);
+    if (described.size >= MAX_REMEMBERED) described.clear();
+    described.set(userAgent, description);
+  }
+  return description;
+}
+
+function parsed(userAgent: string): UserAgentDescription {
+  const { browser, os, platform } = parse(userAgent);
   return {
     browser: named(browser),
     os: named(os),

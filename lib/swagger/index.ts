@@ -1,5 +1,6 @@
 import type { Type } from '@nestjs/common';
 import {
+  ApiExcludeEndpoint,
   ApiExtraModels,
   ApiHeader,
   ApiOperation,
@@ -22,6 +23,8 @@ import {
   type RouteContract,
   SESSION_ROUTES,
 } from '../http/contract.js';
+import { DBSC_ROUTES } from '../http/dbsc-contract.js';
+import { DbscController } from '../http/dbsc.controller.js';
 import { objectSchemaOf } from '../http/schema.js';
 import { SessionManagementController } from '../http/session-management.controller.js';
 import { SessionsController } from '../http/sessions.controller.js';
@@ -31,20 +34,20 @@ import { NamedSchemas, type OpenApiSchema } from './schemas.js';
 /** The module's options that change the documentation. */
 export interface DocumentSessionsOptions {
   /** The module's option `usernameField`. Default: `'username'`. */
-  usernameField?: string;
+  usernameField?: string | undefined;
   /** `false` if the module's option `secretKey` is `false`. Default: true. */
-  secretKey?: boolean;
+  secretKey?: boolean | undefined;
   /** The module's option `management`, if it is a class. Default: `SessionManagementController`. */
-  management?: Type<SessionManagementController>;
+  management?: Type<SessionManagementController> | undefined;
   /** The module's option `devices`: true, or the class. If it is false, the device routes are not documented. Default: false. */
-  devices?: boolean | Type<DevicesController>;
+  devices?: boolean | Type<DevicesController> | undefined;
   /**
    * True if the module's option `admin` is set, or the class in its `controller`. If it is false, the administrators' routes are
    * not documented. Default: false.
    */
-  admin?: boolean | Type<AdminSessionsController>;
+  admin?: boolean | Type<AdminSessionsController> | undefined;
   /** True if the module's option `cookies` is on. The documentation then includes `X-Session-Transport`. Default: false. */
-  cookies?: boolean;
+  cookies?: boolean | undefined;
 }
 
 const TAG = 'sessions';
@@ -61,14 +64,24 @@ const TRANSPORT_HEADER = {
     'How the tokens travel. With `cookie`, the body needs neither `secret_key` nor `refresh`, and the answer has no tokens.',
 };
 
+/** The error codes of status 401 of a route that takes an access token. */
+const TOKEN_ERRORS = [
+  ...(['not_authenticated', 'bad_authorization_header', 'token_not_valid'] as const),
+  ...(['device_proof_required', 'invalid_dpop_proof', 'use_dpop_nonce'] as const),
+];
+
 /** The error codes of status 401 that the guards of a route answer. */
 const AUTH_ERRORS: Readonly<Record<Auth, readonly MultiSessionErrorCode[]>> = {
-  'access-token': ['not_authenticated', 'bad_authorization_header', 'token_not_valid'],
+  'access-token': TOKEN_ERRORS,
   // The application chooses the guards. This assumes that they require an access token, as almost all do.
-  administrator: ['not_authenticated', 'bad_authorization_header', 'token_not_valid'],
+  administrator: TOKEN_ERRORS,
   caller: ['secret_key_invalid'],
   'secret-key': ['secret_key_invalid'],
   backend: ['secret_key_invalid'],
+  'backend-key': ['secret_key_invalid'],
+  browser: [],
+  'identity-provider': [],
+  'event-receiver': [],
   anyone: [],
 };
 
@@ -89,12 +102,24 @@ export function documentSessions(
   const { management = SessionManagementController, devices = false, admin = false } = options;
   documentRoutes(controller, SESSION_ROUTES, options);
   documentRoutes(management, MANAGEMENT_ROUTES, options);
+  documentDbsc(options);
   if (devices) documentRoutes(devices === true ? DevicesController : devices, DEVICE_ROUTES, options);
   if (admin) documentRoutes(admin === true ? AdminSessionsController : admin, ADMIN_ROUTES, options);
 }
 
+/** Documents the one route that pages call. Browsers call the others by themselves, so they are left out. */
+function documentDbsc(options: DocumentSessionsOptions): void {
+  const { prototype } = DbscController;
+  for (const name of Object.keys(DBSC_ROUTES) as (keyof typeof DBSC_ROUTES)[]) {
+    const isForPages = name === 'stepUp' && options.cookies === true;
+    ApiExcludeEndpoint(!isForPages)(prototype, name, Object.getOwnPropertyDescriptor(prototype, name) ?? {});
+    if (isForPages) documentRoutes(DbscController, { [name]: DBSC_ROUTES[name] }, options);
+  }
+}
+
 function documentRoutes({ prototype }: Type<object>, routes: Contract, options: DocumentSessionsOptions): void {
   for (const [name, route] of Object.entries(routes)) {
+    if (route.anyMethod) continue;
     const schemas = new NamedSchemas();
     const handler = { value: (prototype as unknown as Record<string, object>)[name] };
     const decorators = [
@@ -129,13 +154,19 @@ function responses(byStatus: Record<string, ApiResponseNoStatusOptions>): Method
   };
 }
 
+const CHECKED_FOR_CSRF: readonly Auth[] = ['access-token', 'administrator', 'caller'];
+
 function needsToken({ auth }: RouteContract): boolean {
   return auth === 'access-token' || auth === 'administrator';
 }
 
-/** Whether the route accepts cookies and runs the CSRF check. A GET needs no check, because it changes nothing. */
+/** Whether the route accepts cookies. A GET that does needs no CSRF check, because it changes nothing. */
 function usesCookies({ auth, method }: RouteContract, { cookies = false }: DocumentSessionsOptions): boolean {
-  return cookies && method !== 'GET' && ['access-token', 'administrator', 'caller'].includes(auth);
+  return cookies && method !== 'GET' && [...CHECKED_FOR_CSRF, 'backend-key'].includes(auth);
+}
+
+function checksCsrf(route: RouteContract, options: DocumentSessionsOptions): boolean {
+  return usesCookies(route, options) && CHECKED_FOR_CSRF.includes(route.auth);
 }
 
 function bodyOf(route: RouteContract, options: DocumentSessionsOptions, schemas: NamedSchemas): OpenApiSchema {
@@ -178,8 +209,8 @@ function errorsOf(
 ): Record<string, ApiResponseNoStatusOptions> {
   const codes: Partial<Record<number, readonly MultiSessionErrorCode[]>> = {
     ...route.errors,
-    401: [...AUTH_ERRORS[route.auth], ...(route.errors?.[401] ?? [])],
-    403: usesCookies(route, options) ? ['csrf_failed'] : [],
+    401: [...new Set([...AUTH_ERRORS[route.auth], ...(route.errors?.[401] ?? [])])],
+    403: [...(checksCsrf(route, options) ? ['csrf_failed' as const] : []), ...(route.errors?.[403] ?? [])],
     503: route.auth === 'anyone' ? [] : ['unavailable'],
   };
   return Object.fromEntries(

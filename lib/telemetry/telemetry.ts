@@ -15,6 +15,9 @@ const SCOPE = 'nestjs-multisession';
 /** Bucket boundaries in seconds, which OpenTelemetry's semantic conventions recommend for durations. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10];
 
+/** The attribute for a destination of durable events. */
+const DESTINATION = 'multisession.event.destination';
+
 /** `SpanStatusCode.ERROR`. Importing the enum would load the package. */
 const STATUS_ERROR = 2;
 
@@ -26,13 +29,26 @@ export interface ObservedBlacklist {
   readonly lag: number;
 }
 
+/** The state of the durable events that the gauges report. */
+export interface ObservedEvents {
+  /** Events that were not handed to their destinations yet. */
+  readonly undistributed: number;
+  /** The age of the oldest event that waits for anything, in milliseconds; 0 if none does. */
+  readonly lag: number;
+  readonly destinations: readonly {
+    readonly name: string;
+    readonly waiting: number;
+    readonly deadLetters: number;
+  }[];
+}
+
 /** Attributes of a metric or a span. */
 export type TelemetryAttributes = Record<string, string | number | boolean>;
 
 /** Adds attributes to the running operation. */
 export type SetAttributes = (attributes: TelemetryAttributes) => void;
 
-type Operation = 'login' | 'refresh';
+type Operation = 'login' | 'refresh' | 'renew';
 
 interface Instruments {
   readonly tracer: Tracer;
@@ -42,6 +58,9 @@ interface Instruments {
   readonly durations: Record<Operation, Histogram>;
   readonly entries: ObservableGauge;
   readonly lag: ObservableGauge;
+  readonly deliveries: Counter;
+  readonly events: Record<'pending' | 'deadLetters' | 'lag', ObservableGauge>;
+  readonly meter: Meter;
 }
 
 /**
@@ -54,6 +73,7 @@ export class Telemetry {
   private instruments?: Instruments;
   private observed?: ObservedBlacklist;
   private stopObserving: () => void = () => undefined;
+  private readEvents?: () => Promise<ObservedEvents>;
 
   /**
    * Loads `@opentelemetry/api` and creates the instruments. Register the SDK first: instruments that are created before the SDK
@@ -62,10 +82,12 @@ export class Telemetry {
    * @param load loads the package. Default: a dynamic import
    * @throws the error if loading fails for another reason than that the package is not installed
    */
-  async start(load: () => Promise<unknown> = () => import('@opentelemetry/api')): Promise<void> {
+  async start(load?: () => Promise<unknown>): Promise<void> {
     let api: { metrics: MetricsAPI; trace: TraceAPI };
     try {
-      api = (await load()) as typeof api;
+      // `await import()` in a `try`, so that webpack and esbuild bundle an application that does not have the package.
+      if (load) api = (await load()) as typeof api;
+      else api = await import('@opentelemetry/api');
     } catch (error) {
       if (isNotInstalled(error)) return;
       throw error;
@@ -84,7 +106,18 @@ export class Telemetry {
     this.report();
   }
 
-  /** Stops reporting the blacklist. */
+  /**
+   * Reports the state of durable events, from `start` until `stop`.
+   *
+   * @param read reads the state from the database. OpenTelemetry calls it each time it collects metrics. If it fails, that
+   * collection has no such metrics
+   */
+  observeEvents(read: () => Promise<ObservedEvents>): void {
+    this.readEvents = read;
+    this.report();
+  }
+
+  /** Stops reporting the blacklist and the events. */
   stop(): void {
     this.stopObserving();
   }
@@ -97,6 +130,11 @@ export class Telemetry {
   /** Counts a session that this process ended. */
   sessionEnded(type: string, reason: string): void {
     this.instruments?.ended.add(1, { 'multisession.session.type': type, 'multisession.session.end_reason': reason });
+  }
+
+  /** Counts a try to deliver a durable event. */
+  eventDelivered(destination: string, outcome: string): void {
+    this.instruments?.deliveries.add(1, { [DESTINATION]: destination, 'multisession.event.outcome': outcome });
   }
 
   /** Counts a request that a guard refused. */
@@ -132,20 +170,44 @@ export class Telemetry {
   }
 
   private report(): void {
-    const { instruments, observed } = this;
-    if (!instruments || !observed) return;
-    const { entries, lag } = instruments;
-    const observeEntries: Parameters<ObservableGauge['addCallback']>[0] = (result) => result.observe(observed.size);
-    const observeLag: Parameters<ObservableGauge['addCallback']>[0] = (result) => {
-      if (Number.isFinite(observed.lag)) result.observe(observed.lag / 1000);
-    };
-    entries.addCallback(observeEntries);
-    lag.addCallback(observeLag);
-    this.stopObserving = () => {
-      entries.removeCallback(observeEntries);
-      lag.removeCallback(observeLag);
-    };
+    const { instruments, observed, readEvents } = this;
+    if (!instruments) return;
+    this.stopObserving();
+    const stops = [
+      observed && reportBlacklist(instruments, observed),
+      readEvents && reportEvents(instruments, readEvents),
+    ];
+    this.stopObserving = () => stops.forEach((stop) => stop?.());
   }
+}
+
+function reportBlacklist({ entries, lag }: Instruments, observed: ObservedBlacklist): () => void {
+  const observeEntries: Parameters<ObservableGauge['addCallback']>[0] = (result) => result.observe(observed.size);
+  const observeLag: Parameters<ObservableGauge['addCallback']>[0] = (result) => {
+    if (Number.isFinite(observed.lag)) result.observe(observed.lag / 1000);
+  };
+  entries.addCallback(observeEntries);
+  lag.addCallback(observeLag);
+  return () => {
+    entries.removeCallback(observeEntries);
+    lag.removeCallback(observeLag);
+  };
+}
+
+function reportEvents({ meter, events }: Instruments, read: () => Promise<ObservedEvents>): () => void {
+  const gauges = Object.values(events);
+  const observe: Parameters<Meter['addBatchObservableCallback']>[0] = async (result) => {
+    const state = await read().catch(() => undefined);
+    if (!state) return;
+    result.observe(events.lag, state.lag / 1000);
+    result.observe(events.pending, state.undistributed, { [DESTINATION]: 'undistributed' });
+    for (const { name, waiting, deadLetters } of state.destinations) {
+      result.observe(events.pending, waiting, { [DESTINATION]: name });
+      result.observe(events.deadLetters, deadLetters, { [DESTINATION]: name });
+    }
+  };
+  meter.addBatchObservableCallback(observe, gauges);
+  return () => meter.removeBatchObservableCallback(observe, gauges);
 }
 
 function createInstruments(meter: Meter, tracer: Tracer): Instruments {
@@ -157,6 +219,7 @@ function createInstruments(meter: Meter, tracer: Tracer): Instruments {
     });
   return {
     tracer,
+    meter,
     created: meter.createCounter('multisession.session.created', {
       unit: '{session}',
       description: 'Sessions that began, by login or by the application.',
@@ -172,6 +235,7 @@ function createInstruments(meter: Meter, tracer: Tracer): Instruments {
     durations: {
       login: duration('login', 'Duration of logins, including the password check.'),
       refresh: duration('refresh', 'Duration of refreshes, by verdict.'),
+      renew: duration('renew', 'Duration of renewals, by verdict.'),
     },
     entries: meter.createObservableGauge('multisession.blacklist.entries', {
       unit: '{session}',
@@ -181,6 +245,24 @@ function createInstruments(meter: Meter, tracer: Tracer): Instruments {
       unit: 's',
       description: 'Time since this process last read the ended sessions.',
     }),
+    deliveries: meter.createCounter('multisession.event.deliveries', {
+      unit: '{delivery}',
+      description: 'Tries of this process to deliver a durable event, by outcome.',
+    }),
+    events: {
+      pending: meter.createObservableGauge('multisession.event.pending', {
+        unit: '{event}',
+        description: 'Durable events that a destination has not accepted yet.',
+      }),
+      deadLetters: meter.createObservableGauge('multisession.event.dead_letters', {
+        unit: '{event}',
+        description: 'Durable events that a destination has refused too often.',
+      }),
+      lag: meter.createObservableGauge('multisession.event.lag', {
+        unit: 's',
+        description: 'Age of the oldest durable event that waits for delivery.',
+      }),
+    },
   };
 }
 

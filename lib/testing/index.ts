@@ -1,6 +1,6 @@
-import type { CanActivate } from '@nestjs/common';
-import { type AbstractHttpAdapter, HttpAdapterHost, Reflector } from '@nestjs/core';
-import { JwtAuthGuard } from '../http/jwt-auth.guard.js';
+import type { CanActivate, ExecutionContext } from '@nestjs/common';
+import { type AbstractHttpAdapter, HttpAdapterHost } from '@nestjs/core';
+import { JwtAuthGuard, STANDS_IN } from '../http/jwt-auth.guard.js';
 import type { CredentialsConfig } from '../http/bearer.js';
 import type { CredentialsCarrier } from '../http/request.js';
 import { AccessVerifier } from '../session/access-verifier.js';
@@ -22,12 +22,13 @@ const ACCESS_TOKEN_LIFETIME = 300;
  *   .compile();
  * ```
  *
- * It works in HTTP, GraphQL and WebSocket handlers, and the decorators work as in production. A `@Public()` route has no
+ * It works in handlers of every transport, and the decorators work as in production. A `@Public()` route has no
  * session, an `@OptionalSession()` route has the actor, and `@SessionTypes()` answers 403 to an actor of another type.
  * `actingAs(null)` is anonymous: the client gets 401, except on open routes.
  *
- * Nest can override a global guard only if the guard is a provider. Bind it with
- * `{ provide: APP_GUARD, useExisting: JwtAuthGuard }`, and use `overrideProvider(JwtAuthGuard)` in the test.
+ * One override replaces the guard everywhere: for routes with `@UseGuards(JwtAuthGuard)`, for a global guard that you bind with
+ * `{ provide: APP_GUARD, useExisting: JwtAuthGuard }`, and for the guard that `@SessionTypes()` and `@RequireRecentLogin()` bind.
+ * `overrideProvider(JwtAuthGuard)` does the same as `overrideGuard(JwtAuthGuard)`. Use it if no route binds the guard itself.
  *
  * @param actor the user, or a function that returns one for each request, so that one application can serve several users
  * @returns a guard for `useValue`
@@ -75,8 +76,15 @@ export function currentSession(given: Partial<SessionClaims> = {}): SessionClaim
 
 /** `JwtAuthGuard` with all its rules, but the caller is the actor of the test and needs no token. */
 class ActingGuard extends JwtAuthGuard {
+  override readonly [STANDS_IN] = true;
+
   constructor(private readonly actorOf: (request: CredentialsCarrier) => Actor) {
-    super(new NoTokens(), new Reflector(), hostOfAnyAdapter(), NO_CREDENTIALS);
+    super(new NoTokens(), hostOfAnyAdapter(), NO_CREDENTIALS);
+  }
+
+  /** The actor needs no credentials, so a transport that has none will do. */
+  protected override getRequest(context: ExecutionContext): CredentialsCarrier {
+    return super.getRequest(context) ?? {};
   }
 
   protected override sessionOf(request: CredentialsCarrier): SessionClaims | undefined {
@@ -97,14 +105,20 @@ class NoTokens extends AccessVerifier {
 }
 
 /** A placeholder: an acting guard never reads credentials. */
-const NO_CREDENTIALS: CredentialsConfig = { accessTokenHeader: 'authorization', schemes: new Set(), cookies: false };
+const NO_CREDENTIALS: CredentialsConfig = {
+  accessTokenHeader: 'authorization',
+  schemes: new Set(),
+  cookies: false,
+  publicOrigins: [],
+  challenge: 'Bearer realm="api"',
+};
 
 /** Creates a host with the one adapter method that a refusal uses. It works on Express and Fastify without injection. */
 function hostOfAnyAdapter(): HttpAdapterHost {
   const host = new HttpAdapterHost();
   const setHeader = (response: NodeResponse, name: string, value: string) =>
     (response.raw ?? response).setHeader(name, value);
-  host.httpAdapter = { setHeader } as unknown as AbstractHttpAdapter;
+  host.httpAdapter = { setHeader, appendHeader: setHeader } as unknown as AbstractHttpAdapter;
   return host;
 }
 

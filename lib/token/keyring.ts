@@ -1,13 +1,22 @@
-import { createHash, createHmac, type JsonWebKey } from 'node:crypto';
+import type { JsonWebKey } from 'node:crypto';
 import { JwtService } from '@nestjs/jwt';
 import { UnavailableError } from '../errors.js';
-import { ALGORITHMS, type JwtKey, type TokenConfig } from './options.js';
+import type { Claims, SigningKeys } from './claims.js';
+import { defaultKid } from './key-id.js';
+import { ALGORITHMS, type JwtKey } from './key-options.js';
+import type { TokenConfig } from './options.js';
 
-/** The claims of a token whose signature is verified. Their types and times are not checked yet. */
-export type Claims = Record<string, unknown>;
+/** The types of the tokens that we write. */
+const TYPES: ReadonlySet<unknown> = new Set(['at+jwt', 'JWT']);
 
 /** A key with its id and its own `JwtService`. */
 export type NamedKey = JwtKey & { readonly kid: string; readonly jwt: JwtService };
+
+/** When a key signs new tokens, in milliseconds since 1970. */
+export interface SigningSpan {
+  readonly from: number;
+  readonly until: number;
+}
 
 /** A public key in the form of `jwks.json` (RFC 7517). */
 export type PublicJwk = JsonWebKey & { kid: string; alg: string; use: 'sig' };
@@ -18,7 +27,7 @@ export type PublicJwk = JsonWebKey & { kid: string; alg: string; use: 'sig' };
  * The header of a token only selects one of our own keys by `kid`. Each key is pinned to its algorithm.
  * `jku`, `jwk` and `x5c` are ignored, and a token with `crit` is refused (RFC 8725 sections 3.1 and 3.10).
  */
-export class Keyring {
+export class Keyring implements SigningKeys {
   /** Incremented when a key is removed. Caches of verified tokens are then invalid. */
   edition = 0;
   /**
@@ -30,6 +39,7 @@ export class Keyring {
   // Our tokens have very few different headers, so the encoded header is enough to find the key. At most one entry per kid and type.
   private readonly byHeader = new Map<string, NamedKey>();
   private signing?: NamedKey;
+  private spans: ReadonlyMap<string, SigningSpan> = new Map();
 
   constructor(private readonly config: Pick<TokenConfig, 'keys' | 'issuer' | 'audience'>) {
     this.use([]);
@@ -38,12 +48,18 @@ export class Keyring {
   /**
    * Replaces the managed keys. The keys from the options remain.
    * @param signing the `kid` of the key that signs. Default: the first key that can sign
+   * @param spans when each managed key signs. Default: at any time
    */
-  use(managed: readonly (JwtKey & { kid: string })[], signing?: string): void {
+  use(
+    managed: readonly (JwtKey & { kid: string })[],
+    signing?: string,
+    spans: ReadonlyMap<string, SigningSpan> = new Map(),
+  ): void {
+    this.spans = spans;
     const before = this.byKid;
     const byKid = new Map<string, NamedKey>();
     for (const key of [...managed, ...this.config.keys]) {
-      const kid = key.kid ?? nameOf(key);
+      const kid = key.kid ?? defaultKid(key);
       if (!byKid.has(kid)) byKid.set(kid, before.get(kid) ?? { ...key, kid, jwt: this.serviceOf(key) });
     }
     this.byKid = byKid;
@@ -59,6 +75,15 @@ export class Keyring {
   get current(): NamedKey {
     if (this.signing) return this.signing;
     throw new UnavailableError(new Error('the managed signing keys have not been read yet'));
+  }
+
+  /**
+   * Whether this key signed new tokens at this time, in milliseconds since 1970. A key from the options may have signed at any
+   * time: nobody records when it was the first one.
+   */
+  signedAt(kid: string, time: number): boolean {
+    const span = this.spans.get(kid);
+    return span ? span.from <= time && time < span.until : this.byKid.has(kid);
   }
 
   /** Returns the public keys for services that verify our access tokens (RFC 7517 section 5). Secrets are left out. */
@@ -91,6 +116,20 @@ export class Keyring {
       ...(audience && { aud: audience.length === 1 ? audience[0] : audience }),
     };
     return key.jwt.sign(payload, { header: { alg: key.algorithm, typ, kid: key.kid } });
+  }
+
+  /**
+   * Signs a token for somebody else, with the current key. `iss` is added if it is configured.
+   * @param typ the token's explicit type, which must not be one of our own tokens
+   * @throws UnavailableError if no signing key has been read yet
+   */
+  signFor(claims: Claims, typ: string, audience: string): string {
+    const { algorithm, kid, jwt } = this.current;
+    const { issuer } = this.config;
+    return jwt.sign(
+      { ...claims, ...(issuer && { iss: issuer }), aud: audience },
+      { header: { alg: algorithm, typ, kid } },
+    );
   }
 
   /**
@@ -157,8 +196,8 @@ export class Keyring {
       throw new UnavailableError(new Error('a token names a key that this process may not have read yet'));
     if (key?.algorithm !== alg || crit !== undefined) return undefined;
     const plain = Buffer.from(JSON.stringify({ alg, typ, kid })).toString('base64url');
-    if (header === plain && typeof typ === 'string' && typ.length <= 10 && this.byHeader.size < 1000)
-      this.byHeader.set(header, key as NamedKey);
+    // The signature is not verified yet. Remember only headers that we write, so that forged ones take no room.
+    if (key && header === plain && TYPES.has(typ)) this.byHeader.set(header, key);
     return key;
   }
 }
@@ -171,15 +210,4 @@ function parseHeader(text: string): Claims {
   } catch {
     return {};
   }
-}
-
-/** Returns the default `kid`: an HMAC with the secret as its key, or a hash of the public key. It does not reveal the secret. */
-function nameOf({ verifyingKey }: JwtKey): string {
-  const digest =
-    verifyingKey.type === 'secret'
-      ? createHmac('sha256', verifyingKey).update('nestjs-multisession kid').digest()
-      : createHash('sha256')
-          .update(verifyingKey.export({ type: 'spki', format: 'der' }))
-          .digest();
-  return digest.subarray(0, 9).toString('base64url');
 }

@@ -1,5 +1,6 @@
 import { type ArgumentsHost, Catch, HttpException, Inject, Optional } from '@nestjs/common';
 import { ApplicationConfig, BaseExceptionFilter, HttpAdapterHost, ModulesContainer } from '@nestjs/core';
+import { requireTypeAtRefresh } from '../../http/required-type.js';
 import type { CredentialsCarrier } from '../../http/request.js';
 import { drfAnswerOf } from './drf-answer.js';
 import { SessionRoutes } from './session-routes.js';
@@ -14,7 +15,7 @@ export interface DjangoErrorFilterOptions {
    * wildcards. The filter finds `SessionsController` and its subclasses itself. `:name` matches exactly one segment, whatever
    * it is. Default: none.
    */
-  prefixes?: readonly string[];
+  prefixes?: readonly string[] | undefined;
 }
 
 /**
@@ -24,6 +25,8 @@ export interface DjangoErrorFilterOptions {
  * It acts on errors of the session routes and on refusals by `JwtAuthGuard` on any route. It finds the session routes itself,
  * even below a global prefix, a version, the module's `path` or the path of a subclass. Nest's `BaseExceptionFilter` answers
  * all other errors. The filter keeps headers that are already set, such as `WWW-Authenticate` and `Retry-After`.
+ *
+ * With the filter, `refresh/` requires the field `session`, as simplejwt_multisessions does.
  *
  * Bind it globally, because Nest refuses a malformed body before it looks for a controller. Bind it before other filters:
  * Nest starts with the filter that was bound last, and this one catches everything.
@@ -45,6 +48,7 @@ export class DjangoErrorFilter extends BaseExceptionFilter {
     @Optional() @Inject(DJANGO_ERROR_FILTER_OPTIONS) private readonly options: DjangoErrorFilterOptions = {},
   ) {
     super();
+    requireTypeAtRefresh(modules);
   }
 
   override catch(exception: unknown, host: ArgumentsHost): void {

@@ -3,3 +3,5 @@ export {
   DjangoErrorFilter,
   type DjangoErrorFilterOptions,
 } from './django-error.filter.js';
+export { DJANGO_SHORT_AND_LONG } from './presets.js';
+export { needsRehash, verifyDjangoPassword } from './passwords.js';

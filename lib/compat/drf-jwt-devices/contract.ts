@@ -13,7 +13,10 @@ export const DEVICE_ROUTES = {
       'Permanent-Token': { type: 'string', description: 'Permanent token', example: EXAMPLES.refreshToken },
     },
     answer: DeviceTokenAnswer,
-    errors: { 400: ['validation_failed'], 401: ['token_not_valid', 'session_not_found'] },
+    errors: {
+      400: ['validation_failed', 'invalid_dpop_proof', 'use_dpop_nonce'],
+      401: ['token_not_valid', 'session_not_found', 'device_proof_required'],
+    },
   },
   logout: {
     summary: "End one of the caller's devices, named in a header",

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { LoginAnswerFormat } from '../../http/login-answer-format.js';
 import type { FormattedLogin } from '../../http/sessions.dto.js';
 import { SessionPolicies } from '../../session/policies.js';
-import type { IssuedSession } from '../../session/login.js';
+import type { IssuedSession } from '../../session/new-session.js';
 import type { DeviceLoginAnswer } from './devices.dto.js';
 
 /** Answers a login to a permanent session type as drf-jwt-devices does. */

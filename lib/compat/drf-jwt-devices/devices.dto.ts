@@ -22,13 +22,25 @@ export class DeviceLoginAnswer {
 export class DeviceTokenAnswer {
   @Field(ACCESS_TOKEN)
   token!: string;
+
+  /** Only if the request had a permanent token of drf-jwt-devices. Clients may store this one in its place. */
+  @Field(
+    { type: 'string', description: 'Permanent token that replaces an old one', example: EXAMPLES.refreshToken },
+    { optional: true },
+  )
+  permanent_token?: string;
 }
 
 /** One device in the answer of `GET devices`. The names are those of drf-jwt-devices. Times are ISO 8601 in UTC. */
 @ObjectSchema('Device')
 export class DeviceAnswer {
-  @Field(DEVICE_ID)
-  id!: string;
+  /** A number if the device was imported from drf-jwt-devices, so that its client finds itself. */
+  @Field({
+    description: 'Device id',
+    oneOf: [DEVICE_ID, { type: 'integer', description: 'Device id of an imported device', example: 7 }],
+    example: EXAMPLES.sessionId,
+  })
+  id!: string | number;
 
   @Field({ type: 'string', description: 'Login, in UTC', format: 'date-time', example: EXAMPLES.createdAt })
   created!: string;

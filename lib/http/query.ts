@@ -1,5 +1,5 @@
 import { ValidationFailedError } from '../errors.js';
-import type { Schema } from '../http/schema.js';
+import type { Schema } from './schema.js';
 
 /** A query as Express and Fastify parse it. If a parameter is given twice, its value is a list. */
 export type Query = Readonly<Record<string, unknown>>;
@@ -46,6 +46,19 @@ export function readQuery<P extends Parameters>(query: Query, parameters: P): Va
 /** Describes the parameters for the contract. */
 export function schemasOf(parameters: Parameters): Record<string, Schema> {
   return Object.fromEntries(Object.entries(parameters).map(([name, { schema }]) => [name, schema]));
+}
+
+/** A parameter that is a text of 1 to 255 characters. */
+export function shortText(
+  description: string,
+  example: string,
+  fault = 'Must have 1 to 255 characters.',
+): Parameter<string> {
+  return {
+    schema: { type: 'string', description, example },
+    read: (text) => (text === '' || text.length > 255 || text.includes('\0') ? undefined : text),
+    fault,
+  };
 }
 
 /** A parameter that is a whole number from 1 to `maximum`. */

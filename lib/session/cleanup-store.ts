@@ -1,0 +1,101 @@
+import type { EntityManager } from 'typeorm';
+import type { Database } from '../database/database.js';
+import type { Job } from '../database/job.js';
+import type { Sql, SqlValues } from '../database/sql.js';
+import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
+import type { RevocationTable } from '../revocation/revocation-table.js';
+import type { EndedSession } from './change-log.js';
+import { FIND_DUE, postpone } from './cleanup-sql.js';
+import type { EntryTimes, RowEndings } from './row-endings.js';
+import type { SessionEntity } from './session.entity.js';
+import type { SessionRows } from './session-rows.js';
+import { deleteSessions, idValues } from './session-sql.js';
+import type { UserRows } from './user-row.js';
+
+/** What a batch did with the sessions at which it looked. */
+export interface ReviewedSessions {
+  /** Those that have expired. */
+  readonly ended: EndedSession[];
+  /** How many prepared sessions it deleted that were not issued in time. */
+  readonly lapsed: number;
+  /** How many it left for later, because a refresh has extended them. */
+  readonly postponed: number;
+}
+
+/** The number of rows in one statement. */
+const STATEMENT_SIZE = 100;
+
+/**
+ * Deletes the rows that nothing needs any more: of sessions, of their revocation entries, and of users.
+ *
+ * Invariant: every batch is one transaction, and only one process at a time runs batches.
+ */
+export class CleanupStore {
+  /** @param cleanup elects the process that cleans up */
+  constructor(
+    private readonly database: Database,
+    private readonly cleanup: Pick<Job, 'run'>,
+    private readonly users: UserRows,
+    private readonly rows: SessionRows,
+    private readonly endings: RowEndings,
+    private readonly revocations: RevocationTable,
+    private readonly times: Pick<EntryTimes, 'now' | 'overlap'>,
+  ) {}
+
+  /**
+   * Looks at up to `limit` sessions that may have expired. Ends those that have, and deletes prepared sessions that have lapsed.
+   * @returns undefined if another process is cleaning up
+   */
+  async endExpired(limit: number): Promise<ReviewedSessions | undefined> {
+    return this.cleanup.run(async (manager) => {
+      const now = this.times.now();
+      const found = await this.database.query(FIND_DUE, { now, limit }, manager);
+      // A refresh may extend a session until it is locked.
+      const due = await this.rows.lock(
+        manager,
+        found.map(({ id }) => id),
+      );
+      const isLapsed = ({ preparedAt }: SessionEntity) =>
+        preparedAt !== null && preparedAt.getTime() <= now - MAX_LOGIN;
+      const hasExpired = (row: SessionEntity) => !row.preparedAt && row.expiresAt.getTime() <= now;
+      const lapsed = due.filter(isLapsed);
+      const postponed = due.filter((row) => !isLapsed(row) && !hasExpired(row));
+      await this.executeEach(manager, postpone, postponed);
+      await this.executeEach(manager, deleteSessions, lapsed);
+      const ended = await this.endings.endLocked(manager, due.filter(hasExpired), 'expired', { haveExpired: true });
+      return { ended, lapsed: lapsed.length, postponed: postponed.length };
+    });
+  }
+
+  /**
+   * Deletes the rows of users who have had no session for a day: see `UserRows.deleteUnused`.
+   * @returns undefined if another process is cleaning up
+   */
+  async deleteUnusedUsers(after: string, limit: number): Promise<{ deleted: number; last?: string } | undefined> {
+    return this.cleanup.run((manager) =>
+      this.users.deleteUnused(manager, this.times.now() - USER_ROW_LIFE, after, limit),
+    );
+  }
+
+  /**
+   * Deletes up to `limit` revocation entries that have expired.
+   * @returns how many it deleted; undefined if another process is cleaning up
+   */
+  async deleteExpiredEntries(limit: number): Promise<number | undefined> {
+    // The polls of other processes may still look back for entries that expired a moment ago.
+    const before = () => this.times.now() - this.times.overlap;
+    return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, before(), limit));
+  }
+
+  /** Sends a statement for all of these rows, which the transaction has locked. */
+  private async executeEach(
+    manager: EntityManager,
+    statement: (count: number) => Sql<SqlValues>,
+    rows: readonly SessionEntity[],
+  ): Promise<void> {
+    for (let at = 0; at < rows.length; at += STATEMENT_SIZE) {
+      const ids = rows.slice(at, at + STATEMENT_SIZE).map(({ id }) => id);
+      await this.database.execute(statement(ids.length), idValues(ids), manager);
+    }
+  }
+}
