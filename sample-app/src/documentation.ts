@@ -10,15 +10,22 @@ const DJANGO_NOTE =
 /** Serves Swagger UI at `/docs` and the OpenAPI document at `/docs-json`. */
 export function serveDocumentation(
   app: INestApplication,
-  { sessions, djangoCompat, throttleLogins }: Environment,
+  { sessions, djangoCompat, throttleLogins, admins }: Environment,
 ): void {
   const { usernameField, secretKey, cookies } = sessions;
-  documentSessions(SessionsController, { usernameField, secretKey: secretKey !== false, cookies: Boolean(cookies) });
+  documentSessions(SessionsController, {
+    usernameField,
+    secretKey: secretKey !== false,
+    cookies: Boolean(cookies),
+    admin: admins.length > 0,
+  });
   if (throttleLogins) {
     const { prototype } = SessionsController;
-    const login = Object.getOwnPropertyDescriptor(prototype, 'login') as PropertyDescriptor;
     const description = '`too_many_requests`: try again after Retry-After seconds';
-    ApiTooManyRequestsResponse({ description })(prototype, 'login', login);
+    for (const name of ['login', 'reauthenticate']) {
+      const route = Object.getOwnPropertyDescriptor(prototype, name) as PropertyDescriptor;
+      ApiTooManyRequestsResponse({ description })(prototype, name, route);
+    }
   }
   const config = new DocumentBuilder()
     .setTitle('Sample application of nestjs-multisession')

@@ -1,6 +1,7 @@
 import { MULTI_SESSION_ENTITIES } from 'nestjs-multisession';
 import { multiSessionMigrations } from 'nestjs-multisession/migrations';
 import { DataSource, type DataSourceOptions } from 'typeorm';
+import { AddTextIds1790000000002 } from '../users/add-text-ids.migration.js';
 import { CreateUsers1790000000001 } from '../users/create-users.migration.js';
 import type { DemoUser } from '../users/demo-user.js';
 import { seedUsers } from '../users/seed-users.js';
@@ -15,7 +16,7 @@ export async function openDatabase(options: DataSourceOptions, demoUsers: readon
   const dataSource = await new DataSource({
     ...options,
     entities: [...MULTI_SESSION_ENTITIES, User],
-    migrations: [...multiSessionMigrations, CreateUsers1790000000001],
+    migrations: [...multiSessionMigrations, CreateUsers1790000000001, AddTextIds1790000000002],
   }).initialize();
   try {
     await withMigrationLock(dataSource, async (transaction) => {
