@@ -1,4 +1,4 @@
-import type { SessionClaims, Session } from 'nestjs-multisession';
+import type { SessionClaims, SessionSummary } from 'nestjs-multisession';
 import type { FilledSession, FilledSessions } from '../test/helpers/fill.js';
 import type { BenchEngine } from './engine.js';
 import type { FilledTokens, GrowthApp } from './growth-app.js';
@@ -39,7 +39,11 @@ export function operationsOn(subjects: Subjects): Map<string, () => Use> {
 type Operations = [name: string, draw: () => Use][];
 
 function begun({ app: { sessions }, filled, tokens }: Subjects): Operations {
-  const login = (type: string, user: number, expected: (list: readonly Session[], id: string) => boolean): Use => ({
+  const login = (
+    type: string,
+    user: number,
+    expected: (list: readonly SessionSummary[], id: string) => boolean,
+  ): Use => ({
     changes: user,
     run: async () => {
       const userId = filled.userId(user);
@@ -149,7 +153,7 @@ function asked({ app: { sessions, administration }, filled, tokens }: Subjects):
         return {
           run: async () => {
             const page = await administration.list({ type: 'SHORT', after: filled.session(number).id, limit: PAGE });
-            const isRight = ({ type, id }: Session) => type === 'SHORT' && id < filled.session(number).id;
+            const isRight = ({ type, id }: SessionSummary) => type === 'SHORT' && id < filled.session(number).id;
             return () => assert(page.sessions.length >= PAGE / 2 && page.sessions.every(isRight), 'page of a type');
           },
         };
@@ -274,12 +278,12 @@ function assert(isRight: boolean, what: string): void {
 }
 
 const isOf =
-  ({ id, userId }: FilledSession, session: Session | null | undefined): Check =>
+  ({ id, userId }: FilledSession, session: SessionSummary | null | undefined): Check =>
   () =>
     assert(session?.id === id && session.userId === userId, 'another session was returned');
 
 /** Asserts that the sessions have exactly these ids, in any order. */
-function assertSame(sessions: readonly Session[], ids: readonly string[], what: string): void {
+function assertSame(sessions: readonly SessionSummary[], ids: readonly string[], what: string): void {
   const found = sessions.map(({ id }) => id).sort();
   assert(found.join() === [...ids].sort().join(), what);
 }

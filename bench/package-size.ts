@@ -14,13 +14,11 @@ interface Size {
 interface PackageJson {
   name: string;
   dependencies?: Record<string, string>;
-  peerDependencies?: Record<string, string>;
-  peerDependenciesMeta?: Record<string, { optional?: boolean }>;
 }
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-/** Peers that an application with a database has anyway. */
-const GIVEN = ['@nestjs/common', '@nestjs/core', '@nestjs/typeorm', 'reflect-metadata', 'rxjs', 'typeorm'];
+/** The peers of the main entry that an application with Nest and TypeORM may not have. For npm all peers are optional. */
+const NEEDED_PEERS = ['@nestjs/jwt', 'class-transformer', 'class-validator'];
 
 /** Reports the size of the package and its dependencies, compared with other libraries. */
 export function reportSizes(): void {
@@ -30,7 +28,7 @@ export function reportSizes(): void {
   const rows: [string, Size][] = [
     [library.name, own],
     [`${library.name} with its dependencies`, add(own, dependencies)],
-    ['its required peers besides Nest and TypeORM', installed(neededPeers(library))],
+    ['its required peers besides Nest and TypeORM', installed(NEEDED_PEERS)],
     ['passport-jwt and @nestjs/passport', installed(['passport-jwt', '@nestjs/passport', 'passport'])],
     ['better-auth', installed(['better-auth'])],
   ];
@@ -58,10 +56,6 @@ function pack(): { packed: number; own: Size } {
     execFileSync('npm', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
   ) as { size: number; unpackedSize: number; entryCount: number }[];
   return { packed: size, own: { packages: 1, files: entryCount, bytes: unpackedSize } };
-}
-
-function neededPeers({ peerDependencies = {}, peerDependenciesMeta = {} }: PackageJson): string[] {
-  return Object.keys(peerDependencies).filter((name) => !GIVEN.includes(name) && !peerDependenciesMeta[name]?.optional);
 }
 
 /** Returns the size of packages with all their dependencies, each counted once. */

@@ -30,9 +30,11 @@ export type RevocationAnswer = StartAnswer & PollAnswer & Callers & { url: strin
 
 /** Range of polls to measure. Every sixty polls, a full load rereads all entries, so this range covers two full loads. */
 const MEASURED = { from: 61, to: 181 };
+/** Milliseconds to wait for these polls at most. They never begin if the statement by which they are counted has changed. */
+const PATIENCE = 120_000;
 
 /**
- * Counts polls by their first statement, which reads the database's time. Watches the event loop during the start, but not
+ * Counts polls by their first statement, which asks whether the server is the primary. Watches the event loop during the start, but not
  * later: a one-millisecond timer costs more than the polls themselves.
  */
 class PollCounter extends StatementCounter {
@@ -44,7 +46,7 @@ class PollCounter extends StatementCounter {
   override logQuery(query?: string): void {
     super.logQuery();
     if (!this.hasStarted && query?.includes('"session_blacklist"')) this.delay.enable();
-    if (!query?.endsWith(' AS now')) return;
+    if (!query?.includes(' AS read_only')) return;
     this.polls++;
     if (this.polls === this.waiting?.poll) this.waiting.begun();
   }
@@ -59,10 +61,13 @@ class PollCounter extends StatementCounter {
     return this.delay.max / 1e6;
   }
 
-  /** Resolves when the poll with this number begins. */
+  /** Resolves when the poll with this number begins. Rejects if it does not. */
   untilPoll(poll: number): Promise<void> {
     if (this.polls >= poll) throw new Error(`poll ${poll} has already happened`);
-    return new Promise((begun) => (this.waiting = { poll, begun }));
+    return new Promise((begun, reject) => {
+      this.waiting = { poll, begun };
+      setTimeout(() => reject(new Error(`poll ${poll} has not begun within ${PATIENCE} ms`)), PATIENCE).unref();
+    });
   }
 }
 
