@@ -1,169 +1,33 @@
 /// <reference lib="dom" />
-import type { Server } from 'node:http';
-import { afterAll, afterEach, beforeAll, describe, beforeEach, expect, jest, test } from '@jest/globals';
-import { Controller, Get, Header, HttpCode, Module, Post, UseGuards } from '@nestjs/common';
-import { WsAdapter } from '@nestjs/platform-ws';
-import { type OnGatewayConnection, SubscribeMessage, WebSocketGateway } from '@nestjs/websockets';
-import { CurrentSession, JwtAuthGuard } from 'nestjs-multisession';
-import type { BrowserContext, Page } from 'playwright-core';
-import { ADAPTERS, type AdapterName, startApp, type TestApp, type TestAppOptions } from '../helpers/app.js';
-import { launchBrowser, portOf, type Seen, selfSigned, serveElsewhere, until, watch } from '../helpers/browser.js';
-import { ACCESS_COOKIE, REFRESH_COOKIE } from '../helpers/cookies.js';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { Page } from 'playwright-core';
+import { ADAPTERS } from '../helpers/app.js';
+import { portOf, until } from '../helpers/browser.js';
+import { ASKING, BOB, CookieSite, logIn, refreshFrom, whoIs } from '../helpers/cookie-site.js';
+import { ACCESS_COOKIE, cookieAnswer, PROOF_COOKIE, REFRESH_COOKIE } from '../helpers/cookies.js';
+import { fetchFrom, notes, writeOverSocket } from '../helpers/pages.js';
 import { rowsOf } from '../helpers/rows.js';
-
-const ALICE = { username: 'alice', password: 'alice-password', session: 'LONG' };
-const ATTACKER = { username: 'bob', password: 'bob-password', session: 'LONG' };
+import { variants } from '../helpers/size.js';
 
 jest.setTimeout(30_000);
 
-let notesWritten = 0;
-
-@Controller()
-class PagesController {
-  @Get('page')
-  @Header('Content-Type', 'text/html')
-  page() {
-    return '<!doctype html><title>the application</title>';
-  }
-
-  @Get('notes')
-  @UseGuards(JwtAuthGuard)
-  list(@CurrentSession('userId') userId: string) {
-    return { userId };
-  }
-
-  @Post('notes')
-  @HttpCode(200)
-  @UseGuards(JwtAuthGuard)
-  write(@CurrentSession('userId') userId: string) {
-    notesWritten++;
-    return { userId };
-  }
-}
-
-@WebSocketGateway()
-@UseGuards(JwtAuthGuard)
-class NotesGateway implements OnGatewayConnection {
-  handleConnection(client: { request?: unknown }, request: unknown) {
-    client.request = request;
-  }
-
-  @SubscribeMessage('write')
-  write(@CurrentSession('userId') userId: string) {
-    notesWritten++;
-    return { event: 'written', data: { userId } };
-  }
-}
-
-@Module({ providers: [NotesGateway] })
-class NotesModule {}
-
-/** The part of an answer that page script can read. If the browser blocks the request, only `error` is set. */
-interface Fetched {
-  status?: number;
-  body?: any;
-  error?: string;
-}
-
-interface PageRequest {
-  url: string;
-  body?: object;
-  headers?: Record<string, string>;
-  method?: string;
-  mode?: 'cors' | 'no-cors';
-}
-
-/** Sends a request from the page's own script, with the cookies that the browser has for the URL. */
-function fetchFrom(page: Page, request: PageRequest): Promise<Fetched> {
-  return page.evaluate(async ({ url, body, headers, method = 'POST', mode = 'cors' }) => {
-    try {
-      const json = mode === 'cors' ? 'application/json' : 'text/plain';
-      const response = await fetch(url, {
-        method,
-        mode,
-        credentials: 'include',
-        headers: { ...(body && { 'content-type': json }), ...headers },
-        body: body && JSON.stringify(body),
-      });
-      const text = await response.text();
-      return { status: response.status, body: text.startsWith('{') ? JSON.parse(text) : text };
-    } catch (error) {
-      return { error: (error as Error).name };
-    }
-  }, request);
-}
-
-const ASKING = { 'x-session-transport': 'cookie' };
-
-describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
-  const https = selfSigned();
-  let elsewhere: Server;
-  let app: TestApp;
-  let context: BrowserContext;
-  let seen: Seen[];
-  let urlOf: (host: string) => string;
-
-  beforeAll(async () => {
-    context = await launchBrowser();
-    elsewhere = await serveElsewhere(https);
-  });
-  afterAll(async () => {
-    await context?.close();
-    elsewhere?.close();
-  });
-  afterEach(async () => {
-    await context.clearCookies();
-    // Chromium exits with its last page, so keep the first one open.
-    for (const page of context.pages().slice(1)) await page.close();
-    // Chromium keeps idle connections open, and the server would wait for them.
-    (app?.app.getHttpServer() as Server | undefined)?.closeAllConnections();
-    await app?.close();
-  });
+describe.each(variants(ADAPTERS, 0))('in a browser, %s', (adapter) => {
+  const site = CookieSite.of(adapter);
+  const { open, openElsewhere, urlOf } = site;
 
   /**
    * Starts the application.
    *
-   * @param corsOrigin the origins whose pages may read answers. `true` allows all of them, which is a mistake.
+   * @param origin the origins whose pages may read answers. `true` allows all of them, which is a mistake.
    */
-  const start = async (
-    cookies: NonNullable<TestAppOptions['options']>['cookies'],
-    corsOrigin: boolean | string[] = false,
-  ) => {
-    app = await startApp({
-      adapter,
-      https,
-      options: { cookies, secretKey: false },
-      controllers: [PagesController],
-      imports: [NotesModule],
+  const start = (cookies: Parameters<CookieSite['start']>[0], origin: boolean | string[] = false) =>
+    site.start(cookies, {
       configure: (nest) => {
-        if (corsOrigin !== false) nest.enableCors({ origin: corsOrigin, credentials: true });
-        nest.useWebSocketAdapter(new WsAdapter(nest));
+        if (origin !== false) nest.enableCors({ origin, credentials: true });
       },
     });
-    const server = app.app.getHttpServer() as Server;
-    seen = watch(server);
-    urlOf = (host) => `https://${host}:${portOf(server)}`;
-  };
-  const open = async (url: string) => {
-    const page = await context.newPage();
-    await page.goto(url);
-    return page;
-  };
-  /** Opens a page of another origin, which can set cookies. */
-  const openElsewhere = (host: string, ...cookies: string[]) => {
-    const query = cookies.map((cookie) => `set=${encodeURIComponent(cookie)}`).join('&');
-    return open(`https://${host}:${portOf(elsewhere)}/?${query}`);
-  };
-  const logIn = async (page: Page, api = '', user: object = ALICE) => {
-    const answer = await fetchFrom(page, { url: `${api}/api/session/login`, body: user, headers: ASKING });
-    expect(answer).toEqual({ status: 200, body: { session_id: expect.any(String) } });
-    return answer.body.session_id as string;
-  };
-  const refreshFrom = (page: Page, api = '') =>
-    fetchFrom(page, { url: `${api}/api/session/refresh`, body: { session: 'LONG' }, headers: ASKING });
-  const whoIs = async (page: Page, api = '') => (await fetchFrom(page, { url: `${api}/notes`, method: 'GET' })).body;
   const cookieJar = async () =>
-    (await context.cookies())
+    (await site.context.cookies())
       .map(({ name, value, domain, path }) => ({ name, value, domain, path }))
       .sort((one, other) => one.name.localeCompare(other.name));
 
@@ -171,8 +35,9 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     await start(true);
     const page = await open(`${urlOf('app.test')}/page`);
     const session = await logIn(page);
-    expect((await context.cookies()).sort((one, other) => one.name.localeCompare(other.name))).toMatchObject([
+    expect((await site.context.cookies()).sort((one, other) => one.name.localeCompare(other.name))).toMatchObject([
       { name: ACCESS_COOKIE, domain: 'app.test', path: '/', httpOnly: true, secure: true, sameSite: 'Lax' },
+      { name: PROOF_COOKIE, domain: 'app.test', path: '/', httpOnly: true, secure: true, sameSite: 'Strict' },
       {
         name: REFRESH_COOKIE,
         domain: 'app.test',
@@ -186,15 +51,16 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     expect(await whoIs(page)).toEqual({ userId: 'alice' });
     expect(await fetchFrom(page, { url: '/notes', headers: ASKING })).toMatchObject({ status: 200 });
     // The browser sends the refresh cookie only to the session routes.
-    expect(seen.filter(({ request }) => request.endsWith('/notes')).map(({ cookies }) => cookies)).toEqual(
+    expect(site.seen.filter(({ request }) => request.endsWith('/notes')).map(({ cookies }) => cookies)).toEqual(
       Array(2).fill(expect.not.stringContaining(REFRESH_COOKIE)),
     );
 
     const before = await cookieJar();
-    expect(await refreshFrom(page)).toEqual({ status: 200, body: { session_id: session } });
+    expect(await refreshFrom(page)).toEqual({ status: 200, body: cookieAnswer(session) });
     const after = await cookieJar();
     expect(after.map(({ name }) => name)).toEqual(before.map(({ name }) => name));
-    expect(after.map(({ value }) => value)).not.toEqual(before.map(({ value }) => value));
+    // The proof is as good as long as the session.
+    expect(after.map(({ value }, at) => value !== before[at].value)).toEqual([true, false, true]);
     expect(await whoIs(page)).toEqual({ userId: 'alice' });
 
     expect(await fetchFrom(page, { url: '/api/session/logout', headers: ASKING })).toEqual({ status: 200, body: {} });
@@ -240,7 +106,7 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     ['/api/session/logout', {}],
     ['/api/session/refresh', { session: 'LONG' }],
     ['/api/session/destroyAllOther', { session: 'ALL' }],
-    ['/api/session/login', ATTACKER],
+    ['/api/session/login', BOB],
   ];
 
   describe.each([
@@ -254,27 +120,27 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     test.each(ATTACKS)('%s is refused everywhere, and changes nothing', async (_name, attack) => {
       const honest = await open(`${urlOf('app.test')}/page`);
       await logIn(honest);
-      const [rows, jar, written] = [await rowsOf(app), await cookieJar(), notesWritten];
+      const [rows, jar, written] = [await rowsOf(site.app), await cookieJar(), notes.written];
       for (const [path, body] of TARGETS) {
         const page = await openElsewhere(host);
-        seen.length = 0;
+        site.seen.length = 0;
         await attack(page, urlOf('app.test') + path, body);
-        const request = await until(() => seen.find((entry) => entry.request === `POST ${path}`));
+        const request = await until(() => site.seen.find((entry) => entry.request === `POST ${path}`));
         expect(request.cookies).toContain(ACCESS_COOKIE);
         // If the body could not be parsed, its missing fields are reported first.
         expect(path === '/notes' ? [403] : [400, 403, 415]).toContain(request.status);
         await page.close();
       }
-      expect(await rowsOf(app)).toEqual(rows);
+      expect(await rowsOf(site.app)).toEqual(rows);
       expect(await cookieJar()).toEqual(jar);
-      expect(notesWritten).toBe(written);
+      expect(notes.written).toBe(written);
       expect(await whoIs(honest)).toEqual({ userId: 'alice' });
     });
 
     test('an image changes nothing', async () => {
       const honest = await open(`${urlOf('app.test')}/page`);
       await logIn(honest);
-      const [rows, jar, written] = [await rowsOf(app), await cookieJar(), notesWritten];
+      const [rows, jar, written] = [await rowsOf(site.app), await cookieJar(), notes.written];
       const page = await openElsewhere(host);
       for (const [path] of TARGETS) {
         await page.evaluate(
@@ -282,34 +148,24 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
           urlOf('app.test') + path,
         );
         await until(() =>
-          seen.find(({ request, cookies }) => request === `GET ${path}` && cookies.includes(ACCESS_COOKIE)),
+          site.seen.find(({ request, cookies }) => request === `GET ${path}` && cookies.includes(ACCESS_COOKIE)),
         );
       }
-      expect(await rowsOf(app)).toEqual(rows);
+      expect(await rowsOf(site.app)).toEqual(rows);
       expect(await cookieJar()).toEqual(jar);
-      expect(notesWritten).toBe(written);
+      expect(notes.written).toBe(written);
     });
 
     test("a WebSocket message with the visitor's cookies is refused, unless it comes from our own page", async () => {
       const honest = await open(`${urlOf('app.test')}/page`);
       await logIn(honest);
-      const write = (page: Page) =>
-        page.evaluate(
-          (url) =>
-            new Promise<unknown>((resolve, reject) => {
-              const socket = new WebSocket(url);
-              socket.onopen = () => socket.send(JSON.stringify({ event: 'write' }));
-              socket.onmessage = ({ data }) => resolve(JSON.parse(String(data)));
-              socket.onerror = () => reject(new Error('the socket was not opened'));
-            }),
-          urlOf('app.test').replace('https', 'wss'),
-        );
-      const written = notesWritten;
+      const write = (page: Page) => writeOverSocket(page, urlOf('app.test'));
+      const written = notes.written;
       expect(await write(await openElsewhere(host))).toMatchObject({
         event: 'exception',
         data: { code: 'csrf_failed' },
       });
-      expect(notesWritten).toBe(written);
+      expect(notes.written).toBe(written);
       expect(await write(honest)).toEqual({ event: 'written', data: { userId: 'alice' } });
     });
   });
@@ -319,9 +175,9 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     await logIn(await open(`${urlOf('app.test')}/page`));
     for (const [, attack] of ATTACKS) {
       const page = await openElsewhere('evil.test');
-      seen.length = 0;
+      site.seen.length = 0;
       await attack(page, `${urlOf('app.test')}/notes`, {});
-      const request = await until(() => seen.find((entry) => entry.request === 'POST /notes'));
+      const request = await until(() => site.seen.find((entry) => entry.request === 'POST /notes'));
       expect(request).toMatchObject({ status: 401, cookies: '' });
       await page.close();
     }
@@ -331,10 +187,10 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     await start({ sameSite: 'none' });
     await logIn(await open(`${urlOf('app.test')}/page`));
     const page = await openElsewhere('evil.test');
-    seen.length = 0;
+    site.seen.length = 0;
     const answer = await fetchFrom(page, { url: `${urlOf('app.test')}/notes`, headers: ASKING });
     expect(answer).toEqual({ error: 'TypeError' });
-    expect(seen.map(({ request }) => request)).toEqual(['OPTIONS /notes']);
+    expect(site.seen.map(({ request }) => request)).toEqual(['OPTIONS /notes']);
   });
 
   // ─── Tossed cookies ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -346,9 +202,9 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     test("cannot switch the visitor to the attacker's account", async () => {
       await start(true);
       const honest = await open(`${urlOf('app.test')}/page`);
-      await logIn(honest, '', ATTACKER);
-      const tokens = new Map((await context.cookies()).map(({ name, value }) => [name, value]));
-      await context.clearCookies();
+      await logIn(honest, { user: BOB });
+      const tokens = new Map((await site.context.cookies()).map(({ name, value }) => [name, value]));
+      await site.context.clearCookies();
 
       const session = await logIn(honest);
       // The browser sends the cookie with the longer path first.
@@ -360,8 +216,8 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
       expect((await cookieJar()).filter(({ domain }) => domain === '.app.test').map(({ name }) => name)).toEqual([
         REFRESH_COOKIE,
       ]);
-      expect(await refreshFrom(honest)).toEqual({ status: 200, body: { session_id: session } });
-      const request = seen.find((entry) => entry.request === 'POST /api/session/refresh');
+      expect(await refreshFrom(honest)).toEqual({ status: 200, body: cookieAnswer(session) });
+      const request = site.seen.find((entry) => entry.request === 'POST /api/session/refresh');
       expect(request?.cookies.indexOf(tokens.get(REFRESH_COOKIE) as string)).toBeGreaterThan(-1);
       expect(request?.cookies.match(new RegExp(REFRESH_COOKIE, 'g'))).toHaveLength(2);
       expect(await whoIs(honest)).toEqual({ userId: 'alice' });
@@ -378,8 +234,8 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
         toss(refresh, 'rubbish', '/api/session/refresh'),
       );
       expect(await whoIs(honest)).toEqual({ userId: 'alice' });
-      expect(seen.at(-1)?.cookies).toMatch(/^__Secure-session-access=rubbish; __Secure-session-access=ey/);
-      expect(await refreshFrom(honest)).toEqual({ status: 200, body: { session_id: session } });
+      expect(site.seen.at(-1)?.cookies).toMatch(/^__Secure-session-access=rubbish; __Secure-session-access=ey/);
+      expect(await refreshFrom(honest)).toEqual({ status: 200, body: cookieAnswer(session) });
       expect(await whoIs(honest)).toEqual({ userId: 'alice' });
     });
   });
@@ -390,14 +246,14 @@ describe.each(ADAPTERS)('in a browser, %s', (adapter: AdapterName) => {
     ['a sibling', 'spa.app.test', 'lax'],
     ['another site', 'spa.test', 'none'],
   ] as const)('an allowed page of %s logs in, calls the API, refreshes and logs out', async (_, host, sameSite) => {
-    const origin = `https://${host}:${portOf(elsewhere)}`;
+    const origin = `https://${host}:${portOf(site.elsewhere)}`;
     await start({ origins: [origin], sameSite }, [origin]);
     const api = urlOf('api.app.test');
     const page = await openElsewhere(host);
-    const session = await logIn(page, api);
+    const session = await logIn(page, { api });
     expect(await whoIs(page, api)).toEqual({ userId: 'alice' });
     expect(await fetchFrom(page, { url: `${api}/notes`, headers: ASKING })).toMatchObject({ status: 200 });
-    expect(await refreshFrom(page, api)).toEqual({ status: 200, body: { session_id: session } });
+    expect(await refreshFrom(page, api)).toEqual({ status: 200, body: cookieAnswer(session) });
     expect(await fetchFrom(page, { url: `${api}/api/session/logout`, headers: ASKING })).toEqual({
       status: 200,
       body: {},

@@ -1,18 +1,21 @@
 import { Logger } from '@nestjs/common';
-import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { KeySealer } from '../../lib/keys/sealed-key.js';
 import { ManagedKeys } from '../../lib/keys/managed-keys.js';
 import { SigningKeyEntity } from '../../lib/keys/signing-key.entity.js';
 import { MultiSessionConfigurationError, UnavailableError } from '../../lib/errors.js';
 import { AccessTokens } from '../../lib/token/access-token.js';
 import { Keyring } from '../../lib/token/keyring.js';
-import type { JwtAlgorithm, ManagedKeyOptions } from '../../lib/token/options.js';
+import type { JwtAlgorithm } from '../../lib/token/key-options.js';
+import type { ManagedKeyOptions } from '../../lib/token/options.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { configOf } from '../helpers/options.js';
-import { newRow, startProcesses, type TestProcess } from './process.js';
+import { insertRow, newRow, startProcesses, type TestProcess } from './process.js';
 
 const ENCRYPTION_KEY = 'an encryption key of more than thirty-two bytes';
+/** A key of version 0.1.0 with the kid `a key of 0.1.0`, encrypted with `ENCRYPTION_KEY`. */
+const LEGACY_SEAL = 'BwcHBwcHBwcHBwcHPYdBjiRd3m7IqZUwbjd4IBFXZpGnbwU9M1NyYR3Cz7Y-u1nGO40CP0_avyaZjN99';
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const ACTIVATION = 20_000;
@@ -38,16 +41,23 @@ onEachDatabase((name) => {
     processes = await startProcesses(database, count);
     later = 0;
   };
-  const on = (process: TestProcess, more: Partial<ManagedKeyOptions> = {}): KeyProcess => {
+  const on = (process: TestProcess, more: Partial<ManagedKeyOptions> = {}, longestLifetime = RETENTION): KeyProcess => {
     const { tokens } = configOf({ jwt: { managed: { encryptionKey: ENCRYPTION_KEY, ...more } } });
     const keyring = new Keyring(tokens);
     const now = () => process.clock.now() + later;
-    const isInUse: ConstructorParameters<typeof ManagedKeys>[5] = (manager, kid) =>
-      process.store.isKeyInUse(manager, kid);
-    const times = { activation: ACTIVATION, retention: RETENTION };
-    const keys = new ManagedKeys(process.database, keyring, tokens.managed, times, now, isInUse);
+    const isInUse = (kid: string) => process.store.isKeyInUse(kid);
+    const times = {
+      activation: ACTIVATION,
+      longestLifetime,
+      retention: (lifetime: number | null) => Math.max(RETENTION, lifetime ?? 0),
+    };
+    const { database: on, epochs } = process;
+    const keys = new ManagedKeys(on, keyring, tokens.managed, times, now, epochs, isInUse);
     const poll = async () => {
-      await process.database.run((manager) => keys.poll(manager));
+      await process.database.run(async (manager) => {
+        await process.epochs.poll(manager);
+        await keys.poll(manager);
+      });
       await keys.stop();
     };
     return { process, keyring, keys, access: new AccessTokens(keyring, tokens, now), poll };
@@ -95,27 +105,22 @@ onEachDatabase((name) => {
     await open(1);
     const [one] = processes.map((process) => on(process));
     await one.keys.start();
-    const [{ kid, sealed, algorithm }] = await rows();
+    const [row] = await rows();
+    const { kid, sealed } = row;
     const secret = one.keyring.current.verifyingKey.export();
     for (const encoding of ['base64url', 'base64', 'hex', 'latin1'] as const)
       expect(sealed).not.toContain(secret.toString(encoding));
     expect(Buffer.from(sealed, 'base64url').includes(secret)).toBe(false);
 
-    const sealer = new KeySealer([ENCRYPTION_KEY]);
-    const opens = (...as: Parameters<KeySealer['open']>) =>
-      sealer
-        .open(...as)
+    const opens = (change: Partial<SigningKeyEntity>) =>
+      new KeySealer([ENCRYPTION_KEY])
+        .open({ ...row, ...change, algorithm: (change.algorithm ?? row.algorithm) as JwtAlgorithm })
         ?.signingKey.export()
         .equals(secret);
-    expect(opens(kid, algorithm as JwtAlgorithm, sealed)).toBe(true);
-    expect(opens('another', algorithm as JwtAlgorithm, sealed)).toBeUndefined();
-    expect(opens(kid, 'HS512', sealed)).toBeUndefined();
-    expect(new KeySealer([`${ENCRYPTION_KEY}!`]).open(kid, 'HS256', sealed)).toBeUndefined();
-    for (const at of [0, 20, sealed.length - 2]) {
-      const broken = sealed.slice(0, at) + (sealed[at] === 'A' ? 'B' : 'A') + sealed.slice(at + 1);
-      expect(opens(kid, 'HS256', broken)).toBeUndefined();
-    }
-    for (const short of ['', 'AAAA', sealed.slice(0, 30)]) expect(opens(kid, 'HS256', short)).toBeUndefined();
+    expect(opens({})).toBe(true);
+    expect(opens({ kid: `${kid}x` })).toBeUndefined();
+    expect(opens({ algorithm: 'HS512' })).toBeUndefined();
+    expect(opens({ activeAt: new Date(0) })).toBeUndefined();
   });
 
   test('a new key signs only after every process has had time to read it, so every process knows the key of every token', async () => {
@@ -139,6 +144,10 @@ onEachDatabase((name) => {
     await pass([one], 5000);
     expect(one.keyring.current.kid).toBe(second);
     expect(two.keyring.current.kid).toBe(first);
+    expect((await one.keys.list()).map(({ kid, state }) => [kid, state])).toEqual([
+      [first, 'replaced'],
+      [second, 'active'],
+    ]);
     await two.poll();
     expect(two.access.verify(token(one))).toBeDefined();
     // The third process still signs with the first key, which all processes accept.
@@ -190,7 +199,7 @@ onEachDatabase((name) => {
     const old = token(two);
     const expiresAt = new Date(Date.now() + later + RETENTION + 20 * DAY);
     const session = newRow('alice', { refreshKid: first, expiresAt });
-    await one.process.store.create(session);
+    await insertRow(one.process, session);
     await one.keys.rotate();
     await pass(all, 1000);
     await pass(all, ACTIVATION);
@@ -205,7 +214,7 @@ onEachDatabase((name) => {
     for (let passed = 0; passed < 3 * step; passed += step) await pass(all, step);
     expect(await exists()).toBe(true);
     expect(two.access.verify(old)).toBeDefined();
-    await one.process.store.end(session, 'logout');
+    await one.process.endingStore.end(session, 'logout');
     await pass(all, 2 * HOUR);
     await pass(all, 2 * HOUR);
     expect(await exists()).toBe(false);
@@ -230,6 +239,123 @@ onEachDatabase((name) => {
     expect(two.access.verify(token(one))).toBeDefined();
   });
 
+  test('a poll that began before a revocation and ends after it does not bring the key back', async () => {
+    await open(1);
+    const [one] = processes.map((process) => on(process));
+    await one.keys.start();
+    const [first] = await rows();
+    const stolen = token(one);
+    // The answer to a poll's question arrives late. It was read before the revocation.
+    let answer: (found: SigningKeyEntity[]) => void = () => {};
+    const answered = new Promise<SigningKeyEntity[]>((resolve) => (answer = resolve));
+    jest.spyOn(one.process.database, 'queryWithin').mockReturnValueOnce(answered);
+    const polling = one.keys.poll(one.process.dataSource.manager);
+    await one.keys.revoke(first.kid);
+    expect(one.access.verify(stolen)).toBeUndefined();
+    answer([first]);
+    await polling;
+    expect(one.access.verify(stolen)).toBeUndefined();
+    expect(one.keyring.current.kid).not.toBe(first.kid);
+  });
+
+  test('keys of version 0.1.0 are used, and record how long their tokens may live', async () => {
+    await open(1);
+    const [process] = processes;
+    await on(process).keys.start();
+    const [{ kid }] = await rows();
+    const legacy = { sealed: LEGACY_SEAL, longestLifetime: null };
+    await process.dataSource.manager.delete(SigningKeyEntity, { kid });
+    await process.dataSource.manager.insert(SigningKeyEntity, {
+      ...{ kid: 'a key of 0.1.0', algorithm: 'HS256', createdAt: new Date(0), activeAt: new Date(0) },
+      ...legacy,
+    });
+    const after = on(process, { rotateEvery: '100y' });
+    await after.keys.start();
+    expect(after.keyring.current.kid).toBe('a key of 0.1.0');
+    expect(await rows()).toMatchObject([{ kid: 'a key of 0.1.0', longestLifetime: RETENTION }]);
+  });
+
+  describe('how long a key is kept', () => {
+    test.each([
+      ['the process that started it', 0],
+      ['a process that starts later', 1],
+    ])('is decided by the longest policies: those of %s', async (_, longerAt) => {
+      await open(2);
+      const all = processes.map((process, at) => on(process, {}, at === longerAt ? 3 * RETENTION : RETENTION));
+      for (const { keys } of all) await keys.start();
+      expect(await rows()).toMatchObject([{ longestLifetime: 3 * RETENTION }]);
+      const shorter = all[1 - longerAt];
+      const [first] = await kids();
+      await shorter.keys.rotate();
+      await pass([shorter], 1000);
+      await pass([shorter], ACTIVATION);
+      const exists = async () => (await kids()).includes(first);
+      for (let passed = 0; passed < 3 * RETENTION - DAY; passed += RETENTION / 2) {
+        expect(await exists()).toBe(true);
+        await pass([shorter], RETENTION / 2);
+      }
+      await pass([shorter], DAY);
+      await pass([shorter], 2 * HOUR);
+      expect(await exists()).toBe(false);
+    });
+
+    test('is recorded before a process signs with a key that another one has created', async () => {
+      await open(2);
+      const [shorter, longer] = processes.map((process, at) => on(process, {}, (at + 1) * RETENTION));
+      for (const { keys } of [shorter, longer]) await keys.start();
+      await shorter.keys.rotate();
+      expect(await rows()).toMatchObject([{ longestLifetime: 2 * RETENTION }, { longestLifetime: RETENTION }]);
+      await longer.poll();
+      expect((await rows()).at(-1)).toMatchObject({ longestLifetime: 2 * RETENTION });
+    });
+  });
+
+  describe('somebody who can write the table', () => {
+    test('cannot make a replaced key sign again', async () => {
+      await open(2);
+      const all = processes.map((process) => on(process));
+      const [one, two] = all;
+      for (const { keys } of all) await keys.start();
+      const [first] = await kids();
+      await one.keys.rotate();
+      await pass(all, 1000);
+      await pass(all, ACTIVATION);
+      for (const { keyring } of all) expect(keyring.current.kid).not.toBe(first);
+      const activeAt = new Date(two.process.clock.now() + later);
+      await processes[0].dataSource.manager.update(SigningKeyEntity, { kid: first }, { activeAt });
+      await pass(all, 1000);
+      for (const { keyring } of all) {
+        expect(keyring.jwks()).toBeDefined();
+        expect(() => keyring.current).toThrow(UnavailableError);
+      }
+    });
+  });
+
+  test('after the epoch was replaced, keys of a restored backup are deleted, and a new one signs at once', async () => {
+    await open(2);
+    const all = processes.map((process) => on(process));
+    const [one, two] = all;
+    for (const { keys } of all) await keys.start();
+    const [first] = await kids();
+    const backup = await rows();
+    await one.keys.revoke(first);
+    const stolen = token(two);
+    const { manager } = processes[0].dataSource;
+    await manager.clear(SigningKeyEntity);
+    await manager.insert(SigningKeyEntity, backup);
+    await manager.query("UPDATE session_epoch SET epoch = 'replaced by the operator'");
+    for (const process of all) await process.poll();
+    for (const process of all) await process.poll();
+    const [kid, ...more] = await kids();
+    expect([kid === first, more]).toEqual([false, []]);
+    for (const { keyring, access } of all) {
+      expect(keyring.current.kid).toBe(kid);
+      expect(access.verify(stolen)).toBeUndefined();
+    }
+    expect(two.access.verify(token(one))).toBeDefined();
+    expect((await rows())[0].sealed).toMatch(/^2\.replaced by the operator\./);
+  });
+
   test('another encryption key stops the start, unless the old one follows it in the list', async () => {
     await open(1);
     const [process] = processes;
@@ -242,8 +368,8 @@ onEachDatabase((name) => {
     await both.keys.start();
     expect(both.keyring.current.kid).toBe(before[0].kid);
     await both.keys.rotate();
-    const [, { kid, sealed }] = await rows();
-    expect(new KeySealer([other]).open(kid, 'HS256', sealed)).toBeDefined();
+    const [, row] = await rows();
+    expect(new KeySealer([other]).open({ ...row, algorithm: 'HS256' })).toBeDefined();
   });
 
   test.each(['HS256', 'HS384', 'HS512', 'ES256', 'RS256', 'PS256'] as const)(

@@ -6,12 +6,24 @@ import { afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
 import { multiSessionMigrations } from '../../lib/migrations/index.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
-import type { SessionEntity } from '../../lib/session/session.entity.js';
+import type { RefreshedRow } from '../../lib/session/refresh-store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { newJti, newRow, openDataSource, shown, startProcess, type TestProcess, tokenOf } from './process.js';
+import {
+  createFreely,
+  createUnder,
+  endOfUser,
+  insertRow,
+  newJti,
+  newRow,
+  NO_GRACE,
+  openDataSource,
+  shown,
+  startProcess,
+  type TestProcess,
+  tokenOf,
+} from './process.js';
 
-const TYPES = ['LONG', 'SHORT'];
 const snakeCase = (name: string) => name.replace(/[A-Z]/g, (letter, at) => (at ? '_' : '') + letter.toLowerCase());
 
 /** Names as typeorm-naming-strategies makes them: an explicit name is kept. */
@@ -45,32 +57,36 @@ class OwnNames extends DefaultNamingStrategy {
 }
 
 /** Runs each operation of the store and of the blacklist once. */
-async function works({ store, poller, revoked, clock, database }: TestProcess): Promise<void> {
+async function works(process: TestProcess): Promise<void> {
+  const { store, aliases, refreshStore, endingStore, cleanupStore, poller, revoked, clock, database } = process;
   const [bob, Bob, spaced, expired, removed] = ['bob', 'Bob', 'bob ', 'expired', 'removed'].map((user) => newRow(user));
-  for (const row of [bob, Bob, spaced]) await store.create(row, (active) => active);
-  for (const row of [bob, Bob, spaced]) expect(await store.listActive(row.userId, TYPES)).toEqual([shown(row)]);
+  for (const row of [bob, Bob, spaced]) await createUnder(process, row, (active) => active);
+  for (const row of [bob, Bob, spaced]) expect(await store.listActive(row.userId)).toEqual([shown(row)]);
   expired.expiresAt = new Date(Math.floor(clock.now() / 1000) * 1000 - 2000);
   removed.type = 'REMOVED';
   removed.info = '📱 «ß»';
-  await store.create(expired);
-  await store.create(removed);
+  await insertRow(process, expired);
+  await createFreely(process, removed);
   expect(await store.find(removed.id)).toEqual(removed);
+  expect(await aliases.findByToken('drf-jwt-devices', 'unknown')).toBeNull();
+  expect(await aliases.keysOfUser('bob')).toEqual(new Map());
 
-  const next = { jti: newJti(), kid: 'key', expiresAt: bob.expiresAt.getTime(), lastUpdate: clock.now() };
-  const condition = { grace: 0, unread: true, withoutBound: true, blacklistParent: true };
-  const rotated = (await store.rotate(tokenOf(bob), next, clock.now(), condition)) as SessionEntity;
-  expect(rotated).toMatchObject({ generation: 1, parentJti: bob.refreshJti, refreshJti: next.jti });
-  const recovered = (await store.recover(rotated, { ...next, jti: newJti() }, clock.now())) as SessionEntity;
-  expect(recovered).toMatchObject({ generation: 2, parentJti: bob.refreshJti });
-  await store.confirm([{ sessionId: bob.id, generation: 2 }]);
+  const next = { jti: newJti(), kid: 'key' };
+  const rotated = (await refreshStore.rotate(tokenOf(bob), next, NO_GRACE, { blacklistParent: true })) as RefreshedRow;
+  expect(rotated).toMatchObject({ generation: 1, refreshJti: next.jti });
+  expect(await store.find(bob.id)).toMatchObject({ generation: 1, parentJti: bob.refreshJti });
+  const recovered = (await refreshStore.recover(rotated, { ...next, jti: newJti() }, NO_GRACE)) as RefreshedRow;
+  expect(recovered).toMatchObject({ generation: 2 });
+  expect(await store.find(bob.id)).toMatchObject({ generation: 2, parentJti: bob.refreshJti });
+  await refreshStore.confirm([{ sessionId: bob.id, generation: 2 }]);
   expect(await store.find(bob.id)).toMatchObject({ confirmedGeneration: 2 });
-  expect(await store.touch(tokenOf(recovered), clock.now())).toMatchObject({ id: bob.id, generation: 2 });
+  expect(await refreshStore.touch(tokenOf(recovered), {}, NO_GRACE)).toMatchObject({ id: bob.id, generation: 2 });
 
-  expect(await store.end(bob, 'logout', { jti: recovered.refreshJti })).toBeDefined();
-  expect(await store.endOfUser('Bob', TYPES, 'destroyed', (active) => active)).toHaveLength(1);
-  expect(await store.endExpired(10)).toHaveLength(1);
-  expect(await store.endOfRemovedTypes(TYPES, clock.now(), 10)).toHaveLength(1);
-  expect(await store.listActive('bob ', TYPES)).toEqual([shown(spaced)]);
+  expect(await endingStore.end(bob, 'logout', { jti: recovered.refreshJti })).toBeDefined();
+  expect(await endOfUser(process, 'Bob')).toHaveLength(1);
+  expect(await cleanupStore.endExpired(10)).toMatchObject({ ended: [{}], lapsed: 0, postponed: 0 });
+  expect(await endingStore.end(removed, 'admin')).toBeDefined();
+  expect(await store.listActive('bob ')).toEqual([shown(spaced)]);
   await poller.poll();
   expect([bob, Bob, removed, expired, spaced].map(({ id }) => revoked.has(id))).toEqual([
     true,
@@ -79,7 +95,7 @@ async function works({ store, poller, revoked, clock, database }: TestProcess): 
     false,
     false,
   ]);
-  expect(await store.deleteExpiredEntries(10)).toBe(0);
+  expect(await cleanupStore.deleteExpiredEntries(10)).toBe(0);
   expect(await database.run((manager) => manager.countBy(BlacklistEntity, { kind: 'token' }))).toBe(1);
 }
 
@@ -147,12 +163,12 @@ onEachDatabase((name) => {
       const process = await start(await databaseFor(variant), { ...variant, ...migrated });
       expect(await pending(process)).toEqual([]);
       await works(process);
-      for (const left of [4, 3, 2, 0]) {
+      for (const left of [15, 13, 11, 9, 9, 8, 5, 4, 3, 2, 0]) {
         await process.dataSource.undoLastMigration();
         expect(await ownTables(process)).toBe(left);
       }
       await process.dataSource.runMigrations();
-      expect(await ownTables(process)).toBe(5);
+      expect(await ownTables(process)).toBe(15);
       expect(await pending(process)).toEqual([]);
       expect(await process.dataSource.runMigrations()).toEqual([]);
     });
@@ -167,7 +183,7 @@ onEachDatabase((name) => {
   test('synchronize after the migrations keeps the stored rows', async () => {
     const process = await start(await database(), migrated);
     const row = newRow('alice');
-    await process.store.create(row);
+    await createFreely(process, row);
     await process.dataSource.synchronize();
     expect(await process.store.find(row.id)).toEqual(row);
   });
@@ -180,7 +196,41 @@ onEachDatabase((name) => {
       'CreateSigningKeys1795000000000',
       'CreateKnownDevices1797000000000',
       'CreateDailyCounts1798000000000',
+      'CreateUserRows1800000000000',
+      'CreateAliases1801000000000',
+      'AddBinding1802000000000',
+      'CreateEvents1803000000000',
+      'CreateSignals1804000000000',
+      'CreateStreams1805000000000',
+      'IndexCleanupTime1806000000000',
     ]);
+  });
+
+  test('the change of indexes can be repeated after an interruption, and does not block writers', async () => {
+    const process = await start(await database(), { ...migrated, migrationsTransactionMode: 'none' });
+    const { dataSource } = process;
+    const row = newRow('alice');
+    await createFreely(process, row);
+    // As after a run that has dropped one of the old indexes and was then interrupted.
+    await dataSource.undoLastMigration({ transaction: 'none' });
+    const nameOf = (...columns: string[]) => dataSource.namingStrategy.indexName('user_session', columns);
+    const quote = (text: string) => dataSource.driver.escape(text);
+    await dataSource.query(`ALTER TABLE user_session ADD COLUMN cleanup_at bigint NOT NULL DEFAULT 0`);
+    await dataSource.query(`CREATE INDEX ${quote(nameOf('user_id'))} ON user_session (user_id)`);
+    if (name === 'postgres') {
+      const invalid = `UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"${nameOf('user_id')}"'::regclass`;
+      await dataSource.query(invalid);
+    }
+    await dataSource.query(`DROP INDEX ${quote(nameOf('expires_at'))} ${name === 'mariadb' ? 'ON user_session' : ''}`);
+
+    const { statements } = await process.log.during(() => dataSource.runMigrations({ transaction: 'none' }));
+    const changes = statements.map(({ query }) => query).filter((query) => /^(CREATE|DROP|ALTER) .*INDEX/.test(query));
+    if (name === 'postgres') expect(changes.filter((query) => !query.includes(' CONCURRENTLY '))).toEqual([]);
+    if (name === 'mariadb') expect(changes.filter((query) => !query.endsWith(', LOCK=NONE'))).toEqual([]);
+    expect(changes.length).toBeGreaterThan(0);
+    expect(await pending(process)).toEqual([]);
+    if (name === 'postgres') expect(await dataSource.query('SELECT 1 FROM pg_index WHERE NOT indisvalid')).toEqual([]);
+    expect(await process.store.find(row.id)).toEqual(row);
   });
 
   // Each DataSource of sql.js has a database of its own.
@@ -195,16 +245,16 @@ onEachDatabase((name) => {
       const one = await start(shared, options('one_'));
       const two = await start(shared, options('two_'));
       const row = newRow('alice');
-      await one.store.create(row, (active) => active);
-      await two.store.create(newRow('alice'), (active) => active);
-      await two.store.endOfUser('alice', TYPES, 'destroyed', (active) => active);
-      expect(await one.store.listActive('alice', TYPES)).toEqual([shown(row)]);
-      await one.store.end(row, 'logout');
+      await createUnder(one, row, (active) => active);
+      await createUnder(two, newRow('alice'), (active) => active);
+      expect(await endOfUser(two, 'alice')).toHaveLength(1);
+      expect(await one.store.listActive('alice')).toEqual([shown(row)]);
+      await one.endingStore.end(row, 'logout');
       await two.poller.poll();
       expect(two.revoked.has(row.id)).toBe(false);
       for (const process of [one, two]) expect(await pending(process)).toEqual([]);
       for (let undone = 0; undone < multiSessionMigrations.length; undone++) await two.dataSource.undoLastMigration();
-      expect([await ownTables(one), await ownTables(two)]).toEqual([5, 0]);
+      expect([await ownTables(one), await ownTables(two)]).toEqual([15, 0]);
     });
   }
 
@@ -223,7 +273,7 @@ onEachDatabase((name) => {
       const process = await start(await latin1(), migrated);
       const columns = await process.dataSource.query<{ collation: string }[]>(
         `SELECT DISTINCT collation_name AS collation FROM information_schema.columns
-         WHERE table_schema = database() AND table_name IN ('user_session', 'session_blacklist', 'session_signing_key', 'known_device', 'session_daily_count')
+         WHERE table_schema = database() AND table_name IN ('user_session', 'session_blacklist', 'session_signing_key', 'known_device', 'session_daily_count', 'session_user', 'session_job', 'session_epoch', 'session_alias')
            AND collation_name IS NOT NULL`,
       );
       expect(columns.map(({ collation }) => collation)).toEqual(['utf8mb4_nopad_bin']);
@@ -235,18 +285,19 @@ onEachDatabase((name) => {
         data: { '📱': '📱' },
         claims: { a: '📱' },
       });
-      await process.store.create(row);
-      expect(await process.store.listActive('📱', TYPES)).toEqual([shown(row)]);
+      await createFreely(process, row);
+      expect(await process.store.listActive('📱')).toEqual([shown(row)]);
       await works(process);
     });
 
     test('tables that synchronize created in latin1 still find users by their exact id', async () => {
       const process = await start(await latin1(), { synchronize: true });
       const [row, other] = [newRow('BÖB'), newRow('böb')];
-      await process.store.create(row, (active) => active);
-      expect(await process.store.create(other, (active) => active)).toEqual([]);
-      expect(await process.store.listActive('BÖB', TYPES)).toEqual([shown(row)]);
-      expect(await process.store.endOfUser('BÖB', TYPES, 'destroyed', (active) => active)).toHaveLength(1);
+      await createUnder(process, row, (active) => active);
+      expect(await createUnder(process, other, (active) => active)).toEqual([]);
+      expect(await process.store.listActive('BÖB')).toEqual([shown(row)]);
+      expect(await endOfUser(process, 'BÖB')).toHaveLength(1);
+      expect(await process.store.listActive('böb')).toEqual([shown(other)]);
     });
   });
 });

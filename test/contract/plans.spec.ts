@@ -1,15 +1,27 @@
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { LessThan } from 'typeorm';
+import type { Engine } from '../../lib/engine/engine.js';
 import { multiSessionMigrations } from '../../lib/migrations/index.js';
 import { SessionEntity } from '../../lib/session/session.entity.js';
-import type { SessionStore } from '../../lib/session/store.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../helpers/fill.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { accessesOf, isPlanned } from '../helpers/plans.js';
 import type { SentStatement } from '../helpers/statement-log.js';
-import { newJti, newRow, REVOCATION, startProcess, type TestProcess, tokenOf } from './process.js';
+import {
+  createFreely,
+  createUnder,
+  endOfUser,
+  newJti,
+  newLogin,
+  newRow,
+  NO_GRACE,
+  REVOCATION,
+  startProcess,
+  type TestProcess,
+  tokenOf,
+} from './process.js';
 
 const TYPES = ['LONG', 'SHORT'];
 /** Enough rows to expose a plan whose cost grows with the table. */
@@ -29,7 +41,7 @@ onEachDatabase((name) => {
   beforeAll(() => Logger.overrideLogger(false));
   beforeEach(async () => {
     database = await createDatabase(name);
-    const revocation = { ...REVOCATION, maxEntries: 2 * ROWS };
+    const revocation = { ...REVOCATION, maxEntries: 2 * ROWS, maxStaleness: 60_000 };
     process = await startProcess(database, { migrations: multiSessionMigrations, migrationsRun: true, revocation });
     filled = new FilledSessions(process.dataSource, { rows: ROWS, kid: 'a-key', expiredEvery: 1000 });
     await filled.fill();
@@ -45,63 +57,80 @@ onEachDatabase((name) => {
   });
 
   /**
-   * Gives `count` sessions the same expiry, as if their users had all logged in again after an outage.
+   * Gives the `count` oldest sessions the same expiry, as if their users had all come back after an outage.
    * The planner's statistics do not include the change yet.
    */
   const beginAtOnce = async (count: number) => {
     const { dataSource, clock } = process;
-    const end = new Date(Math.floor(clock.now() / 1000) * 1000 + 30 * 86_400_000);
-    await dataSource.manager.update(SessionEntity, { id: LessThan(filled.session(count).id) }, { expiresAt: end });
+    const lastUpdate = new Date(Math.floor(clock.now() / 1000) * 1000);
+    const expiresAt = new Date(lastUpdate.getTime() + 30 * 86_400_000);
+    await dataSource.manager.update(
+      SessionEntity,
+      { id: LessThan(filled.session(count).id) },
+      { expiresAt, lastUpdate },
+    );
   };
 
   const rowOf = async (number: number): Promise<SessionEntity> =>
     (await process.store.find(filled.session(number).id)) as SessionEntity;
-  const nextOf = ({ expiresAt }: SessionEntity) => ({ jti: newJti(), kid: 'key', expiresAt: expiresAt.getTime() });
-  const rotated = async (store: SessionStore, number: number) => {
+  const next = () => ({ jti: newJti(), kid: 'key' });
+  const rotated = async ({ refreshStore }: Engine, number: number) => {
     const row = await rowOf(number);
-    const condition = { grace: 0, unread: true, withoutBound: true, blacklistParent: true };
-    return store.rotate(tokenOf(row), nextOf(row), process.clock.now(), condition);
+    return refreshStore.rotate(tokenOf(row), next(), NO_GRACE, { blacklistParent: true });
   };
 
-  /*
-   * Everything that a request, a poll or a timed cleanup sends. Two rare operations are missing, because they scan all
-   * sessions: `endOfRemovedTypes` runs once an hour, and `isKeyInUse` before a replaced key is deleted.
-   */
-  const OPERATIONS: Record<string, (store: SessionStore) => Promise<unknown>> = {
-    find: async (store) => store.find(filled.session(1).id),
-    findForCheck: async (store) => store.findForCheck(filled.session(1).id),
-    listActive: async (store) => store.listActive(filled.userId(3), TYPES),
-    'create, without a limit': async (store) => store.create(newRow(filled.userId(3))),
-    'create, at a limit': async (store) => store.create(newRow(filled.userId(3)), ([oldest]) => [oldest]),
-    replace: async (store) => {
+  /* Everything that a request, a poll or a timed cleanup sends, and the first page of what reads all sessions. */
+  const OPERATIONS: Record<string, (engine: Engine) => Promise<unknown>> = {
+    find: async ({ store }) => store.find(filled.session(1).id),
+    findForCheck: async ({ store }) => store.findForCheck(filled.session(1).id),
+    listActive: async ({ store }) => store.listActive(filled.userId(3)),
+    'create, without a limit': async (engine) => createFreely(engine, newRow(filled.userId(3))),
+    'create, at a limit': async (engine) => createUnder(engine, newRow(filled.userId(3)), ([oldest]) => [oldest]),
+    'create, in place of others': async ({ loginStore }) => {
+      const replaces = [filled.session(9).id, filled.session(10).id];
+      const rules = { chooseEvicted: () => [], limit: { sessions: 100, isExact: true }, replaces };
+      return loginStore.create(newLogin(newRow(filled.userId(3))), rules);
+    },
+    'prepare and issue': async ({ loginStore }) => {
+      const session = newLogin(newRow(filled.userId(4)));
+      await process.dataSource.transaction((manager) => loginStore.prepare(session, manager));
+      return loginStore.issue(session, { chooseEvicted: ([oldest]) => [oldest] });
+    },
+    replace: async ({ loginStore }) => {
       const { id, userId } = filled.session(2);
-      return store.replace({ id, userId }, 'reauthenticated', () => newRow(userId));
+      return loginStore.replace({ id, userId }, 'reauthenticated', () => newLogin(newRow(userId)));
     },
-    change: async (store) => store.change(filled.session(3).id, () => ({ data: { a: 1 } })),
-    touch: async (store) => store.touch(tokenOf(await rowOf(4)), process.clock.now()),
-    rotate: async (store) => rotated(store, 5),
-    recover: async (store) => {
-      const row = (await rotated(store, 6)) as SessionEntity;
-      return store.recover(row, nextOf(row), process.clock.now(), { blacklistLost: true });
+    change: async ({ store }) => store.change(filled.session(3).id, () => ({ data: { a: 1 } })),
+    touch: async ({ refreshStore }) => refreshStore.touch(tokenOf(await rowOf(4)), {}, NO_GRACE),
+    rotate: async (engine) => rotated(engine, 5),
+    recover: async (engine) => {
+      const row = (await rotated(engine, 6)) as SessionEntity;
+      return engine.refreshStore.recover(row, next(), NO_GRACE, { blacklistLost: true });
     },
-    confirm: async (store) => {
+    confirm: async ({ refreshStore }) => {
       const rows = Array.from({ length: FEW }, (_, at) => filled.session(100 + at));
-      await store.confirm(rows.map(({ id }) => ({ sessionId: id, generation: 1 })));
+      await refreshStore.confirm(rows.map(({ id }) => ({ sessionId: id, generation: 1 })));
       return 'done';
     },
-    end: async (store) => {
+    end: async ({ endingStore }) => {
       const row = await rowOf(7);
-      return store.end(row, 'logout', { jti: row.refreshJti });
+      return endingStore.end(row, 'logout', { jti: row.refreshJti });
     },
-    endOfUser: async (store) => store.endOfUser(filled.userId(8), TYPES, 'destroyed', (active) => active),
-    endExpired: async (store) => store.endExpired(FEW),
-    deleteExpiredEntries: async (store) => store.deleteExpiredEntries(FEW),
-    'page, of all users': async (store) => store.page({}, FEW),
-    'page, before an id': async (store) => store.page({ before: filled.session(50_000).id }, FEW),
-    'page, from an id': async (store) => store.page({ from: filled.session(50_000).id }, FEW),
-    'page, of a user': async (store) => store.page({ userId: filled.userId(3) }, FEW),
-    'page, of a type': async (store) => store.page({ type: 'SHORT', before: filled.session(50_000).id }, FEW),
-    endBetween: async (store) => store.endBetween('', filled.session(50_000).id, 'admin', FEW),
+    endSome: async ({ endingStore }) => endingStore.endSome(filled.userId(11), 'destroyed', (active) => active),
+    endOfUser: async (engine) => endOfUser(engine, filled.userId(8)),
+    'endOfUser, by type': async (engine) => endOfUser(engine, filled.userId(12), { types: TYPES }),
+    endExpired: async ({ cleanupStore }) => cleanupStore.endExpired(FEW),
+    deleteExpiredEntries: async ({ cleanupStore }) => cleanupStore.deleteExpiredEntries(FEW),
+    'page, of all users': async ({ store }) => store.page({}, FEW),
+    'page, before an id': async ({ store }) => store.page({ before: filled.session(50_000).id }, FEW),
+    'page, from an id': async ({ store }) => store.page({ from: filled.session(50_000).id }, FEW),
+    'page, of a user': async ({ store }) => store.page({ userIds: [filled.userId(3)] }, FEW),
+    'page, of a type': async ({ store }) => store.page({ before: filled.session(50_000).id }, FEW, 'SHORT'),
+    endBetween: async ({ endingStore }) =>
+      process.database.transaction(undefined, (manager) =>
+        endingStore.endBetween(manager, '', filled.session(50_000).id, 'admin', FEW),
+      ),
+    isKeyInUse: async ({ store }) => store.isKeyInUse('a-key', FEW),
     poll: async () => process.poller.poll().then(() => 'done'),
   };
 
@@ -117,7 +146,7 @@ onEachDatabase((name) => {
 
   test('requests, polls and cleanups find their rows by an index, in tables of 100,000 rows', async () => {
     for (const [operation, run] of Object.entries(OPERATIONS)) {
-      const { statements, result } = await process.log.during(() => run(process.store));
+      const { statements, result } = await process.log.during(() => run(process));
       expect({ operation, done: Boolean(result) }).toEqual({ operation, done: true });
       const plans = await plansOf(statements);
       expect({ operation, plans }).toEqual({

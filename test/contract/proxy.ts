@@ -9,6 +9,8 @@ export interface Proxy {
   cut(): void;
   /** Accepts connections but forwards no data, like a network that loses every packet. */
   freeze(): void;
+  /** Holds data back, like a server that is frozen. `mend` forwards it. */
+  stall(): void;
   /** Forwards data again. */
   mend(): void;
   close(): Promise<void>;
@@ -43,7 +45,11 @@ export async function openProxy(database: TestDatabase): Promise<Proxy> {
       endAll();
     },
     freeze: () => void (state = 'frozen'),
-    mend: () => void (state = 'open'),
+    stall: () => sockets.forEach((socket) => socket.pause()),
+    mend: () => {
+      state = 'open';
+      for (const socket of sockets) socket.resume();
+    },
     close: async () => {
       endAll();
       await new Promise((resolve) => server.close(resolve));

@@ -15,7 +15,7 @@ onEachDatabase((name) => {
   const warnings: string[] = [];
 
   const write = async (count: number): Promise<string[]> => {
-    const ids = Array.from({ length: count }, () => newSessionId(Date.now()));
+    const ids = Array.from({ length: count }, () => newSessionId(Date.now(), 'alice'));
     const expiresAt = new Date(Date.now() + 60_000);
     const entries = ids.map((id) => ({ id, sessionId: id, userId: 'alice', reason: 'logout', expiresAt }));
     await process.database.run((manager) => process.revocations.record(manager, 'session', entries));
@@ -79,7 +79,12 @@ onEachDatabase((name) => {
     test('is not fresh after this process has ended too many sessions', async () => {
       await begin(MAX_ENTRIES);
       const expiresAt = Date.now() + 60_000;
-      process.revoked.add({ sessionId: newSessionId(Date.now()), userId: 'alice', reason: 'logout', expiresAt });
+      process.revoked.add({
+        sessionId: newSessionId(Date.now(), 'alice'),
+        userId: 'alice',
+        reason: 'logout',
+        expiresAt,
+      });
       expect(process.revoked.isFresh()).toBe(false);
     });
 

@@ -2,9 +2,16 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { SessionEntity } from '../../lib/session/session.entity.js';
 import { createDatabase, selectedDatabases, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { newRow, startProcess, type TestProcess, tokenOf, shown } from './process.js';
-
-const TYPES = ['LONG'];
+import {
+  createFreely,
+  createUnder,
+  newRow,
+  NO_GRACE,
+  startProcess,
+  type TestProcess,
+  tokenOf,
+  shown,
+} from './process.js';
 
 onEachDatabase((name) => {
   let database: TestDatabase;
@@ -20,13 +27,13 @@ onEachDatabase((name) => {
 
   test('the SQL text of a statement is reused, with the values of each call', async () => {
     const rows = [newRow('alice', { info: 'one', data: { a: 1 } }), newRow('bob', { info: 'two', data: null })];
-    for (const row of rows) await process.store.create(row);
+    for (const row of rows) await createFreely(process, row);
     const { statements } = await process.log.during(async () => {
       for (const row of rows) expect(await process.store.find(row.id)).toEqual(row);
     });
     expect(statements.map(({ query }) => query)).toEqual([statements[0].query, statements[0].query]);
     expect(statements.map(({ parameters }) => parameters)).toEqual(rows.map(({ id }) => [id]));
-    expect(await process.store.listActive('bob', TYPES)).toEqual([shown(rows[1])]);
+    expect(await process.store.listActive('bob')).toEqual([shown(rows[1])]);
   });
 
   test('a list is refused as a parameter, because the SQL text would depend on its length', async () => {
@@ -60,23 +67,18 @@ if (selectedDatabases().includes('postgres')) {
 
     test('are prepared once per connection', async () => {
       const row = newRow('alice');
-      await process.store.create(row);
+      await createFreely(process, row);
       for (let count = 0; count < 3; count++) await process.store.find(row.id);
       expect(await known()).toBe(2);
     });
 
     test('are no longer used once a connection has lost them; the failed statement is retried', async () => {
       const row = newRow('alice');
-      await process.store.create(row);
+      await createFreely(process, row);
       await process.store.find(row.id);
       await forget();
       expect(await process.store.find(row.id)).toEqual(row);
-      const rotated = await process.store.rotate(
-        tokenOf(row),
-        { jti: 'f'.repeat(32), kid: 'a-key', expiresAt: row.expiresAt.getTime() },
-        Date.now(),
-        { grace: 0 },
-      );
+      const rotated = await process.refreshStore.rotate(tokenOf(row), { jti: 'f'.repeat(32), kid: 'a-key' }, NO_GRACE);
       expect(rotated?.generation).toBe(1);
       expect(await known()).toBe(0);
     });
@@ -85,7 +87,7 @@ if (selectedDatabases().includes('postgres')) {
       const several = await startProcess(database, { poolSize: 5 });
       try {
         const row = newRow('alice');
-        await several.store.create(row);
+        await createFreely(several, row);
         const findAll = () => Promise.all(Array.from({ length: 20 }, () => several.store.find(row.id)));
         await findAll();
         await Promise.all(
@@ -98,17 +100,17 @@ if (selectedDatabases().includes('postgres')) {
     });
 
     test('can be lost in a transaction, which is retried as a whole and takes effect once', async () => {
-      const create = () => process.store.create(newRow('alice'), (active) => active.slice(1));
+      const create = () => createUnder(process, newRow('alice'), (active) => active.slice(1));
       await create();
       await create();
       await forget();
       await create();
-      expect(await process.store.listActive('alice', TYPES)).toHaveLength(2);
+      expect(await process.store.listActive('alice')).toHaveLength(2);
     });
 
     test('survive a change of their table', async () => {
       const row = newRow('alice');
-      await process.store.create(row);
+      await createFreely(process, row);
       await process.store.find(row.id);
       await process.dataSource.query('ALTER TABLE user_session ADD COLUMN later text');
       expect(await process.store.find(row.id)).toEqual(row);

@@ -195,7 +195,7 @@ describe.each(VERSIONS)('with TypeORM %s', (_, { DataSource, EntitySchema, Defau
     });
 
     test('another DataSource has one connection to the same database, and changes nothing there', async () => {
-      const options = singleConnectionOptions(source, [schema], 5000);
+      const options = singleConnectionOptions(source, 5000);
       expect(options).toMatchObject({
         synchronize: false,
         migrationsRun: false,

@@ -1,31 +1,43 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { type CodeBlock, codeBlocks, DOCUMENTS, placeOf, readDocument, ROOT } from './documents.js';
+import ts from 'typescript';
+import { type CodeBlock, codeBlocks, DOCUMENTS, isForBrowsers, placeOf, readDocument, ROOT } from './documents.js';
 import { typeErrors } from './program.js';
 
 /** The languages that a test below checks, or that need no check. */
-const LANGUAGES = ['ts', 'json', 'sh', 'sql', 'python', 'http', 'text', 'mermaid'];
+const LANGUAGES = ['ts', 'tsx', 'json', 'sh', 'sql', 'python', 'http', 'html', 'css', 'text', 'mermaid', 'yaml'];
 
 const blocks = codeBlocks();
+/** The file of the examples that a block quotes: its language is followed by the path. */
+const quoted = ({ language }: CodeBlock) => /^\w+ (examples\/\S+)$/.exec(language)?.[1];
 const written = (language: string) => blocks.filter((block) => block.language === language);
+const modules = (platform: 'node' | 'browser') =>
+  [...written('ts'), ...written('tsx')].filter((block) => isForBrowsers(block) === (platform === 'browser'));
 
 describe('the code blocks of the documents', () => {
   test('are in languages that the tests know', () => {
-    const unknown = blocks.filter(({ language }) => !LANGUAGES.includes(language));
+    const unknown = blocks.filter((block) => !LANGUAGES.includes(block.language) && !quoted(block));
     expect(unknown.map((block) => `${placeOf(block)}: "${block.language}"`)).toEqual([]);
   });
 
-  test('in TypeScript are modules that compile', () => {
-    expect(written('ts').length).toBeGreaterThan(10);
-    const modules = new Map<string, string>();
-    for (const block of written('ts')) {
-      const path = pathOf(block);
-      if (modules.has(path)) throw new Error(`${placeOf(block)}: ${path} exists twice`);
-      modules.set(path, block.text + inTheOption(authenticatorsIn(block)));
-    }
-    expect(typeErrors(modules)).toEqual([]);
-  }, 120_000);
+  test.each(['node', 'browser'] as const)(
+    'in TypeScript are modules that compile, for the platform %s',
+    (platform) => {
+      expect(modules(platform).length).toBeGreaterThan(4);
+      const texts = new Map([[join(ROOT, '.blocks/vite.d.ts'), VITE]]);
+      for (const block of modules(platform)) {
+        const path = pathOf(block);
+        if (texts.has(path)) throw new Error(`${placeOf(block)}: ${path} exists twice`);
+        texts.set(path, block.text + inTheOption(authenticatorsIn(block)) + inTheirOptions(block));
+      }
+      // TypeORM's own options do not accept undefined with `exactOptionalPropertyTypes`.
+      const isOfTypeOrm = (error: string) =>
+        /exactOptionalPropertyTypes: true'/.test(error) && /DataSourceOptions/.test(error);
+      expect(typeErrors(texts, platform).filter((error) => !isOfTypeOrm(error))).toEqual([]);
+    },
+    240_000,
+  );
 
   test('in TypeScript define classes that the option authenticator accepts', () => {
     const classes = written('ts').flatMap(authenticatorsIn);
@@ -35,6 +47,24 @@ describe('the code blocks of the documents', () => {
       expect.stringMatching(/:\d+: Type 'typeof WrongUsers' is not assignable/),
     ]);
   }, 120_000);
+
+  test('in TypeScript have no top-level await, which CommonJS does not know', () => {
+    const awaiting = written('ts').filter(({ text }) =>
+      hasTopLevelAwait(ts.createSourceFile('block.ts', text, ts.ScriptTarget.Latest)),
+    );
+    expect(awaiting.map(placeOf)).toEqual([]);
+    expect(hasTopLevelAwait(ts.createSourceFile('block.ts', 'const a = await b();', ts.ScriptTarget.Latest))).toBe(
+      true,
+    );
+  });
+
+  test('that quote an example are in it, and are short', () => {
+    const quotes = blocks.filter(quoted);
+    expect(quotes.length).toBeGreaterThan(8);
+    const wrong = quotes.filter((block) => !readDocument(quoted(block) as string).includes(block.text));
+    expect(wrong.map(placeOf)).toEqual([]);
+    expect(quotes.filter(({ text }) => text.split('\n').length > 20).map(placeOf)).toEqual([]);
+  });
 
   test('in JSON are valid', () => {
     const broken = written('json').filter((block) => !isJson(block.text));
@@ -72,6 +102,39 @@ function inTheOption(classes: readonly string[]): string {
   const type = "import('nestjs-multisession').MultiSessionModuleOptions['authenticator']";
   return `\nexport const inTheOption: (${type})[] = [${providers.join(', ')}];\n`;
 }
+
+/** The classes that a document may extend or implement, and a value of the options that has the class. */
+const OPTIONS_OF: readonly (readonly [of: RegExp, option: (name: string) => string])[] = [
+  [/extends SessionsController\b/, (name) => `{ controller: ${name} }`],
+  [/extends SessionManagementController\b/, (name) => `{ management: ${name} }`],
+  [/extends DevicesController\b/, (name) => `{ devices: ${name} }`],
+  [/extends AdminSessionsController\b/, (name) => `{ admin: { guard: [], controller: ${name} } }`],
+  [/implements CanActivate\b/, (name) => `{ loginGuards: [${name}], admin: { guard: ${name} } }`],
+];
+
+/** Code that gives the other classes of a block to the option that they are for. */
+function inTheirOptions({ text }: CodeBlock): string {
+  const classes = [...text.matchAll(/^(?:export )?class (\w+) (.*)\{$/gm)];
+  const values = classes.flatMap(([, name, heritage]) =>
+    OPTIONS_OF.filter(([of]) => of.test(heritage)).map(([, option]) => option(name)),
+  );
+  const type = "Partial<import('nestjs-multisession').MultiSessionModuleOptions>";
+  return values.length === 0 ? '' : `\nexport const inTheirOptions: ${type}[] = [${values.join(', ')}];\n`;
+}
+
+function hasTopLevelAwait(node: ts.Node): boolean {
+  if (ts.isFunctionLike(node)) return false;
+  return ts.isAwaitExpression(node) || ts.forEachChild(node, (child) => hasTopLevelAwait(child) || undefined) === true;
+}
+
+/** What the documents use of Vite, which is not a dependency of the repository. */
+const VITE = `
+declare module 'vite' {
+  interface UserConfig { plugins: object[]; server: { proxy: Record<string, string> } }
+  export function defineConfig(config: UserConfig): UserConfig;
+}
+declare module '@vitejs/plugin-react' { export default function react(): object; }
+`;
 
 /** Classes that do not occur in a document. The option accepts all but the last. */
 const AUTHENTICATORS = `
@@ -114,9 +177,9 @@ export const wrong: (typeof inTheOption)[number] = { useClass: WrongUsers };
  * The path of a block as a file. Blocks of one document can import each other: the first line names the file,
  * `// users/app-user-authenticator.ts`. Otherwise the path has the line of the block, so that an error leads back to it.
  */
-function pathOf({ document, line, text }: CodeBlock): string {
-  const named = /^\/\/ ([\w./-]+\.ts)\n/.exec(text)?.[1];
-  return join(ROOT, '.blocks', document, named ?? `line-${line}.ts`);
+function pathOf({ document, line, language, text }: CodeBlock): string {
+  const named = /^\/\/ ([\w./-]+\.tsx?)\n/.exec(text)?.[1];
+  return join(ROOT, '.blocks', document, named ?? `line-${line}.${language}`);
 }
 
 function isJson(text: string): boolean {

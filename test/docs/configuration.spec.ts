@@ -9,10 +9,12 @@ import {
   SHORT_AND_LONG,
 } from 'nestjs-multisession';
 import { readOptions } from '../../lib/engine/options.js';
-import { ROOT, tableRows } from './documents.js';
+import { readDocument, ROOT, tableRows } from './documents.js';
 import { libraryProgram } from './program.js';
 
 const DOCUMENT = 'docs/configuration.md';
+/** The pages with the options, by the headings of their tables. */
+const PAGES = [DOCUMENT, 'docs/configuration-keys.md', 'docs/configuration-policies.md'];
 
 /** The interfaces of the options, and the heading under which a table explains each. */
 const SECTIONS = [
@@ -20,20 +22,36 @@ const SECTIONS = [
   ['lib/engine/options.ts', 'MultiSessionOptions', '## Values'],
   ['lib/http/cookie.options.ts', 'CookieOptions', '## `cookies`'],
   ['lib/token/options.ts', 'JwtOptions', '## `jwt`'],
-  ['lib/token/options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
+  ['lib/token/key-options.ts', 'JwtKeyOptions', '### `jwt.keys`'],
   ['lib/token/options.ts', 'ManagedKeyOptions', '### `jwt.managed`'],
-  ['lib/session/options.ts', 'SessionPolicyOptions', '## `policies`'],
+  ['lib/session/options.ts', 'SessionPolicyOptions', '# Policies'],
   ['lib/revocation/options.ts', 'RevocationOptions', '## `revocation`'],
-  ['lib/session/options.ts', 'CleanupOptions', '## `cleanup`'],
+  ['lib/session/cleanup-options.ts', 'CleanupOptions', '## `cleanup`'],
+  ['lib/legacy/options.ts', 'LegacyTokenOptions', '## `legacyTokens`'],
 ] as const;
 
-const program = libraryProgram([join(ROOT, 'lib/engine/options.ts')]);
+const program = libraryProgram([join(ROOT, 'lib/engine/options.ts'), join(ROOT, 'lib/swagger/index.ts')]);
 const checker = program.getTypeChecker();
 
-describe('docs/configuration.md', () => {
+describe('the pages of the configuration', () => {
+  test('docs/testing.md explains the options of documentSessions', () => {
+    const documented = tableRows('docs/testing.md', '## Swagger').map((row) => unquoted(row.option));
+    expect(documented.toSorted()).toEqual(optionNames('lib/swagger/index.ts', 'DocumentSessionsOptions').toSorted());
+  });
+
   test.each(SECTIONS)('explains the options of %s: %s', (path, name, heading) => {
-    const documented = tableRows(DOCUMENT, heading).map((row) => unquoted(row.Option));
+    const documented = rowsUnder(heading).map((row) => unquoted(row.Option));
     expect(documented.toSorted()).toEqual(optionNames(path, name).toSorted());
+  });
+
+  test('every option may be undefined, for applications with exactOptionalPropertyTypes', () => {
+    const exact = SECTIONS.flatMap(([path, name]) =>
+      declarationOf(path, name)
+        .members.filter(ts.isPropertySignature)
+        .filter(({ questionToken, type }) => questionToken && !/\bundefined\b/.test(type?.getText() ?? ''))
+        .map((member) => `${name}.${member.name.getText()}`),
+    );
+    expect(exact).toEqual([]);
   });
 
   test.each(literalDefaults('## Values'))('Values: the default of %s is %s', (name, _, value) => {
@@ -58,7 +76,7 @@ describe('docs/configuration.md', () => {
     expect(read({ jwt: { managed: { ...managed, [name]: value } } })).toEqual(read({ jwt: { managed } }));
   });
 
-  test.each(literalDefaults('## `policies`'))('policies: the default of %s is %s', (name, _, value) => {
+  test.each(literalDefaults('# Policies'))('policies: the default of %s is %s', (name, _, value) => {
     expect(read({ policies: { LONG: { ...MINIMAL.policies.LONG, [name]: value } } })).toEqual(read());
   });
 
@@ -70,8 +88,13 @@ describe('docs/configuration.md', () => {
     expect(read({ cleanup: { [name]: value } })).toEqual(read());
   });
 
-  test.each(['SHORT', 'LONG'] as const)('shows the values of the preset for %s', (type) => {
-    const rows = tableRows(DOCUMENT, '### The preset');
+  test.each(literalDefaults('## `legacyTokens`'))('legacyTokens: the default of %s is %s', (name, _, value) => {
+    const legacy = { system: 'simplejwt-multisessions', signingKey: 'an old key' } as const;
+    expect(read({ legacyTokens: [{ ...legacy, [name]: value }] })).toEqual(read({ legacyTokens: [legacy] }));
+  });
+
+  test.each(['SHORT', 'LONG'] as const)('shows the values of SHORT_AND_LONG for %s', (type) => {
+    const rows = rowsUnder('## The presets').filter((row) => row[`\`${type}\``] !== '');
     const shown = rows.map((row) => [unquoted(row['']), literal(unquoted(row[`\`${type}\``]))]);
     expect(Object.fromEntries(shown)).toEqual(SHORT_AND_LONG[type]);
   });
@@ -103,9 +126,15 @@ function nested(name: string, value: unknown): Record<string, unknown> {
   return { [outer]: inner === undefined ? value : { [inner]: value } };
 }
 
+/** Returns the rows of the table under a heading that only one of the pages has. */
+function rowsUnder(heading: string): Record<string, string>[] {
+  const [page = DOCUMENT] = PAGES.filter((each) => readDocument(each).split('\n').includes(heading));
+  return tableRows(page, heading);
+}
+
 /** Returns the defaults of a table that are written as code. Setting such a default explicitly must change nothing. */
 function literalDefaults(heading: string): [name: string, text: string, value: unknown][] {
-  const rows = tableRows(DOCUMENT, heading).filter((row) => row.Default.startsWith('`'));
+  const rows = rowsUnder(heading).filter((row) => row.Default.startsWith('`'));
   return rows.map((row) => [unquoted(row.Option), row.Default, literal(unquoted(row.Default))]);
 }
 
@@ -125,16 +154,26 @@ function unquoted(cell: string): string {
 
 /** Returns the names of an interface's members. A member with an inline object type is replaced by its own members. */
 function optionNames(path: string, name: string): string[] {
+  return checker.getTypeAtLocation(declarationOf(path, name)).getProperties().flatMap(namesOf);
+}
+
+function declarationOf(path: string, name: string): ts.InterfaceDeclaration {
   const source = program.getSourceFile(join(ROOT, path));
   const declaration = source?.statements.find(
-    (statement) => ts.isInterfaceDeclaration(statement) && statement.name.text === name,
+    (statement): statement is ts.InterfaceDeclaration =>
+      ts.isInterfaceDeclaration(statement) && statement.name.text === name,
   );
   if (!declaration) throw new Error(`${path} has no interface ${name}`);
-  return checker.getTypeAtLocation(declaration).getProperties().flatMap(namesOf);
+  return declaration;
 }
 
 function namesOf(member: ts.Symbol): string[] {
-  const declaration = member.valueDeclaration as ts.PropertySignature;
-  if (!declaration.type || !ts.isTypeLiteralNode(declaration.type)) return [member.name];
-  return declaration.type.members.map((inner) => `${member.name}.${inner.name?.getText()}`);
+  const { type } = member.valueDeclaration as ts.PropertySignature;
+  const [object] = (type && ts.isUnionTypeNode(type) ? type.types : [type]).filter(
+    (one): one is ts.TypeLiteralNode => one !== undefined && ts.isTypeLiteralNode(one),
+  );
+  // An object beside other types, such as `{ whenRemainingBelow }`, is a value of the option.
+  const isOnlyObject = object && (type === object || (type as ts.UnionTypeNode).types.length === 2);
+  if (!isOnlyObject) return [member.name];
+  return object.members.map((inner) => `${member.name}.${inner.name?.getText()}`);
 }

@@ -29,10 +29,16 @@ export const DOCUMENTS: readonly string[] = [
   'README.md',
   'CONTRIBUTING.md',
   'SECURITY.md',
+  'client/README.md',
   ...readdirSync(join(ROOT, 'docs'))
     .filter((name) => name.endsWith('.md'))
     .map((name) => `docs/${name}`),
 ];
+
+/** Whether a code block runs in a browser, or is for the build of a page. Getting started has a page in its folder `web`. */
+export function isForBrowsers({ document, text }: CodeBlock): boolean {
+  return document.startsWith('client/') || document === 'docs/front-end.md' || text.startsWith('// web/');
+}
 
 export function readDocument(document: string): string {
   return readFileSync(join(ROOT, document), 'utf8');

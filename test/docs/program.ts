@@ -21,10 +21,17 @@ export function libraryProgram(paths: readonly string[]): ts.Program {
  * Type-checks modules that are not on disk, all in one program.
  *
  * @param modules texts by path
+ * @param platform `browser` adds the types of the DOM, and JSX
  * @returns the errors, each with its path and line
  */
-export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
-  const options = { ...compilerOptions(), moduleDetection: ts.ModuleDetectionKind.Force };
+export function typeErrors(modules: ReadonlyMap<string, string>, platform: 'node' | 'browser' = 'node'): string[] {
+  // Strict applications set `exactOptionalPropertyTypes`. The library's own files are not checked here.
+  const strict = { exactOptionalPropertyTypes: true, moduleDetection: ts.ModuleDetectionKind.Force };
+  const options = { ...compilerOptions(), ...strict };
+  if (platform === 'browser') {
+    options.lib = [...(options.lib ?? []), 'lib.dom.d.ts', 'lib.dom.iterable.d.ts'];
+    options.jsx = ts.JsxEmit.ReactJSX;
+  }
   const program = ts.createProgram([...modules.keys()], options, hostWith(modules, options));
   const diagnostics = [
     ...program.getOptionsDiagnostics(),

@@ -1,21 +1,35 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { once } from 'node:events';
-import { createServer, type AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { transformFileSync, transformSync } from '@swc/core';
-import { codeBlocks, readDocument, ROOT, SWC } from './documents.js';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import {
+  GETTING_STARTED,
+  makeApplicationFolder,
+  type QuickStart,
+  startApplication,
+  writeApplication,
+} from '../helpers/quick-start.js';
+import { codeBlocks, readDocument, ROOT } from './documents.js';
 
-const blocks = codeBlocks(['README.md']);
+const blocks = codeBlocks([GETTING_STARTED]);
 const requests = blocks.filter((block) => block.language === 'sh').flatMap((block) => curlLines(block.text));
 
-const { peerDependencies, peerDependenciesMeta } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
+const { peerDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   peerDependencies: object;
-  peerDependenciesMeta: object;
 };
-const OPTIONAL_PEERS = Object.keys(peerDependenciesMeta);
+/** The peers of the main entry. For npm, all are optional, because services without Nest install none of them. */
+const REQUIRED_PEERS = [
+  '@nestjs/common',
+  '@nestjs/core',
+  '@nestjs/jwt',
+  '@nestjs/typeorm',
+  'class-transformer',
+  'class-validator',
+  'reflect-metadata',
+  'rxjs',
+  'typeorm',
+];
+const OPTIONAL_PEERS = Object.keys(peerDependencies).filter((peer) => !REQUIRED_PEERS.includes(peer));
 
 /** Makes the optional peers unresolvable in a process: `node --import=HIDE_OPTIONAL_PEERS`. */
 const HIDE_OPTIONAL_PEERS = moduleUrl(
@@ -36,50 +50,35 @@ function moduleUrl(code: string): string {
 describe('the install section of the README', () => {
   const [, install] = /^## Install$([^]*?)^## /m.exec(readDocument('README.md')) ?? [];
 
-  test('names every peer that is not optional', () => {
-    const words = install.split(/[\s`,.]+/);
-    const required = Object.keys(peerDependencies).filter((peer) => !OPTIONAL_PEERS.includes(peer));
-    expect(required.filter((peer) => !words.includes(peer))).toEqual([]);
+  test('names every peer of the main entry', () => {
+    const names = install.split(/[\s`,]+/).map((word) => word.replace(/(?<=.)@.*$/, ''));
+    // A new Nest application has the packages that the section does not install.
+    expect(REQUIRED_PEERS.filter((peer) => !names.includes(peer) && !install.includes(`\`${peer}\``))).toEqual([]);
   });
 
   test('installs at most five packages besides TypeORM and its driver', () => {
     const lines = [...install.matchAll(/^npm install (.*)$/gm)].map(([, packages]) => packages.split(' '));
-    const [ours, typeorm] = lines;
-    expect(lines).toHaveLength(2);
-    expect(ours).toContain('nestjs-multisession');
-    expect(ours.length).toBeLessThanOrEqual(5);
-    expect(typeorm).toEqual(['typeorm', expect.stringMatching(/^better-sqlite3@/)]);
-    expect(ours.filter((name) => OPTIONAL_PEERS.includes(name))).toEqual([]);
+    // One pair of lines for each major version of Nest.
+    expect(lines).toHaveLength(4);
+    for (const ours of [lines[0], lines[2]]) {
+      expect(ours).toContain('nestjs-multisession');
+      expect(ours.length).toBeLessThanOrEqual(5);
+      expect(ours.filter((name) => OPTIONAL_PEERS.includes(name.replace(/(?<=.)@.*$/, '')))).toEqual([]);
+    }
+    for (const typeorm of [lines[1], lines[3]])
+      expect(typeorm).toEqual([expect.stringMatching(/^typeorm@/), expect.stringMatching(/^better-sqlite3@/)]);
   });
 });
 
-describe('the quick start of the README, without any optional peer', () => {
+describe('the quick start, without any optional peer', () => {
   let folder: string;
-  let application: ChildProcess;
-  let output = '';
-  let port: number;
+  let application: QuickStart | undefined;
 
-  beforeAll(async () => {
-    // Below node_modules, so that Node resolves the peers, and the library by its package name.
-    const cache = join(ROOT, 'node_modules/.cache');
-    mkdirSync(cache, { recursive: true });
-    folder = mkdtempSync(join(cache, 'quick-start-'));
-    writeLibrary(join(folder, 'node_modules/nestjs-multisession'));
-    writeApplication(folder);
-    port = await freePort();
-    application = spawn(process.execPath, [`--import=${HIDE_OPTIONAL_PEERS}`, 'src/main.js'], {
-      cwd: folder,
-      env: { ...process.env, PORT: String(port), JWT_SECRET: 'a signing secret of more than thirty-two bytes' },
-    });
-    application.stdout?.on('data', (text) => (output += text));
-    application.stderr?.on('data', (text) => (output += text));
-    await listening();
+  beforeAll(() => {
+    folder = makeApplicationFolder();
   });
-
-  afterAll(async () => {
-    if (application?.exitCode === null && application.kill()) await once(application, 'exit');
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterEach(() => application?.stop());
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
   test.each(OPTIONAL_PEERS)('cannot load %s', (peer) => {
     const load = ['--input-type=module', '-e', `import ${JSON.stringify(peer)}`];
@@ -88,12 +87,17 @@ describe('the quick start of the README, without any optional peer', () => {
     expect(run().status).toBe(0);
   });
 
-  test('answers 200 to each of its curl lines', async () => {
+  test.each([GETTING_STARTED, 'README.md'])('with the files of %s, answers 200 to each curl line', async (document) => {
     expect(requests.length).toBeGreaterThanOrEqual(4);
+    // Those of the README replace the ones of the page.
+    expect(writeApplication(folder, GETTING_STARTED)).toContain('src/sessions.module.ts');
+    expect(writeApplication(folder, document)).toContain('src/sessions.module.ts');
+    application = await startApplication(folder, [`--import=${HIDE_OPTIONAL_PEERS}`]);
+    const { host } = new URL(application.url);
     const variables = new Map<string, string>();
     for (const line of requests) {
       const { url, ...request } = readCurl(line, variables);
-      const response = await fetch(url.replace(/localhost:\d+/, `127.0.0.1:${port}`), request);
+      const response = await fetch(url.replace(/localhost:\d+/, host), request);
       const body = await response.text();
       expect({ line, status: response.status, body }).toEqual({ line, status: 200, body });
       const { access, refresh } = JSON.parse(body) as { access?: string; refresh?: string };
@@ -101,48 +105,7 @@ describe('the quick start of the README, without any optional peer', () => {
       if (refresh) variables.set('REFRESH', refresh);
     }
   });
-
-  async function listening(): Promise<void> {
-    const giveUp = performance.now() + 20_000;
-    for (;;) {
-      if (application.exitCode !== null || performance.now() > giveUp)
-        throw new Error(`the application did not start:\n${output}`);
-      const answer = await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined);
-      if (answer) return;
-      await sleep(50);
-    }
-  }
 });
-
-function writeLibrary(folder: string): void {
-  const lib = join(ROOT, 'lib');
-  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
-  for (const file of files) write(folder, file, transformFileSync(join(lib, file), SWC).code);
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module", "exports": { ".": "./index.js" } }');
-}
-
-function writeApplication(folder: string): void {
-  for (const { language, text } of blocks) {
-    const file = /^\/\/ (src\/[\w./-]+\.ts)\n/.exec(text)?.[1];
-    if (language === 'ts' && file) write(folder, file, transformSync(text, { ...SWC, filename: file }).code);
-  }
-  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }');
-}
-
-function write(folder: string, file: string, code: string): void {
-  const path = join(folder, file.replace(/\.ts$/, '.js'));
-  mkdirSync(dirname(path), { recursive: true });
-  writeFileSync(path, code);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** The curl commands of a block, each joined to one line. */
 function curlLines(text: string): string[] {

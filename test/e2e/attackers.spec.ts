@@ -107,7 +107,7 @@ onEachDatabase((databaseName) => {
       expect([owner.status, thief.status, thief.body.refresh]).toEqual([200, 200, owner.body.refresh]);
       for (const { body } of [owner, thief]) expect((await list(body.access)).status).toBe(200);
       token = owner.body.refresh;
-      await sleep(350);
+      await sleep(650);
     }
     const names = events.map(({ name }) => name);
     expect(names.filter((name) => name === 'refresh.replayed')).toHaveLength(3);

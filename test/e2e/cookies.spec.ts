@@ -9,7 +9,6 @@ import {
   JwtAuthGuard,
   OptionalSession,
   SessionCookies,
-  SessionsController,
   SessionService,
 } from 'nestjs-multisession';
 import { DjangoErrorFilter } from 'nestjs-multisession/django';
@@ -19,14 +18,16 @@ import { type Answer, bearer, SECRET_KEY, startApp, type TestApp, type TestAppOp
 import {
   ACCESS_COOKIE,
   ASKS_FOR_COOKIES,
+  cookieAnswer,
   cookieHeader,
   REFRESH_COOKIE,
+  PROOF_COOKIE,
   setCookies,
   tokensInCookies,
 } from '../helpers/cookies.js';
 import { onEachAdapter } from '../helpers/matrix.js';
 import { rowsOf } from '../helpers/rows.js';
-import { expired, resigned } from '../helpers/tokens.js';
+import { decoded, expired, resigned } from '../helpers/tokens.js';
 
 const ALICE = { username: 'alice', password: 'alice-password', session: 'LONG' };
 const BOB = { username: 'bob', password: 'bob-password', session: 'LONG' };
@@ -34,6 +35,7 @@ const POLICIES = {
   LONG: { refreshTokenLifetime: '30d', extendSession: 'every-refresh' },
   STRICT: { refreshTokenLifetime: '1h', reuseGrace: 0 },
   KEEPING: { refreshTokenLifetime: '1h', rotateRefreshTokens: false },
+  SOON: { refreshTokenLifetime: '1h', accessTokenLifetime: '20m' },
   CHECKED: { refreshTokenLifetime: '1h', accessCheck: 'session' },
 } as const;
 
@@ -98,13 +100,11 @@ class LinkController {
   }
 }
 
-@Controller('auth')
-class AuthController extends SessionsController {}
-
 interface Browser {
   sessionId: string;
   access: string;
   refresh: string;
+  proof: string | undefined;
   /** The cookies, and the headers that our own page adds. */
   headers: Record<string, string>;
 }
@@ -124,11 +124,12 @@ onEachAdapter((databaseName, adapter) => {
   const cookiesOf = (access: string | undefined, refresh: string | undefined) =>
     cookieHeader([ACCESS_COOKIE, access], [REFRESH_COOKIE, refresh]);
   const browserOf = (answer: Answer): Browser => {
-    const { access, refresh = '' } = tokensInCookies(answer);
+    const { access, refresh = '', proof } = tokensInCookies(answer);
     return {
       sessionId: answer.body.session_id,
       access,
       refresh,
+      proof,
       headers: { ...ASKS_FOR_COOKIES, ...cookiesOf(access, refresh) },
     };
   };
@@ -154,6 +155,7 @@ onEachAdapter((databaseName, adapter) => {
         secure: true,
         sameSite: 'strict',
       },
+      { name: PROOF_COOKIE, value: '', maxAge: 0, path: '/', httpOnly: true, secure: true, sameSite: 'strict' },
     ]);
 
   describe('cookies', () => {
@@ -164,7 +166,7 @@ onEachAdapter((databaseName, adapter) => {
       test('login sets both tokens as cookies and has none in the body', async () => {
         const answer = await app.post('login/', ALICE, ASKS_FOR_COOKIES);
         expect(answer).toMatchObject({ status: 200 });
-        expect(Object.keys(answer.body)).toEqual(['session_id']);
+        expect(answer.body).toEqual(cookieAnswer(answer.body.session_id));
         expect(answer.headers.get('cache-control')).toBe('no-store');
         const shared = {
           value: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/),
@@ -175,6 +177,13 @@ onEachAdapter((databaseName, adapter) => {
         expect(setCookies(answer)).toEqual([
           { ...shared, name: ACCESS_COOKIE, path: '/', sameSite: 'lax' },
           { ...shared, name: REFRESH_COOKIE, path: '/api/session', sameSite: 'strict' },
+          {
+            ...shared,
+            name: PROOF_COOKIE,
+            value: expect.stringMatching(`^${answer.body.session_id}\\.[\\w-]{43}$`),
+            path: '/',
+            sameSite: 'strict',
+          },
         ]);
       });
 
@@ -186,10 +195,10 @@ onEachAdapter((databaseName, adapter) => {
         });
         const answer = await refresh(first.headers);
         expect(answer).toMatchObject({ status: 200, body: { session_id: first.sessionId } });
-        expect(Object.keys(answer.body)).toEqual(['session_id']);
+        expect(answer.body).toEqual(cookieAnswer(first.sessionId));
         const second = browserOf(answer);
         expect(second.refresh).not.toBe(first.refresh);
-        expect(setCookies(answer).map(({ maxAge }) => maxAge)).toEqual([30 * 24 * 3600, 30 * 24 * 3600]);
+        expect(setCookies(answer).map(({ maxAge }) => maxAge)).toEqual(Array(3).fill(30 * 24 * 3600));
 
         const logout = await app.post('logout/', {}, second.headers);
         expect(logout).toMatchObject({ status: 200, body: {} });
@@ -197,14 +206,45 @@ onEachAdapter((databaseName, adapter) => {
         expect(await isLive(second)).toBe(false);
       });
 
-      test('a refresh without a new refresh token sets only the access cookie', async () => {
+      test('a refresh without a new refresh token sets all cookies nevertheless', async () => {
         const browser = await logIn({ session: 'KEEPING' });
         const answer = await refresh(browser.headers, 'KEEPING');
-        expect(setCookies(answer).map(({ name, maxAge }) => [name, maxAge])).toEqual([
-          [ACCESS_COOKIE, expect.any(Number)],
-        ]);
+        expect(setCookies(answer).map(({ name, maxAge }) => [name, maxAge])).toEqual(
+          [ACCESS_COOKIE, REFRESH_COOKIE, PROOF_COOKIE].map((name) => [name, expect.any(Number)]),
+        );
         expect(setCookies(answer)[0].maxAge).toBeGreaterThan(3590);
-        expect(answer.body).toEqual({ session_id: browser.sessionId });
+        expect(setCookies(answer)[1].value).toBe(browser.refresh);
+        expect(answer.body).toEqual(cookieAnswer(browser.sessionId));
+      });
+
+      test('a refresh soon after the grace sets only the access cookie, so that a late answer cannot bring an old token', async () => {
+        const browser = await logIn();
+        const rotated = browserOf(await refresh(browser.headers));
+        await app
+          .get(DataSource)
+          .query(`UPDATE user_session SET rotated_at = rotated_at - 15000 WHERE id = '${browser.sessionId}'`);
+        for (const [{ headers }, generation] of [
+          [rotated, 1],
+          [browser, 0],
+        ] as const) {
+          const answer = await refresh(headers);
+          expect(answer.body).toEqual(cookieAnswer(browser.sessionId));
+          expect(setCookies(answer).map(({ name }) => name)).toEqual([ACCESS_COOKIE]);
+          expect(decoded(tokensInCookies(answer).access, 1)).toMatchObject({ gen: generation, sid: browser.sessionId });
+        }
+        expect((await app.post('logout/', {}, rotated.headers)).status).toBe(200);
+      });
+
+      test('an answer says how long the tokens live that the page cannot read', async () => {
+        const { status, body } = await app.post('login/', { ...ALICE, session: 'SOON' }, ASKS_FOR_COOKIES);
+        expect({ status, body }).toEqual({ status: 200, body: cookieAnswer(body.session_id) });
+        expect(body).toMatchObject({ session_type: 'SOON' });
+        // Some time may have passed since the tokens were issued, but not minutes.
+        expect(body.expires_in).toBeLessThanOrEqual(1200);
+        expect(body.expires_in).toBeGreaterThan(1000);
+        expect(body.session_expires_in).toBeLessThanOrEqual(3600);
+        expect(body.session_expires_in).toBeGreaterThan(3400);
+        expect(Number.isInteger(body.expires_in) && Number.isInteger(body.session_expires_in)).toBe(true);
       });
 
       test('ignores the secret key and the refresh token in the body', async () => {
@@ -423,15 +463,25 @@ onEachAdapter((databaseName, adapter) => {
 
       test('a refresh token of another type ends no session', async () => {
         const [long, strict] = [await logIn(), await logIn({ session: 'STRICT' })];
-        expect((await refreshWith(undefined, long.refresh, strict.refresh)).body.session_id).toBe(strict.sessionId);
+        const proof = cookieHeader([PROOF_COOKIE, strict.proof], [ACCESS_COOKIE, long.access]).cookie;
+        const { cookie } = cookieHeader([REFRESH_COOKIE, long.refresh], [REFRESH_COOKIE, strict.refresh]);
+        const answer = await refresh({ cookie: `${proof}; ${cookie}` }, 'STRICT');
+        expect(answer.body.session_id).toBe(strict.sessionId);
         expect(await isLive(long)).toBe(true);
       });
 
       test('if no refresh token is accepted, each one is judged by itself', async () => {
         const [one, two] = [await stale(), await stale()];
-        const answer = await refreshWith(undefined, 'x', one.old.refresh, two.old.refresh);
-        expect(answer).toMatchObject({ status: 401, body: { code: 'session_not_found' } });
-        expectCleared(answer);
+        const { cookie } = cookieHeader(
+          [PROOF_COOKIE, one.current.proof],
+          [ACCESS_COOKIE, expired(two.current.access)],
+          [REFRESH_COOKIE, 'x'],
+          [REFRESH_COOKIE, one.old.refresh],
+          [REFRESH_COOKIE, two.old.refresh],
+        );
+        const answer = await refresh({ cookie }, 'STRICT');
+        expect(answer).toMatchObject({ status: 401, body: { code: 'token_not_valid' } });
+        expect(setCookies(answer)).toEqual([]);
         expect([await isLive(one.current), await isLive(two.current)]).toEqual([false, false]);
       });
 
@@ -439,16 +489,19 @@ onEachAdapter((databaseName, adapter) => {
         const [victim, attacker] = [await logIn({ session: 'STRICT' }), await logIn({ ...BOB, session: 'STRICT' })];
         const access = expired(victim.access);
         const tossed = await refreshWith(access, attacker.refresh, victim.refresh);
-        expect(tossed.body).toEqual({ session_id: victim.sessionId });
+        expect(tossed.body).toEqual(cookieAnswer(victim.sessionId));
         await app.post('logout/', {}, browserOf(tossed).headers);
         for (const tokens of [[attacker.refresh, victim.refresh], [attacker.refresh]]) {
           const answer = await refreshWith(access, ...tokens);
-          expect(answer).toMatchObject({ status: 401, body: { code: 'session_not_found' } });
-          expectCleared(answer);
+          // Only the victim's own token counts, and its session has ended.
+          const code = tokens.length === 2 ? 'session_not_found' : 'session_proof_required';
+          expect(answer).toMatchObject({ status: 401, body: { code } });
+          expect(setCookies(answer)).toEqual([]);
         }
+        // Neither a forged access cookie nor a refresh token in its place proves anything.
+        for (const rubbish of ['x.y.z', attacker.refresh, undefined])
+          expect((await refreshWith(rubbish, attacker.refresh)).body.code).toBe('session_proof_required');
         expect(await isLive(attacker)).toBe(true);
-        // An invalid access cookie does not decide whose session it is.
-        expect((await refreshWith('x.y.z', attacker.refresh)).body.session_id).toBe(attacker.sessionId);
       });
 
       test('logout ends the session of each refresh cookie', async () => {
@@ -475,15 +528,15 @@ onEachAdapter((databaseName, adapter) => {
         expect(setCookies(answer)).toEqual([]);
       });
 
-      test('when a refresh is refused for good', async () => {
+      test('but not when a refresh is refused', async () => {
         const browser = await logIn();
         await app.get(SessionService).destroy(browser.sessionId);
         const answer = await refresh(browser.headers);
         expect(answer).toMatchObject({ status: 401, body: { code: 'session_not_found' } });
-        expectCleared(answer);
+        expect(setCookies(answer)).toEqual([]);
         const mismatch = await refresh((await logIn({ session: 'STRICT' })).headers);
         expect(mismatch).toMatchObject({ status: 401, body: { code: 'token_not_valid' } });
-        expectCleared(mismatch);
+        expect(setCookies(mismatch)).toEqual([]);
       });
 
       test('when a logout finds no session', async () => {
@@ -514,7 +567,7 @@ onEachAdapter((databaseName, adapter) => {
 
       test('fails with 500 and sets no cookie if a token is too long for a cookie', async () => {
         const fits = await login(ASKS_FOR_COOKIES, 'c'.repeat(2400));
-        expect(setCookies(fits)).toHaveLength(2);
+        expect(setCookies(fits)).toHaveLength(3);
         const answer = await login(ASKS_FOR_COOKIES, 'c'.repeat(3000));
         expect(answer.status).toBe(500);
         expect(setCookies(answer)).toEqual([]);
@@ -578,22 +631,9 @@ onEachAdapter((databaseName, adapter) => {
       expect(setCookies(answer)).toMatchObject([
         { ...shared, name: '__Secure-shop-access', path: '/' },
         { ...shared, name: '__Secure-shop-refresh', path: '/v1/sessions' },
+        { name: '__Host-shop-proof', path: '/', sameSite: 'none', secure: true, httpOnly: true },
       ]);
-    });
-
-    test.each([
-      ['the option path', { path: 'v1/auth' }, '/v1/auth', '/v1/auth'],
-      ['a controller of the application', { controller: AuthController }, '/auth', '/'],
-      ['both', { controller: AuthController, path: 'v1' }, '/v1/auth', '/v1'],
-    ])('the path of the refresh cookie follows %s', async (_, options, prefix, path) => {
-      app = await start({ cookies: true, ...options });
-      const answer = await app.request('POST', `${prefix}/login`, { body: ALICE, headers: ASKS_FOR_COOKIES });
-      expect(setCookies(answer).map((cookie) => cookie.path)).toEqual(['/', path]);
-      const cleared = await app.request('POST', `${prefix}/logout`, { body: {}, headers: browserOf(answer).headers });
-      expect(setCookies(cleared).map((cookie) => [cookie.path, cookie.maxAge])).toEqual([
-        ['/', 0],
-        [path, 0],
-      ]);
+      expect(setCookies(answer)[2].domain).toBeUndefined();
     });
 
     test('a refresh without the database answers 503 and clears no cookie', async () => {

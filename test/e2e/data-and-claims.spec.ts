@@ -82,7 +82,11 @@ onEachDatabase((databaseName) => {
 
   const create = async (more: object = {}) => (await sessions.create('alice', { type: 'LONG', ...more })).session.id;
 
-  const current = (sessionId: string, generation = 0) => ({ sessionId, generation });
+  const current = (sessionId: string, generation = 0) => ({
+    sessionId,
+    generation,
+    expiresAt: Math.floor(Date.now() / 1000) + 300,
+  });
 
   describe('data', () => {
     test('is merged by key, and null removes a key', async () => {

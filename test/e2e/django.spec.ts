@@ -155,6 +155,10 @@ onEachAdapter((databaseName, adapter) => {
         secret_key: NULL,
         session: NO_STRING,
       });
+      // Without the filter, the type in the token would count.
+      expectAnswer(await app.post('refresh/', { refresh: session.refresh, secret_key: SECRET_KEY }), 400, {
+        session: REQUIRED,
+      });
       expectAnswer(await app.post('logout/', 'refresh', { 'content-type': 'text/plain' }), 400, {
         secret_key: REQUIRED,
         refresh: REQUIRED,

@@ -1,6 +1,14 @@
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { Module, UseGuards } from '@nestjs/common';
+import {
+  type CallHandler,
+  type ExecutionContext,
+  Injectable,
+  Module,
+  type NestInterceptor,
+  UseGuards,
+  UseInterceptors,
+} from '@nestjs/common';
 import { IoAdapter } from '@nestjs/platform-socket.io';
 import { WsAdapter } from '@nestjs/platform-ws';
 import {
@@ -28,6 +36,19 @@ import { bearer, startApp, type TestApp } from '../helpers/app.js';
 import { selectedDatabases } from '../helpers/databases.js';
 import { expired } from '../helpers/tokens.js';
 
+/** Holds the first message back until the second one has been answered. */
+@Injectable()
+class Gate implements NestInterceptor {
+  static arrived = 0;
+  static open: () => void = () => {};
+  static readonly opened = new Promise<void>((resolve) => (Gate.open = resolve));
+
+  async intercept(_context: ExecutionContext, next: CallHandler) {
+    if (Gate.arrived++ === 0) await Gate.opened;
+    return next.handle();
+  }
+}
+
 @UseGuards(JwtAuthGuard)
 abstract class Messages {
   @SubscribeMessage('whoami')
@@ -45,6 +66,43 @@ abstract class Messages {
   @OptionalSession()
   optional(@CurrentSession('userId') userId?: string) {
     return { event: 'you', data: { userId: userId ?? null } };
+  }
+
+  @SubscribeMessage('public')
+  @Public()
+  public(@CurrentSession('userId') userId?: string) {
+    return { event: 'you', data: { userId: userId ?? null } };
+  }
+
+  @SubscribeMessage('leave')
+  @Public()
+  leave(@ConnectedSocket() client: { handshake?: { auth: object }; auth?: object }) {
+    if (client.handshake) client.handshake.auth = {};
+    else client.auth = {};
+    return { event: 'you', data: { userId: null } };
+  }
+
+  @SubscribeMessage('switch')
+  @Public()
+  switch(@ConnectedSocket() client: { handshake: { auth: object } }, @MessageBody() { token }: { token: string }) {
+    client.handshake.auth = { token };
+    return { event: 'you', data: { userId: null } };
+  }
+
+  /** Waits before its parameters are read, so that later messages overtake it. */
+  @SubscribeMessage('slow')
+  @UseInterceptors(Gate)
+  slow(@CurrentSession('userId') userId: string) {
+    return { userId };
+  }
+}
+
+/** A gateway without the guard, on the same sockets. */
+@WebSocketGateway()
+class UnguardedGateway {
+  @SubscribeMessage('unguarded')
+  unguarded(@CurrentSession() session: SessionClaims) {
+    return { event: 'you', data: session };
   }
 }
 
@@ -101,7 +159,7 @@ describe('WebSockets', () => {
     gateway: typeof PlainGateway | typeof WsGateway | typeof ClosingGateway,
     Adapter: typeof IoAdapter | typeof WsAdapter,
   ) => {
-    @Module({ providers: [gateway] })
+    @Module({ providers: [gateway, UnguardedGateway] })
     class GatewayModule {}
     app = await startApp({
       databaseName: selectedDatabases()[0],
@@ -123,11 +181,11 @@ describe('WebSockets', () => {
       return socket;
     };
     /** Waits for the answer to a message: `you`, or the `exception` that refuses it. */
-    const ask = (socket: Socket, message: string): Promise<unknown> =>
+    const ask = (socket: Socket, message: string, data?: object): Promise<unknown> =>
       new Promise((resolve) => {
-        socket.once('you', resolve);
-        socket.once('exception', resolve);
-        socket.emit(message);
+        socket.off('you').once('you', resolve);
+        socket.off('exception').once('exception', resolve);
+        socket.emit(message, data);
       });
 
     test.each([
@@ -168,6 +226,35 @@ describe('WebSockets', () => {
       await app.get(SessionService).destroy(session.id);
       expect(await ask(socket, 'whoami')).toMatchObject({ code: 'token_not_valid' });
       expect(await ask(socket, 'optional')).toMatchObject({ code: 'token_not_valid' });
+    });
+
+    test('gives a later message no identity of an earlier one', async () => {
+      await start(PlainGateway, IoAdapter);
+      const { access, session } = await create('alice');
+      const socket = await connect({ auth: { token: access } });
+      for (const message of ['whoami', 'optional'])
+        expect(await ask(socket, message)).toMatchObject({ userId: 'alice' });
+      expect(await ask(socket, 'public')).toEqual({ userId: null });
+      app.app.useLogger(false);
+      expect(await ask(socket, 'unguarded')).toMatchObject({ status: 'error', message: 'Internal server error' });
+      await app.get(SessionService).destroy(session.id);
+      expect(await ask(socket, 'public')).toEqual({ userId: null });
+      for (const message of ['whoami', 'optional', 'long'])
+        expect(await ask(socket, message)).toMatchObject({ code: 'token_not_valid' });
+      await ask(socket, 'leave');
+      expect(await ask(socket, 'optional')).toEqual({ userId: null });
+      expect(await ask(socket, 'whoami')).toMatchObject({ code: 'not_authenticated' });
+    });
+
+    test('does not mix up messages of one socket that overtake each other', async () => {
+      await start(PlainGateway, IoAdapter);
+      const [alice, bob] = [await create('alice'), await create('bob')];
+      const socket = await connect({ auth: { token: alice.access } });
+      const first = socket.emitWithAck('slow');
+      const second = ask(socket, 'switch', { token: bob.access }).then(() => socket.emitWithAck('slow'));
+      expect(await second).toEqual({ userId: 'bob' });
+      Gate.open();
+      expect(await first).toEqual({ userId: 'alice' });
     });
 
     test('closes the sockets of a session on `session.revoked`, and no others', async () => {
@@ -219,6 +306,23 @@ describe('WebSockets', () => {
       expect(await ask(socket, 'whoami')).toMatchObject({ event: 'exception', data: { code: 'token_not_valid' } });
       await ask(socket, 'authenticate', access);
       expect(await ask(socket, 'whoami')).toMatchObject({ event: 'you', data: { userId: 'alice' } });
+    });
+
+    test('gives a later message no identity of an earlier one', async () => {
+      await start(WsGateway, WsAdapter);
+      const { access, session } = await create('alice');
+      const socket = await connect();
+      await ask(socket, 'authenticate', access);
+      for (const message of ['whoami', 'optional'])
+        expect(await ask(socket, message)).toMatchObject({ data: { userId: 'alice' } });
+      expect(await ask(socket, 'public')).toMatchObject({ data: { userId: null } });
+      await app.get(SessionService).destroy(session.id);
+      expect(await ask(socket, 'public')).toMatchObject({ data: { userId: null } });
+      for (const message of ['whoami', 'optional'])
+        expect(await ask(socket, message)).toMatchObject({ data: { code: 'token_not_valid' } });
+      await ask(socket, 'leave');
+      expect(await ask(socket, 'optional')).toMatchObject({ data: { userId: null } });
+      expect(await ask(socket, 'whoami')).toMatchObject({ data: { code: 'not_authenticated' } });
     });
 
     test('prefers a token from a message to the request that opened the socket', async () => {

@@ -1,8 +1,23 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { Controller, Get, Injectable, Module, type ModuleMetadata, type OnModuleInit, UseGuards } from '@nestjs/common';
+import {
+  Controller,
+  Get,
+  Injectable,
+  Module,
+  type ModuleMetadata,
+  type OnModuleInit,
+  Req,
+  UseGuards,
+} from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { AuthGuard, PassportStrategy } from '@nestjs/passport';
-import { CurrentSession, JwtAuthGuard, MultiSessionConfigurationError, SessionService } from 'nestjs-multisession';
+import {
+  CurrentSession,
+  JwtAuthGuard,
+  MultiSessionConfigurationError,
+  OptionalSession,
+  SessionService,
+} from 'nestjs-multisession';
 import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import passport from 'passport';
 import { DataSource } from 'typeorm';
@@ -52,14 +67,16 @@ class WhoController {
 
   @Get('key-or-jwt')
   @UseGuards(AuthGuard(['api-key', 'jwt']))
-  keyOrJwt(@CurrentSession('userId') userId: string) {
-    return { userId };
+  @OptionalSession()
+  keyOrJwt(@CurrentSession('userId') sessionUser: string | undefined, @Req() { user }: { user: { userId: string } }) {
+    return { userId: user.userId, sessionUser };
   }
 
   @Get('jwt-or-key')
   @UseGuards(AuthGuard(['jwt', 'api-key']))
-  jwtOrKey(@CurrentSession('userId') userId: string) {
-    return { userId };
+  @OptionalSession()
+  jwtOrKey(@CurrentSession('userId') sessionUser: string | undefined, @Req() { user }: { user: { userId: string } }) {
+    return { userId: user.userId, sessionUser };
   }
 
   @Get('renamed')
@@ -253,6 +270,8 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
         const { good, ended } = await material('BLACKLIST');
         const outcome = async (headers: Record<string, string>) => {
           const { status, body } = await app.request('GET', path, { headers });
+          // The session is the caller's only if the token was accepted: a key is no session.
+          if (body.userId !== undefined) expect(body.sessionUser).toBe(body.userId === 'alice' ? 'alice' : undefined);
           return body.userId ?? status;
         };
         expect(await outcome({ 'x-api-key': 'right' })).toBe('a machine');

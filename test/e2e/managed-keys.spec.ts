@@ -1,7 +1,12 @@
 import { createPublicKey, generateKeyPairSync } from 'node:crypto';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
-import { ManagedKeys, MultiSessionConfigurationError, type MultiSessionOptions } from 'nestjs-multisession';
+import {
+  JwtAuthGuard,
+  ManagedKeys,
+  MultiSessionConfigurationError,
+  type MultiSessionOptions,
+} from 'nestjs-multisession';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type DatabaseName, type TestDatabase } from '../helpers/databases.js';
 import { onEachAdapter, onEachDatabase } from '../helpers/matrix.js';
@@ -61,6 +66,29 @@ onEachAdapter((databaseName, adapter) => {
       const expected = { issuer: jwt.issuer, audience: jwt.audience, typ: 'at+jwt' };
       const { payload } = await jwtVerify(access, remote, expected);
       expect(payload).toMatchObject({ sub: 'alice', token_type: 'access' });
+    });
+
+    test('GET admin/keys shows their states, and no key material', async () => {
+      const app = await start({
+        adapter,
+        databaseName,
+        options: { jwt: { managed }, admin: { guard: JwtAuthGuard } },
+      });
+      const { access } = await app.login();
+      const listed = async () =>
+        (await app.request('GET', '/api/session/admin/keys', { headers: bearer(access) })).body;
+      await app.get(ManagedKeys).rotate();
+      const keys = await listed();
+      expect(keys).toEqual([
+        {
+          kid: decoded(access, 0).kid,
+          algorithm: 'HS256',
+          state: 'active',
+          created_at: expect.stringMatching(/Z$/),
+          active_at: expect.stringMatching(/Z$/),
+        },
+        expect.objectContaining({ state: 'pending', active_at: null }),
+      ]);
     });
 
     test('is empty if all keys are secrets', async () => {
@@ -125,7 +153,8 @@ onEachDatabase((databaseName) => {
   test('a replay after a key rotation gets the identical refresh token, signed by the key of its generation', async () => {
     const options: Partial<MultiSessionOptions> = {
       jwt: { managed },
-      revocation: { pollInterval: '20ms', maxStaleness: '100ms' },
+      // A process that is this far behind answers 503, so this is more than a busy machine needs.
+      revocation: { pollInterval: '20ms', maxStaleness: '3s' },
       policies: { LONG: { refreshTokenLifetime: '1h', reuseGrace: '1m' } },
     };
     const app = await start({ databaseName, options });

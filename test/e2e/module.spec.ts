@@ -467,9 +467,13 @@ describe('the module', () => {
       }
     }
 
-    test('requires a feature module to import the module', async () => {
+    test('requires a feature module to import the module if it injects its providers', async () => {
       const sessions = MultiSessionModule.forRoot({ ...DEFAULT_OPTIONS, isGlobal: false });
-      @Module({ controllers: [GuardedController] })
+      @Injectable()
+      class Reports {
+        constructor(readonly sessions: SessionService) {}
+      }
+      @Module({ providers: [Reports] })
       class ForgetfulModule {}
       await expect(start(sessions, { imports: [ForgetfulModule] })).rejects.toThrow(/can't resolve dependencies/);
 

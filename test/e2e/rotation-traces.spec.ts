@@ -4,9 +4,10 @@ import fc from 'fast-check';
 import { SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
 import type { Repository } from 'typeorm';
 import type { Engine } from '../../lib/engine/engine.js';
-import { ENGINE } from '../../lib/nest/providers.js';
+import { ENGINE } from '../../lib/nest/tokens.js';
 import type { Verdict } from '../../lib/session/policy.js';
 import { type Answer, bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
+import { selectedDatabases } from '../helpers/databases.js';
 import { type RecordedEvent, recordEvents } from '../helpers/events.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { policyOf, type Token } from '../helpers/rotation-model.js';
@@ -41,20 +42,24 @@ const POLICIES = {
 } as const satisfies Record<string, SessionPolicyOptions>;
 type Type = keyof typeof POLICIES;
 
-/** The number of traces. A failure prints its seed. Set `TEST_SEED` to repeat it. */
+/** The number of traces on the first database; on the others, a quarter of them run. A failure prints its seed. Set `TEST_SEED` to repeat it. */
 const RUNS = Number(process.env.TEST_RUNS ?? 40);
 const SEED = process.env.TEST_SEED === undefined ? undefined : Number(process.env.TEST_SEED);
 
-const REUSE = ['reuse, ahead', 'reuse, fork', 'reuse, stale'];
-const VERDICTS = ['expired', 'keep', 'recover', 'renew', 'replay', ...REUSE, 'rotate'];
+const REUSE = ['reuse, fork', 'reuse, stale'];
+const VERDICTS = ['adopt', 'expired', 'hold', 'keep', 'recover', 'renew', 'replay', ...REUSE, 'rotate'];
 
 onEachDatabase((databaseName) => {
+  const isFirst = databaseName === selectedDatabases()[0];
+  const runs = isFirst ? RUNS : Math.ceil(RUNS / 4);
   let app: TestApp;
   let rows: Repository<SessionEntity>;
   let events: RecordedEvent[];
   /** How often each verdict occurred. */
   const verdicts = new Map<string, number>();
   const count = (verdict: Verdict) => {
+    // Too rare to be found in every run: the database has lost a generation, and a forged token is further ahead.
+    if (verdict.kind === 'ahead') return;
     const name = verdict.kind === 'reuse' ? `reuse, ${verdict.reuse}` : verdict.kind;
     verdicts.set(name, (verdicts.get(name) ?? 0) + 1);
   };
@@ -81,11 +86,12 @@ onEachDatabase((databaseName) => {
         for (const move of [{ do: 'log in', by: 0 } as const, ...moves]) await replay.take(move);
         await replay.take({ do: 'uses are written' });
       });
-      await fc.assert(property, { numRuns: RUNS, seed: SEED });
+      // Without shrinking: each attempt logs in, and a user may have only so many sessions.
+      await fc.assert(property, { numRuns: runs, seed: SEED, endOnFailure: true });
       // A verdict that never occurred would not have been tested.
-      expect([...verdicts.keys()].sort()).toEqual(VERDICTS);
+      if (isFirst) expect([...verdicts.keys()].sort()).toEqual(VERDICTS);
     },
-    60_000 + RUNS * 1000,
+    60_000 + runs * 20_000,
   );
 
   /** Runs a trace on the application and on the model, side by side. */
@@ -109,7 +115,7 @@ onEachDatabase((databaseName) => {
     async take(move: Move): Promise<void> {
       events.splice(0);
       const expected = this.model.take(move);
-      if (expected.verdict) count(expected.verdict);
+      for (const verdict of [expected.adopted, expected.verdict]) if (verdict) count(verdict);
       if (expected.status === undefined) await this.happen(move.do);
       else this.compareAnswer(expected, await this.ask(move, expected));
       expect(told(events)).toEqual([...expected.events].sort(byName));
@@ -158,8 +164,9 @@ onEachDatabase((databaseName) => {
     private async happen(what: Move['do']): Promise<void> {
       if (what === 'uses are written') await app.get<Engine>(ENGINE).seen.flush();
       if (!this.row) return;
-      const rotatedAt = new Date(Date.now() - 11 * MINUTE);
-      if (what === 'the grace passes') await this.change({ rotatedAt });
+      const rotatedAt = new Date(Date.now() - 21 * MINUTE);
+      if (what === 'the grace passes')
+        await this.change({ rotatedAt: new Date(Math.max(0, this.row.rotatedAt.getTime() - 10 * MINUTE)) });
       const isPast = this.row.expiresAt.getTime() <= Date.now();
       if (what === 'the end comes near' && !isPast) await this.change({ rotatedAt, ...this.endingIn(20 * MINUTE) });
       if (what === 'the end passes') await this.change({ rotatedAt, ...this.endingIn(-MINUTE) });
@@ -182,7 +189,7 @@ onEachDatabase((databaseName) => {
     }
 
     private compareAnswer(expected: Expected, { status, body }: Answer): void {
-      const { code, refresh, generation } = expected;
+      const { code, refresh, generation, adopted } = expected;
       expect({ status, code: body.code }).toEqual({ status: expected.status, code });
       expect('refresh' in body).toBe(Boolean(refresh));
       expect('access' in body).toBe(generation !== undefined);
@@ -193,8 +200,12 @@ onEachDatabase((databaseName) => {
       }
       if (!refresh) return;
       expect(decoded(body.refresh, 1)).toMatchObject(common);
-      // A token that is issued again must have the same text, and a new token a new text.
-      expect(this.texts.indexOf(body.refresh)).toBe(refresh.id in this.texts ? refresh.id : -1);
+      const isKnown = refresh.id in this.texts;
+      const ids = this.texts.map((text) => decoded(text, 1).jti);
+      expect(ids.indexOf(decoded(body.refresh, 1).jti)).toBe(isKnown ? refresh.id : -1);
+      // A token that is issued again has the same text. After the grace, the test has changed the time in the row. A token that was
+      // adopted has the expiry of the row.
+      if (isKnown && expected.verdict?.kind !== 'hold' && !adopted) expect(body.refresh).toBe(this.texts[refresh.id]);
       this.texts[refresh.id] = body.refresh;
     }
 
@@ -237,7 +248,7 @@ function told(events: readonly RecordedEvent[]): ExpectedEvent[] {
       ...(rotated !== undefined && { rotated }),
       ...(reason !== undefined && { reason }),
       ...(reuse !== undefined && { reuse }),
-      ...(client && {
+      ...(presentedGeneration !== undefined && {
         presented: presentedGeneration,
         current: currentGeneration,
         presenter: client.userAgent,

@@ -4,7 +4,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type ArgumentsHost, Catch, Logger } from '@nestjs/common';
 import { APP_FILTER, BaseExceptionFilter } from '@nestjs/core';
-import { type Credentials, MultiSessionError, SessionEvents } from 'nestjs-multisession';
+import { type Credentials, MultiSessionError, SessionEvents, SessionService } from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
 import { openProxy, type Proxy } from '../contract/proxy.js';
 import { type Answer, bearer, SECRET_KEY, SIGNING_SECRET, startApp, type TestApp, TestUsers } from '../helpers/app.js';
@@ -154,9 +154,11 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const login = await app.login();
     const dataSource = app.get(DataSource);
     await dataSource.query('ALTER TABLE user_session RENAME TO away');
-    expect(statusesOf(await askAll(login))).toEqual([503]);
+    expect(statusesOf(await askAll(login))).toEqual([500]);
     await dataSource.query('ALTER TABLE away RENAME TO user_session');
-    expect(loggedLines().join('\n')).toMatch(/error: the database failed: .*[^]*error: UnavailableError:/);
+    expect(loggedLines().join('\n')).toMatch(
+      /error: the database refuses .*user_session.*[^]*error: ServerFaultError:/,
+    );
     expect((await app.post('logout/', { refresh: login.refresh, ...secretKey })).status).toBe(200);
   });
 
@@ -166,8 +168,12 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const secrets = [access, refresh, PASSWORD, SECRET_KEY, String(decoded(refresh, 1).jti)];
     const values = secrets.flatMap((secret) => [secret, [secret], { [secret]: secret }, `${secret}\0`, ` ${secret}`]);
     for (const route of ['list', 'destroy', 'destroyAllOther', 'login', 'refresh', 'logout']) {
-      const requests = Object.keys(body).flatMap((field) => values.map((value) => ({ ...body, [field]: value })));
-      const answers = await Promise.all(requests.map((request) => app.post(`${route}/`, request, bearer(access))));
+      const answers: Answer[] = [];
+      // All at once would be a flood, which the server may answer with 503.
+      for (const field of Object.keys(body)) {
+        const requests = values.map((value) => ({ ...body, [field]: value }));
+        answers.push(...(await Promise.all(requests.map((one) => app.post(`${route}/`, one, bearer(access))))));
+      }
       expect(Math.max(...statusesOf(answers))).toBeLessThan(500);
       expect(statusesOf(answers)).toContain(400);
     }
@@ -179,6 +185,8 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
   });
 
   test('a listener that throws an error with the event in its message', async () => {
+    // The sessions of the tests above have secrets in their `info`, and a login could evict them.
+    await app.get(SessionService).destroyAll('alice');
     const undo = EVENTS.map((name) =>
       app.get(SessionEvents).on(name, (event) => {
         throw new Error(`${name}: ${JSON.stringify(event)}`);

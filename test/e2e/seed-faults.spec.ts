@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { SessionCleanup, SessionEntity, type SessionPolicyOptions, SHORT_AND_LONG } from 'nestjs-multisession';
+import { MULTI_SESSION_ENTITIES, SessionCleanup, SessionEntity, type SessionPolicyOptions } from 'nestjs-multisession';
+import { DJANGO_SHORT_AND_LONG } from 'nestjs-multisession/django';
 import { DataSource } from 'typeorm';
 import { bearer, SECRET_KEY, SIGNING_SECRET, startApp, type TestApp } from '../helpers/app.js';
 import { onEachDatabaseAndAdapter } from '../helpers/matrix.js';
@@ -9,7 +10,7 @@ import { decoded, resigned } from '../helpers/tokens.js';
 
 /** The faults of simplejwt_multisessions 1.4 that this library does not have, one test for each. */
 const POLICIES = {
-  ...SHORT_AND_LONG,
+  ...DJANGO_SHORT_AND_LONG,
   FULL: { refreshTokenLifetime: '1d', maxActiveSessions: 2, whenFull: 'refuse' },
   ROTATING: { refreshTokenLifetime: '2h', blacklistAfterRotation: true },
   EXTENDING: {
@@ -232,7 +233,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
     const dataSource = app.get(DataSource);
     const tables = dataSource.entityMetadatas.map(({ tablePath }) => dataSource.driver.escape(tablePath));
     const stored = JSON.stringify(await Promise.all(tables.map((table) => dataSource.query(`SELECT * FROM ${table}`))));
-    expect(tables).toHaveLength(5);
+    expect(tables).toHaveLength(MULTI_SESSION_ENTITIES.length);
     expect(stored).toContain(decoded(handedOut[0], 1).sid);
     for (const token of handedOut) {
       const [, claims, signature] = token.split('.');

@@ -126,13 +126,16 @@ describe('documentSessions with every option', () => {
     expect(answers.map((answer: any) => schemas.requiredOf(answer).join())).toEqual([
       'refresh,access,session_id',
       'token,permanent_token,device_id',
-      'session_id',
+      'session_id,session_type,expires_in,session_expires_in',
     ]);
   });
 
   test('documents the parameters of administrators', () => {
     expect(parametersOf(operation('get', 'admin/sessions'))).toEqual([
       'query user',
+      'query user_name',
+      'query ip_address',
+      'query device',
       'query type',
       'query since',
       'query after',
@@ -153,7 +156,9 @@ describe('documentSessions with every option', () => {
       'delete devices/{id}',
       'delete sessions',
       'delete sessions/{id}',
+      'post admin/events/replay',
       'post admin/sessions/end-all',
+      'post dbsc/step-up',
       'post destroy',
       'post destroyAllOther',
       'post list',
@@ -161,6 +166,7 @@ describe('documentSessions with every option', () => {
       'post logout',
       'post reauthenticate',
       'post refresh',
+      'post renew',
       'post sessions/delete-list',
     ]);
     expect(schemas.requiredOf(schemas.bodyOf(operation('post', 'login')))).toEqual(['username', 'password', 'session']);
@@ -231,7 +237,7 @@ describe('documentSessions', () => {
     const { access } = await app.login({ email: 'alice' });
     const schemas = new Schemas(documentOf(app));
     const routes = documentedRoutes(schemas);
-    expect(routes).toHaveLength(9);
+    expect(routes).toHaveLength(10);
     for (const [path, operation] of routes) {
       const { status, body } = await app.request('POST', path, { body: {}, headers: bearer(access) });
       const required = schemas.requiredOf(schemas.bodyOf(operation));
@@ -258,7 +264,7 @@ describe('documentSessions', () => {
     const routes = documentedRoutes(schemas);
     expect(routes.map(([, { responses, security }]) => ({ responses, security }))).toEqual(before);
     const fields = routes.map(([, operation]) => Object.keys(schemas.propertiesOf(schemas.bodyOf(operation))));
-    expect(fields[0]).toEqual(['username', 'password', 'session', 'info']);
+    expect(fields[0]).toEqual(['username', 'password', 'session', 'info', 'persistent']);
     expect(fields.flat()).not.toContain('secret_key');
     expect(routes[0][1].tags).toEqual(['sessions']);
   });
@@ -288,6 +294,7 @@ describe('named schemas', () => {
       'AdminSessionPage',
       'CookieAnswer',
       'DayStatistics',
+      'DeadLetter',
       'DeleteListRequest',
       'DestroyAllOtherRequest',
       'DestroyRequest',
@@ -295,9 +302,15 @@ describe('named schemas', () => {
       'DeviceLoginAnswer',
       'DeviceTokenAnswer',
       'EmptyAnswer',
+      'EndAllProgress',
       'EndAllRequest',
       'EndedAnswer',
       'ErrorBody',
+      'EventDestination',
+      'EventStatus',
+      'FeedEpoch',
+      'FeedTokens',
+      'FeedType',
       'InactiveToken',
       'JwkSet',
       'ListAnswer',
@@ -307,12 +320,20 @@ describe('named schemas', () => {
       'LoginRequest',
       'LogoutRequest',
       'ManagedSession',
+      'PastEvent',
       'ReauthenticateRequest',
       'RefreshAnswer',
       'RefreshRequest',
+      'RenewRequest',
+      'RenewedToken',
+      'ReplayEventsRequest',
+      'ReplayedEvents',
+      'Revocations',
       'Session',
+      'SessionHistory',
       'SessionStatistics',
       'SessionsOfType',
+      'SigningKey',
       'Software',
       'VerifyRequest',
     ]);
@@ -325,7 +346,7 @@ describe('named schemas', () => {
     const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.entries(methods as Record<string, any>).map(([method, of]) => [`${method} ${path}`, of] as const),
     );
-    expect(operations).toHaveLength(22);
+    expect(operations).toHaveLength(32);
     for (const [name, { summary, tags, responses }] of operations) {
       expect([name, summary, tags]).toEqual([name, expect.stringMatching(/^[A-Z]/), ['sessions']]);
       for (const [status, { content }] of Object.entries<any>(responses)) {

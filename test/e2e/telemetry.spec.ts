@@ -9,8 +9,9 @@ import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '
 import { JwtAuthGuard, SessionService } from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
 import { bearer, SECRET_KEY, startApp, type TestApp } from '../helpers/app.js';
+import { startInbox, until } from '../helpers/event-inbox.js';
 import { folderForBlocks, importBlock } from '../helpers/code-block.js';
-import { codeBlocks, ROOT } from '../docs/documents.js';
+import { codeBlocks, readDocument, ROOT } from '../docs/documents.js';
 import { onEachAdapter, onEachDatabase } from '../helpers/matrix.js';
 
 class OnDemand extends MetricReader {
@@ -139,6 +140,35 @@ onEachDatabase((databaseName) => {
       ]);
     });
 
+    test('counts deliveries of durable events by outcome, and reports what waits', async () => {
+      await app.close();
+      const inbox = await startInbox();
+      const secrets = `whsec_${Buffer.alloc(32, 1).toString('base64')}`;
+      const webhook = { name: 'billing', url: inbox.url, secrets, allowPrivateNetwork: true };
+      app = await startApp({ databaseName, options: { events: { webhooks: [webhook] } } });
+      const to = { 'multisession.event.destination': 'webhook:billing' };
+      const waiting = async () => (await points('multisession.event.pending')).map(([, value]) => value);
+      await app.login();
+      await until(async () => inbox.received.length === 1 && (await waiting()).join() === '0,0');
+      inbox.status = 400;
+      await app.login();
+      await until(async () => (await points('multisession.event.deliveries')).length === 2);
+      expect(await points('multisession.event.deliveries')).toEqual([
+        [{ ...to, 'multisession.event.outcome': 'accepted' }, 1],
+        [{ ...to, 'multisession.event.outcome': 'failed' }, 1],
+      ]);
+      expect(await points('multisession.event.pending')).toEqual([
+        [{ 'multisession.event.destination': 'undistributed' }, 0],
+        [to, 1],
+      ]);
+      expect(await points('multisession.event.dead_letters')).toEqual([[to, 0]]);
+      const lag = async () => (await points('multisession.event.lag'))[0][1];
+      const before = await lag();
+      expect(before).toBeGreaterThan(0);
+      await until(async () => (await lag()) > before);
+      await inbox.close();
+    });
+
     test('reports the size and the lag of the blacklist', async () => {
       const { session_id: id } = await app.login();
       await app.get(SessionService).destroy(id);
@@ -159,13 +189,13 @@ onEachDatabase((databaseName) => {
       await refresh(token);
       await refresh('nonsense');
       await app.get(DataSource).query('ALTER TABLE user_session RENAME TO away');
-      expect((await refresh(token)).status).toBe(503);
+      expect((await refresh(token)).status).toBe(500);
       await app.get(DataSource).query('ALTER TABLE away RENAME TO user_session');
       expect(spans.getFinishedSpans().map(({ name, attributes, status }) => [name, attributes, status.code])).toEqual([
         ['multisession.login', { [TYPE]: 'LONG' }, 0],
-        ['multisession.refresh', { [VERDICT]: 'keep' }, 0],
+        ['multisession.refresh', { [VERDICT]: 'rotate' }, 0],
         ['multisession.refresh', { 'error.type': 'session_not_found' }, 0],
-        ['multisession.refresh', { 'error.type': 'unavailable' }, 2],
+        ['multisession.refresh', { 'error.type': 'server_fault' }, 2],
       ]);
     });
 
@@ -233,9 +263,37 @@ test('the sample application has the module of the documents', () => {
 
 test('the documents list every metric with its unit', () => {
   const source = readFileSync(join(ROOT, 'lib/telemetry/telemetry.ts'), 'utf8');
-  const names = [...source.matchAll(/'(multisession\.[a-z.]+)', \{\s+unit: '([^']+)'/g)].map(([, ...found]) => found);
-  expect(names).toHaveLength(5);
+  const names = [...source.matchAll(/'(multisession\.[a-z._]+)', \{\s+unit: '([^']+)'/g)].map(([, ...found]) => found);
+  expect(names).toHaveLength(9);
   for (const operation of ['login', 'refresh']) names.push([`multisession.${operation}.duration`, 's']);
   const document = readFileSync(join(ROOT, 'docs/observability.md'), 'utf8');
   for (const [name, unit] of names) expect(document).toMatch(new RegExp(`\`${name}\`\\s*\\|[^|]*\\| \`${unit}\` `));
+});
+
+test('the dashboard for Grafana uses metrics and attributes that the documents list', () => {
+  const { panels } = JSON.parse(readFileSync(join(ROOT, 'docs/grafana-dashboard.json'), 'utf8')) as {
+    panels: { title: string; targets: { expr: string }[] }[];
+  };
+  const rows = [...readDocument('docs/observability.md').matchAll(/^\| `(multisession\.[^`]+)`.*$/gm)];
+  const inPrometheus = (name: string) => name.replaceAll('.', '_');
+  const listed = new Map(
+    rows.map(([row, name]) => [
+      inPrometheus(name),
+      [...row.matchAll(/`((?:multisession|error)\.[^`]+)`/g)].map(([, attribute]) => inPrometheus(attribute)).slice(1),
+    ]),
+  );
+  const used = panels.flatMap(({ targets }) => targets.map(({ expr }) => expr));
+  expect(used.length).toBeGreaterThan(15);
+  for (const expression of used) {
+    const names = [...expression.matchAll(/multisession_[a-z_]+(?=[{[)\s]|$)/g)].map(([name]) =>
+      name.replace(/_(?:total|count|bucket)$/, ''),
+    );
+    const [metric] = names.filter((name) => listed.has(name));
+    if (!metric) throw new Error(`no metric that the documents list: ${expression}`);
+    const attributes = [...expression.matchAll(/(?:by \(|\{)([^)}]*?)[)=]/g)]
+      .flatMap(([, inside]) => inside.split(', '))
+      .filter((name) => !['le', 'instance'].includes(name));
+    for (const attribute of attributes)
+      expect([metric, listed.get(metric)]).toEqual([metric, expect.arrayContaining([attribute])]);
+  }
 });

@@ -24,6 +24,7 @@ import {
   JwtAuthGuard,
   OptionalSession,
   Public,
+  RequireRecentLogin,
   SessionTypes,
 } from 'nestjs-multisession';
 import { type Actor, actingAs, currentSession } from 'nestjs-multisession/testing';
@@ -171,6 +172,73 @@ describe('actingAs, without a database and without the module', () => {
       await start({ controllers: [NotesController], providers }, override, { adapter });
       expect((await get('/notes/long')).body).toEqual({ userId: 'alice' });
       expect((await get('/notes/public')).body).toEqual({ userId: null });
+    });
+  });
+
+  describe('reaches every route of an application with a global guard', () => {
+    @Controller('own')
+    class OwnGuardController {
+      @Get()
+      @UseGuards(JwtAuthGuard)
+      own(@CurrentSession('userId') userId: string) {
+        return { userId };
+      }
+
+      @Get('optional')
+      @UseGuards(JwtAuthGuard)
+      @OptionalSession()
+      optional(@CurrentSession('userId') userId?: string) {
+        return { userId: userId ?? null };
+      }
+
+      @Get('recent')
+      @RequireRecentLogin('10m')
+      recent(@CurrentSession('userId') userId: string) {
+        return { userId };
+      }
+    }
+
+    @Module({ controllers: [OwnGuardController] })
+    class FeatureModule {}
+
+    const metadata = {
+      imports: [FeatureModule],
+      controllers: [NotesController],
+      providers: [JwtAuthGuard, { provide: APP_GUARD, useExisting: JwtAuthGuard }],
+    };
+    const byProvider = (actor: Actor) => (builder: TestingModuleBuilder) =>
+      builder.overrideProvider(JwtAuthGuard).useValue(actingAs(actor));
+
+    test.each([
+      ['overrideProvider', byProvider],
+      ['overrideGuard', as],
+      [
+        'overrideProvider, then overrideGuard',
+        (actor: Actor) => (b: TestingModuleBuilder) => as(actor)(byProvider(actor)(b)),
+      ],
+      [
+        'overrideGuard, then overrideProvider',
+        (actor: Actor) => (b: TestingModuleBuilder) => byProvider(actor)(as(actor)(b)),
+      ],
+    ])('with %s', async (_, override) => {
+      await start(metadata, override({ userId: 'alice' }));
+      for (const path of ['/notes/long', '/own', '/own/optional', '/own/recent'])
+        expect({ path, ...(await get(path)) }).toMatchObject({ path, status: 200, body: { userId: 'alice' } });
+      expect((await get('/notes/public')).body).toEqual({ userId: null });
+      await app.close();
+      await start(metadata, override(null));
+      for (const path of ['/notes/long', '/own', '/own/recent'])
+        expect({ path, ...(await get(path)) }).toMatchObject({
+          path,
+          status: 401,
+          body: { code: 'not_authenticated' },
+        });
+      expect((await get('/own/optional')).body).toEqual({ userId: null });
+    });
+
+    test('and an application that replaces nothing does not start without MultiSessionModule', async () => {
+      const started = start(metadata, (builder) => builder);
+      await expect(started).rejects.toThrow('JwtAuthGuard needs MultiSessionModule');
     });
   });
 

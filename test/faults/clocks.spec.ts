@@ -6,8 +6,9 @@ import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { bearer } from '../helpers/app.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
-import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
-import { selectedServers, SMALL } from './matrix.js';
+import { SAMPLE_SECRET_KEY, type SampleApp, startSampleApp } from '../helpers/sample-app.js';
+import { SMALL } from '../helpers/size.js';
+import { selectedServers } from './matrix.js';
 import { until } from './outage.js';
 import { query } from './servers.js';
 
@@ -48,11 +49,11 @@ class Skewed {
   }
 
   refresh(refresh: string) {
-    return this.app.post('/api/session/refresh/', { refresh, session: 'LONG', secret_key: 'demo-secret-key' });
+    return this.app.post('/api/session/refresh/', { refresh, session: 'LONG', secret_key: SAMPLE_SECRET_KEY });
   }
 
   async granted(route: string, body: object, access?: string): Promise<any> {
-    const given = { ...body, secret_key: 'demo-secret-key' };
+    const given = { ...body, secret_key: SAMPLE_SECRET_KEY };
     const answer = await this.app.post(`/api/session/${route}/`, given, access ? bearer(access) : {});
     expect(answer).toMatchObject({ status: 200 });
     return answer.body;
@@ -79,7 +80,12 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
     const path = join(folder, 'options.json');
     writeFileSync(path, JSON.stringify({ policies, revocation: { pollInterval: `${POLL}ms` } }));
     const { url } = database.options as { url: string };
-    environment = { DATABASE_URL: url, SESSION_CONFIG: path, JWT_SECRET: 'x'.repeat(32), THROTTLE: 'off' };
+    environment = {
+      DATABASE_URL: url,
+      SESSION_CONFIG: path,
+      JWT_SECRET: 'a signing secret of more than thirty-two bytes',
+      THROTTLE: 'off',
+    };
   });
   afterEach(async () => void (await Promise.all(both.map(({ app }) => app.stop()))));
   afterAll(() => database?.drop());
@@ -153,7 +159,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
     expect(performance.now() - begun).toBeGreaterThan((BRIEF_LIFETIME - 1) * 1000);
   }
 
-  /** During the grace, either process answers the old refresh token with its successor. After it, both refuse. */
+  /** During the grace, either process answers the old refresh token with its successor. After twice the grace, both refuse. */
   async function graceIsRight(one: Skewed, other: Skewed): Promise<void> {
     const { refresh } = await one.login();
     const { body: rotated } = await one.refresh(refresh);
@@ -167,7 +173,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
       }
     }
     expect(await other.me(rotated.access)).toBe(200);
-    await sleep(GRACE + 500);
+    await sleep(2 * GRACE + 500);
     // The successor has been used, so the old token is treated as stolen, which ends the session on both processes.
     expect(await other.refresh(refresh)).toMatchObject({ status: 401 });
     expect(await one.refresh(rotated.refresh)).toMatchObject({ status: 401 });

@@ -6,7 +6,8 @@ import { UnavailableError } from '../../lib/errors.js';
 import { openDataSource } from '../contract/process.js';
 import { openProxy, type Proxy } from '../contract/proxy.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
-import { selectedServers, SMALL } from './matrix.js';
+import { SMALL } from '../helpers/size.js';
+import { selectedServers } from './matrix.js';
 import { until } from './outage.js';
 
 const POOL = 2;
@@ -35,7 +36,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
   });
 
   const ask = () => database.run((manager) => manager.query('SELECT 1'));
-  const askInTurn = () => database.transaction({ name: 'a user' }, (manager) => manager.query('SELECT 1'));
+  const askInTurn = () => database.transaction('a user', (manager) => manager.query('SELECT 1'));
 
   test('a server that does not answer delays no caller beyond the timeout, and the pool recovers', async () => {
     await Promise.all([ask(), ask(), ask()]);
@@ -65,7 +66,7 @@ describe.each(SMALL ? selectedServers().slice(0, 1) : selectedServers())('%s', (
   test('waiting in a queue that makes progress never times out', async () => {
     const SLEEP = { postgres: 'SELECT pg_sleep(0.1)', mariadb: 'SELECT SLEEP(0.1)' };
     const begun = performance.now();
-    const inTurn = () => database.transaction({ name: 'a user' }, (manager) => manager.query(SLEEP[name]));
+    const inTurn = () => database.transaction('a user', (manager) => manager.query(SLEEP[name]));
     await Promise.all(Array.from({ length: BOUND / 100 + 20 }, inTurn));
     expect(performance.now() - begun).toBeGreaterThan(BOUND);
   });

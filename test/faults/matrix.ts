@@ -1,9 +1,6 @@
 import { selectedDatabases } from '../helpers/databases.js';
 import type { ServerName } from './servers.js';
 
-/** Whether this is a small run, as in CI. */
-export const SMALL = process.env.TEST_SIZE === 'small';
-
 /** The selected databases that have a server, or both if none of those is selected. */
 export function selectedServers(): ServerName[] {
   const selected = selectedDatabases().filter((name) => name === 'postgres' || name === 'mariadb');

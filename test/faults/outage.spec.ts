@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { openProxy, type Proxy } from '../contract/proxy.js';
 import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
+import { SMALL } from '../helpers/size.js';
 import {
   Client,
   keepLooking,
@@ -16,7 +17,7 @@ import {
   type Seen,
   TYPES,
 } from './load.js';
-import { selectedServers, SMALL } from './matrix.js';
+import { selectedServers } from './matrix.js';
 import { broken, type Fault, faultsOf, type Held, heldBy, lagOf, lockTables, until } from './outage.js';
 import { type OwnServer, type ServerName, startServer } from './servers.js';
 
@@ -73,7 +74,7 @@ describe.each(selectedServers())('%s', (name) => {
       DATABASE_URL: (proxy.database.options as OwnServer['options']).url,
       SESSION_CONFIG: sessionConfig(),
       DEMO_USERS: JSON.stringify(demoUsers),
-      JWT_SECRET: 'x'.repeat(32),
+      JWT_SECRET: 'a signing secret of more than thirty-two bytes',
       SESSION_SECRET_KEY: SECRET_KEY,
       THROTTLE: 'off',
       METRICS: 'on',

@@ -1,12 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { DataSource, type DataSourceOptions } from 'typeorm';
+import { freePort } from '../helpers/free-port.js';
 
 const run = promisify(execFile);
 const START_LIMIT = 60_000;
@@ -94,13 +93,28 @@ function as(name: ServerName, command: string, args: string[]): [string, string[
   return isRoot ? ['runuser', ['-u', USERS[name], '--', command, ...args]] : [command, args];
 }
 
+/** Makes the command run as the user `postgres` if this is root. */
+export const asPostgres = (command: string, args: string[]) => as('postgres', command, args);
+
+/** Returns the path of a program of PostgreSQL. */
+export const postgresProgram = (program: string) => join(postgresFolder(), program);
+
 function postgres(data: string, port: number): Program {
-  const bin = (program: string) => join(postgresFolder(), program);
   const args = ['-D', data, '-p', `${port}`, '-k', data, '-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'];
   return {
     prepare: () =>
-      run(...as('postgres', bin('initdb'), ['-D', data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '-N'])),
-    launch: () => launch(...as('postgres', bin('postgres'), args)),
+      run(
+        ...as('postgres', postgresProgram('initdb'), [
+          '-D',
+          data,
+          '-U',
+          'postgres',
+          '--auth=trust',
+          '--encoding=UTF8',
+          '-N',
+        ]),
+      ),
+    launch: () => launch(...as('postgres', postgresProgram('postgres'), args)),
     signals: { fast: 'SIGINT', immediate: 'SIGQUIT', kill: 'SIGKILL' },
     pidFile: join(data, 'postmaster.pid'),
   };
@@ -140,12 +154,4 @@ async function answers(options: DataSourceOptions): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }

@@ -10,8 +10,9 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { ADAPTERS } from '../helpers/app.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { type SampleApp, startSampleApp } from '../helpers/sample-app.js';
+import { SMALL } from '../helpers/size.js';
 import { Client, keepUsing, keepVisiting, PASSWORD, SECRET_KEY, TYPES } from './load.js';
-import { selectedServers, SMALL } from './matrix.js';
+import { selectedServers } from './matrix.js';
 import { broken } from './outage.js';
 
 const ROUNDS = SMALL ? 1 : 3;
@@ -47,7 +48,7 @@ describe.each(cases)('%s, %s', (name, adapter) => {
       HTTP_ADAPTER: adapter,
       SESSION_CONFIG: path,
       DEMO_USERS: JSON.stringify(USERS.map((username) => ({ username, password: PASSWORD, active: true }))),
-      JWT_SECRET: 'x'.repeat(32),
+      JWT_SECRET: 'a signing secret of more than thirty-two bytes',
       SESSION_SECRET_KEY: SECRET_KEY,
       THROTTLE: 'off',
       NODE_OPTIONS: `--import=${COUNTER}`,

@@ -2,26 +2,13 @@
 // VICTIM names the database and the options, a message from `victims.ts` the operation.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+import { ModulesContainer, NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
 import { MULTI_SESSION_ENTITIES, MultiSessionModule, SessionCleanup, SessionService } from 'nestjs-multisession';
+import { Countdown } from './countdown.mjs';
 
 const { database, options } = JSON.parse(process.env.VICTIM);
 
-/** Kills the process at a certain statement. TypeORM calls its logger before it sends one. */
-class Countdown {
-  statements = [];
-  killBefore = Infinity;
-  logQuery(statement) {
-    this.statements.push(statement);
-    if (this.statements.length === this.killBefore) process.kill(process.pid, 'SIGKILL');
-  }
-  logQueryError() {}
-  logQuerySlow() {}
-  logSchemaBuild() {}
-  logMigration() {}
-  log() {}
-}
 const countdown = new Countdown();
 
 class AppModule {}
@@ -41,11 +28,18 @@ Module({
 const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
 const [sessions, cleanup] = [app.get(SessionService), app.get(SessionCleanup)];
 
+/** Returns a provider whose class is not exported. */
+const providerNamed = (name) =>
+  [...app.get(ModulesContainer).values()]
+    .flatMap(({ providers }) => [...providers.values()])
+    .find((provider) => provider.name === name).instance;
+
 const OPERATIONS = {
   login: ({ userId }) => sessions.create(userId, { type: 'LONG' }),
   refresh: ({ token }) => sessions.refresh(token),
   logout: ({ token }) => sessions.logout(token),
   destroyAllOther: ({ userId, kept }) => sessions.destroyOthers(userId, kept),
+  signal: ({ token }) => providerNamed('SignalReceiver').logout(token),
   cleanup: () => cleanup.run(),
 };
 

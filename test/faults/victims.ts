@@ -7,6 +7,7 @@ export type Work =
   | { operation: 'login'; userId: string }
   | { operation: 'refresh' | 'logout'; token: string }
   | { operation: 'destroyAllOther'; userId: string; kept: string }
+  | { operation: 'signal'; token: string }
   | { operation: 'cleanup' };
 
 /** Processes that can be killed at work. Some are started ahead, since a start takes longer than the work. */

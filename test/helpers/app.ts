@@ -146,7 +146,9 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
   return {
     app,
     url,
-    users: moduleRef.get<UserAuthenticator, TestUsers>(UserAuthenticator, { strict: false }),
+    get users() {
+      return moduleRef.get<UserAuthenticator, TestUsers>(UserAuthenticator, { strict: false });
+    },
     get: <T>(token: Type<T> | string | symbol) => app.get<T>(token, { strict: false }),
     request,
     post,

@@ -15,13 +15,17 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
  * blocks third-party cookies. Every host that ends in `.test` resolves to this machine.
  * @throws if Chromium is not installed, so that no test is skipped
  */
-export async function launchBrowser(more: { userAgent?: string } = {}): Promise<BrowserContext> {
+export async function launchBrowser({
+  thirdPartyCookies = true,
+  ...more
+}: { userAgent?: string; locale?: string; thirdPartyCookies?: boolean } = {}): Promise<BrowserContext> {
   if (!existsSync(CHROMIUM))
     throw new Error(`no Chromium at ${CHROMIUM}: install Debian's package chromium, or set CHROMIUM to its path`);
   const profile = mkdtempSync(join(tmpdir(), 'profile-'));
   mkdirSync(join(profile, 'Default'));
-  // Third-party cookies are allowed. Otherwise the browser would block the attacks that the tests try.
-  const preferences = { profile: { cookie_controls_mode: 0, block_third_party_cookies: false } };
+  // By default, third-party cookies are allowed. Otherwise the browser would block the attacks that the tests try.
+  const blocking = { cookie_controls_mode: thirdPartyCookies ? 0 : 1, block_third_party_cookies: !thirdPartyCookies };
+  const preferences = { profile: blocking };
   writeFileSync(join(profile, 'Default/Preferences'), JSON.stringify(preferences));
   const browser = await chromium.launchPersistentContext(profile, {
     ...more,
@@ -68,7 +72,8 @@ export async function serveElsewhere(https: { key: string; cert: string }): Prom
   const server = createServer(https, (request, response) => {
     const query = new URL(request.url ?? '/', 'https://elsewhere.test').searchParams;
     response.setHeader('Set-Cookie', query.getAll('set'));
-    response.setHeader('Content-Type', 'text/html').end('<!doctype html><title>elsewhere</title>');
+    // As a buffer: Node would write the headers and a text together, in UTF-8, and change the bytes of a cookie.
+    response.setHeader('Content-Type', 'text/html').end(Buffer.from('<!doctype html><title>elsewhere</title>'));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   return server;
@@ -96,14 +101,15 @@ export function watch(server: Server): Seen[] {
 
 /**
  * Waits until the condition returns a value, and returns it.
- * @throws after five seconds
+ * @param seconds how long at most
+ * @throws after that time
  */
-export async function until<T>(condition: () => T | undefined | Promise<T | undefined>): Promise<T> {
-  const end = Date.now() + 5000;
+export async function until<T>(condition: () => T | undefined | Promise<T | undefined>, seconds = 5): Promise<T> {
+  const end = Date.now() + seconds * 1000;
   for (;;) {
     const result = await condition();
     if (result !== undefined) return result;
-    if (Date.now() > end) throw new Error(`no result within five seconds: ${condition.toString()}`);
+    if (Date.now() > end) throw new Error(`no result within ${seconds} s: ${condition.toString()}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request as httpRequest } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -5,16 +6,18 @@ import { join } from 'node:path';
 import { hash } from '@node-rs/argon2';
 import { BlacklistEntity, type MultiSessionOptions, SessionEntity } from 'nestjs-multisession';
 import { DataSource, type DataSourceOptions } from 'typeorm';
-import { DEMO_SECRET_KEY } from '../../sample-app/src/demo.js';
 import { User } from '../../sample-app/src/users/user.entity.js';
 import { createDatabase, type DatabaseName } from './databases.js';
-import { type SampleApp, startSampleApp } from './sample-app.js';
+import { SAMPLE_SECRET_KEY, type SampleApp, startSampleApp } from './sample-app.js';
 
 const PASSWORD = 'the password of every user of the cluster';
 /** The lowest costs of argon2, since the tests log in thousands of times. The sample application reads them from the hash. */
 const CHEAP = { memoryCost: 8, timeCost: 1, parallelism: 1 };
 /** How long an idle connection is kept, in milliseconds: less than on the server, which must not close one under a request. */
 const IDLE = 2000;
+
+/** For the option `backendKeys` of a cluster. */
+export const BACKEND_KEY = 'the backend key of the cluster';
 
 /** An answer of a process. */
 export interface ProcessAnswer {
@@ -36,7 +39,7 @@ export class ClusterProcess {
   constructor(readonly app: SampleApp) {}
 
   login(username: string, session: string): Promise<ProcessAnswer> {
-    return this.post('login', { username, password: PASSWORD, secret_key: DEMO_SECRET_KEY, session });
+    return this.post('login', { username, password: PASSWORD, secret_key: SAMPLE_SECRET_KEY, session });
   }
 
   /**
@@ -44,17 +47,26 @@ export class ClusterProcess {
    * @throws if the login is refused
    */
   async loggedIn(username: string, session: string): Promise<Tokens> {
-    const { status, body } = await this.login(username, session);
-    if (status !== 200) throw new Error(`login of ${username}: ${status} ${JSON.stringify(body)}`);
-    return body as Tokens;
+    for (;;) {
+      const { status, body } = await this.login(username, session);
+      if (status === 200) return body as Tokens;
+      // An ending of the user's sessions has overtaken the login. A client tries again.
+      if (status !== 503) throw new Error(`login of ${username}: ${status} ${JSON.stringify(body)}`);
+      await sleep(20);
+    }
   }
 
   refresh(refresh: string, session: string): Promise<ProcessAnswer> {
-    return this.post('refresh', { refresh, session, secret_key: DEMO_SECRET_KEY });
+    return this.post('refresh', { refresh, session, secret_key: SAMPLE_SECRET_KEY });
+  }
+
+  /** Renews an access token, as a renderer does. The options of the cluster must have `BACKEND_KEY`. */
+  renew(refresh: string): Promise<ProcessAnswer> {
+    return this.post('renew', { refresh, secret_key: BACKEND_KEY });
   }
 
   logout(refresh: string): Promise<ProcessAnswer> {
-    return this.post('logout', { refresh, secret_key: DEMO_SECRET_KEY });
+    return this.post('logout', { refresh, secret_key: SAMPLE_SECRET_KEY });
   }
 
   destroy(access: string, sessionId: string): Promise<ProcessAnswer> {
@@ -104,6 +116,8 @@ export interface Cluster {
   readonly processes: readonly ClusterProcess[];
   /** Connections of the test itself. */
   readonly dataSource: DataSource;
+  /** The password of every user that `addUsers` adds. */
+  readonly password: string;
   /** One of the processes, at random. */
   any(): ClusterProcess;
   /** Starts another process, which is not added to `processes`. */
@@ -143,6 +157,7 @@ export async function startCluster(
     databaseName,
     processes,
     dataSource,
+    password: PASSWORD,
     start: (more = {}) => start(more),
     any: () => processes[Math.floor(Math.random() * processes.length)],
     addUsers: async (names) => {

@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { transformSync } from '@swc/core';
 import { codeBlocks, ROOT, SWC } from '../docs/documents.js';
@@ -19,6 +19,9 @@ export async function importBlock(folder: string, document: string, file: string
   const block = codeBlocks([document]).find(({ text }) => text.startsWith(`// ${file}\n`));
   if (!block) throw new Error(`${document} has no ${file}`);
   const path = join(folder, file.replace(/ts$/, 'mjs'));
-  writeFileSync(path, transformSync(block.text, SWC).code);
+  // Other blocks are written as .mjs too. Import them first.
+  const code = transformSync(block.text, SWC).code.replaceAll(/(from ["']\.\/[^"']+)\.js(["'])/g, '$1.mjs$2');
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, code);
   return import(pathToFileURL(path).href);
 }

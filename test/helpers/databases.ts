@@ -24,6 +24,11 @@ export function selectedDatabases(): DatabaseName[] {
   return names as DatabaseName[];
 }
 
+/** Returns the selected databases that several processes can use. sql.js keeps its data in the memory of one process. */
+export function sharedDatabases(): DatabaseName[] {
+  return selectedDatabases().filter((name) => name !== 'sqljs');
+}
+
 /** A database that belongs to one suite. */
 export interface TestDatabase {
   readonly name: DatabaseName;

@@ -5,13 +5,13 @@ import { type MultiSessionOptions, readOptions } from '../../lib/engine/options.
 import { MULTI_SESSION_ENTITIES } from '../../lib/nest/entities.js';
 import type { UserAuthenticator } from '../../lib/session/authenticator.js';
 
-/** The engine on a database in memory, without Nest, HTTP and timers. Its time stands still until the test moves it. */
+/** The engine on a database in memory, without Nest, HTTP and timers. Both have a time that only the test moves. */
 export interface TestEngine {
   readonly engine: Engine;
   readonly dataSource: DataSource;
-  /** The engine's time, in milliseconds. */
+  /** The time of the engine and of the database, in milliseconds. */
   now(): number;
-  /** Moves the engine's time forward. */
+  /** Moves the time forward. */
   pass(milliseconds: number): void;
   close(): Promise<void>;
 }
@@ -33,8 +33,12 @@ export async function startEngine(
     synchronize: true,
   }).initialize();
   const engine = createEngine(config, dataSource, { users: () => users ?? null });
+  await engine.epochs.load();
   let now = Date.now();
   jest.spyOn(engine.clock, 'now').mockImplementation(() => now);
+  // A login that starts after an ending must not be refused only because the time stands still.
+  jest.spyOn(engine.clock, 'earliest').mockImplementation(() => now + 1);
+  setDatabaseTime(dataSource, () => now);
   return {
     engine,
     dataSource,
@@ -42,4 +46,15 @@ export async function startEngine(
     pass: (milliseconds) => void (now += milliseconds),
     close: () => dataSource.destroy(),
   };
+}
+
+/** Replaces the clock of SQLite. All SQL of the library takes the time from `julianday('now')`. */
+function setDatabaseTime({ driver }: DataSource, now: () => number): void {
+  const { databaseConnection } = driver as unknown as { databaseConnection: BetterSqlite3Database };
+  databaseConnection.function('julianday', { varargs: true }, () => now() / 86_400_000 + 2_440_587.5);
+}
+
+/** The part of better-sqlite3's API that we use here. The package has no types. */
+interface BetterSqlite3Database {
+  function(name: string, options: { varargs: boolean }, implementation: () => unknown): void;
 }

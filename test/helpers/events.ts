@@ -11,7 +11,10 @@ const NAMES: SessionEventName[] = [
   'refresh.reused',
   'refresh.replayed',
   'refresh.recovered',
+  'renewal.reused',
   'login.failed',
+  'device.bound',
+  'device.proof-failed',
   'login.new-device',
 ];
 

@@ -139,6 +139,8 @@ export class FilledSessions {
   /** Milliseconds between one row and the next. */
   private readonly step: number;
   private readonly groups: number;
+  /** How often the sessions of each user have been restored. */
+  private readonly restored = new Map<number, number>();
 
   constructor(
     private readonly dataSource: DataSource,
@@ -160,7 +162,10 @@ export class FilledSessions {
     await (this.filling.rows > MOST_INDEXED ? withIndexesLast(this.dataSource, insertAll) : insertAll());
   }
 
-  /** Resets a user's sessions to their original rows, even if they have ended. */
+  /**
+   * Replaces a user's sessions by their original rows, even if they have ended. They get new ids, because processes remember
+   * the sessions that have ended.
+   */
   async restore(user: number): Promise<void> {
     const numbers = this.numbersOf(user);
     const ids = numbers.map((number) => `'${this.session(number).id}'`).join();
@@ -168,15 +173,17 @@ export class FilledSessions {
     await this.dataSource.query(`DELETE FROM session_blacklist WHERE id IN (${ids})`);
     const { series } = wordsOf(this.dataSource);
     const each = numbers.map((number) => `SELECT n FROM (${series(number, number)}) AS one`);
-    await this.dataSource.query(this.insert(each.join(' UNION ALL ')));
+    this.restored.set(user, (this.restored.get(user) ?? 0) + 1);
+    await this.dataSource.query(this.insert(each.join(' UNION ALL '), this.shiftOf(user)));
   }
 
   session(number: number): FilledSession {
     const createdAt = this.beginning + number * this.step;
     const slot = Math.floor(number / this.groups);
+    const user = (number % this.groups) * USERS_OF_A_GROUP + Number(MEMBERS[slot]);
     return {
-      id: uuid(hex(createdAt, 12), 7, number),
-      userId: this.userId((number % this.groups) * USERS_OF_A_GROUP + Number(MEMBERS[slot])),
+      id: uuid(hex(createdAt, 12), 7, number + this.shiftOf(user)),
+      userId: this.userId(user),
       type: (Number(TYPES[slot]) + (number % this.groups)) % 2 === 0 ? 'LONG' : 'SHORT',
       generation: 1,
       jti: FACTORS.map((_, at) => hex(mixed(number, at), 8)).join(''),
@@ -201,7 +208,12 @@ export class FilledSessions {
     return this.now - 2 * MINUTE - this.filling.rows * this.step;
   }
 
-  private insert(numbers: string): string {
+  /** What is added to the row numbers of a user to get the random bits of the ids. */
+  private shiftOf(user: number): number {
+    return (this.restored.get(user) ?? 0) * this.filling.rows;
+  }
+
+  private insert(numbers: string, shift = 0): string {
     const words = wordsOf(this.dataSource);
     const { kid, expiredEvery } = this.filling;
     const front = words.hex('t', 12);
@@ -212,10 +224,10 @@ export class FilledSessions {
     const expiresAt = expiredEvery ? `CASE WHEN n % ${expiredEvery} = 0 THEN ${past} ELSE ${live} END` : live;
     return `
       INSERT INTO user_session (id, user_id, type, generation, parent_generation, refresh_jti, parent_jti, refresh_kid,
-        confirmed_generation, created_at, last_update, rotated_at, expires_at, info, user_agent, ip_address)
-      SELECT ${uuidSql(words, front, 7, 'n')}, ${uuidSql(words, userFront, 4, 'u')},
+        confirmed_generation, created_at, last_update, rotated_at, expires_at, cleanup_at, info, user_agent, ip_address)
+      SELECT ${uuidSql(words, front, 7, `(n + ${shift})`)}, ${uuidSql(words, userFront, 4, 'u')},
         CASE (${words.integer(`substr('${TYPES}', slot + 1, 1)`)} + n % ${this.groups}) % 2 WHEN 0 THEN 'LONG' ELSE 'SHORT' END,
-        1, 0, ${jti}, ${jti}, '${kid}', 1, t, t + ${MINUTE}, t + ${MINUTE}, ${expiresAt},
+        1, 0, ${jti}, ${jti}, '${kid}', 1, t, t + ${MINUTE}, t + ${MINUTE}, ${expiresAt}, ${expiresAt},
         ${oneOfSql('n', INFOS)}, ${oneOfSql('n', USER_AGENTS)},
         concat(n % 223 + 1, '.', n % 251, '.', n % 241, '.', n % 239)
       FROM (

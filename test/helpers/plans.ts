@@ -13,7 +13,7 @@ export interface Access {
 
 /** Whether a statement has a plan to check, because it reads or changes rows of our tables. */
 export function isPlanned({ query }: SentStatement): boolean {
-  return /^(SELECT|UPDATE|DELETE)\b/.test(query) && /user_session|session_blacklist/.test(query);
+  return /^\s*(SELECT|UPDATE|DELETE|WITH)\b/.test(query) && /user_session|session_blacklist/.test(query);
 }
 
 /**
@@ -69,6 +69,8 @@ async function postgresAccesses(runner: QueryRunner, { query, parameters }: Sent
   const modes = query.includes('user_session') ? ['force_generic_plan', 'force_custom_plan'] : ['force_custom_plan'];
   for (const mode of modes) {
     await runner.query(`SET LOCAL plan_cache_mode = ${mode}`);
+    // The statement has inserted its row already.
+    if (query.includes('INSERT INTO')) await runner.query('DELETE FROM user_session WHERE id = ANY ($1)', [parameters]);
     const call = values.length > 0 ? `explained (${values.join()})` : 'explained';
     const [row] = (await runner.query(`EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE ${call}`)) as [
       { 'QUERY PLAN': [{ Plan: PostgresNode }] },
@@ -83,7 +85,8 @@ function postgresScans(node: PostgresNode): Access[] {
   const below = (node.Plans ?? []).flatMap(postgresScans);
   const name = node['Node Type'];
   // The index scans that find the pages of a bitmap heap scan are its children.
-  if (!/Scan$/.test(name) || name === 'Bitmap Heap Scan') return below;
+  // A scan of a part of the statement reads no table.
+  if (!/Scan$/.test(name) || /^(Bitmap Heap|CTE|Subquery|Function|Values) Scan$/.test(name)) return below;
   const looked = (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'];
   const byIndex = node['Index Name'] !== undefined;
   const text = byIndex ? `${name} using ${node['Index Name']}` : `${name} on ${node['Relation Name']}`;
@@ -104,17 +107,20 @@ async function mariadbAccesses(runner: QueryRunner, { query, parameters }: SentS
   const [row] = (await runner.query(`ANALYZE FORMAT=JSON ${query}`, parameters)) as [{ ANALYZE: string }];
   return mariadbTables(JSON.parse(row.ANALYZE)).map(({ table_name, access_type, key, r_loops = 0, r_rows }) => ({
     text: `${access_type} on ${key ?? table_name}`,
-    byIndex: key !== undefined && access_type !== 'ALL',
+    // `system` is a table of one row, such as the settings of the server.
+    byIndex: access_type === 'system' || (key !== undefined && access_type !== 'ALL'),
     rows: (r_rows ?? 0) * r_loops,
   }));
 }
 
 function mariadbTables(part: unknown): MariadbTable[] {
   if (part === null || typeof part !== 'object') return [];
-  return Object.entries(part).flatMap(([key, value]) =>
-    // A table without an access type was optimized away, because no row can match.
-    key === 'table' && (value as MariadbTable).access_type ? [value as MariadbTable] : mariadbTables(value),
-  );
+  return Object.entries(part).flatMap(([key, value]) => {
+    const { access_type, table_name } = (value ?? {}) as MariadbTable;
+    // A table without an access type was optimized away, because no row can match. A derived table is a part of the statement.
+    const isTable = key === 'table' && access_type && !table_name.startsWith('<derived');
+    return isTable ? [value as MariadbTable] : mariadbTables(value);
+  });
 }
 
 // ─── SQLite ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -122,8 +128,10 @@ function mariadbTables(part: unknown): MariadbTable[] {
 async function sqliteAccesses(dataSource: DataSource, { query, parameters }: SentStatement): Promise<Access[]> {
   const rows = await dataSource.query<{ detail: string }[]>(`EXPLAIN QUERY PLAN ${query}`, parameters);
   const sorts = rows.some(({ detail }) => detail.includes('TEMP B-TREE'));
+  // What is selected from is either a table or a part of the statement.
+  const parts = rows.map(({ detail }) => /^(?:CO-ROUTINE|MATERIALIZE) (\w+)$/.exec(detail)?.[1]);
   return rows
-    .filter(({ detail }) => /^(SEARCH|SCAN) /.test(detail))
+    .filter(({ detail }) => /^(SEARCH|SCAN) (?!CONSTANT ROW)/.test(detail) && !parts.includes(detail.split(' ')[1]))
     .map(({ detail }) => {
       // Such a statement reads an index from one end, up to its limit.
       const isBounded = /USING (COVERING )?INDEX/.test(detail) && query.includes(' LIMIT ') && !sorts;

@@ -2,7 +2,8 @@ import { createSecretKey, generateKeyPairSync } from 'node:crypto';
 import { type AccessTokenSubject, AccessTokens } from '../../lib/token/access-token.js';
 import { Keyring } from '../../lib/token/keyring.js';
 import { RefreshTokens } from '../../lib/token/refresh-token.js';
-import type { JwtKey, TokenConfig } from '../../lib/token/options.js';
+import type { JwtKey } from '../../lib/token/key-options.js';
+import type { TokenConfig } from '../../lib/token/options.js';
 import type { Random } from './random.js';
 import { decoded, signedByHand, type TokenPart } from './tokens.js';
 

@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import type { ReuseKind, SessionPolicyService, Verdict } from '../../lib/session/policy.js';
-import { carryOut, type Ends, judge, loggedIn, type Outcome, type Server, type Token, use } from './rotation-model.js';
+import {
+  carryOut,
+  type Ends,
+  judge,
+  loggedIn,
+  type Outcome,
+  type Server,
+  SETTLED,
+  type Token,
+  use,
+} from './rotation-model.js';
 
 /** Which of a session's tokens: the one that the client has stored, or a number that counts back from the latest. */
 type Choice = 'own' | number;
@@ -50,6 +60,8 @@ export interface Expected {
   /** The generation of the answer's access token. */
   readonly generation?: number;
   readonly isExtended?: boolean;
+  /** The first verdict, if the token was adopted. `verdict` is then the one after it. */
+  readonly adopted?: Verdict;
   readonly events: readonly ExpectedEvent[];
 }
 
@@ -171,17 +183,35 @@ export class ModelledSession {
   private refresh(by: number, token: Token | undefined, arrives: boolean): Expected {
     if (!token) return NOTHING;
     if (!this.row) return { ...UNKNOWN, token };
-    const { row, policy } = this;
-    const seen = { ...row.server, confirmed: Math.max(row.server.confirmed, this.noted) };
-    const verdict = judge(policy, seen, token, row.ends);
+    const earlier = this.row;
+    const first = this.judge(token);
+    if (first.kind === 'ahead') return { status: 401, verdict: first, code: 'token_not_valid', token, events: [] };
+    if (first.kind === 'adopt') {
+      const { server } = carryOut('adopt', earlier.server, token) as Outcome;
+      this.row = { ...earlier, server };
+    }
+    const refreshed = this.refreshKnown(by, token, arrives);
+    if (first.kind !== 'adopt') return refreshed;
+    this.before = earlier;
+    return { ...refreshed, adopted: first };
+  }
+
+  private judge(token: Token): Verdict {
+    const { server, ends } = this.row as Row;
+    return judge(this.policy, { ...server, confirmed: Math.max(server.confirmed, this.noted) }, token, ends);
+  }
+
+  private refreshKnown(by: number, token: Token, arrives: boolean): Expected {
+    const row = this.row as Row;
+    const verdict = this.judge(token);
     const done = carryOut(verdict.kind, row.server, token, this.handedOut.length);
     const events = this.eventsOf(verdict, token, by);
     if (!done) {
       this.close();
       return { status: 401, verdict, code: 'token_not_valid', token, events };
     }
-    const isExtended = this.advance(verdict, done, by);
-    const generation = done.server.current.generation;
+    const isExtended = this.advance(verdict, done, token, by);
+    const { generation } = verdict.kind === 'hold' ? token : done.server.current;
     this.accessTokens.push(generation);
     if (done.isNew) this.handedOut.push(done.server.current);
     if (done.answer && arrives) this.stored[by] = done.answer;
@@ -198,7 +228,7 @@ export class ModelledSession {
   }
 
   /** @returns whether the refresh extends the session */
-  private advance(verdict: Verdict, done: Outcome, by: number): boolean {
+  private advance(verdict: Verdict, done: Outcome, token: Token, by: number): boolean {
     const row = this.row as Row;
     const { extendBelow, updateLastLogin } = this.policy.config;
     if (done.isNew) {
@@ -207,16 +237,21 @@ export class ModelledSession {
       this.row = { server: done.server, ends: isDue ? {} : row.ends, agent: agentOf(by) };
       return isDue;
     }
-    // A verdict that does not write to the row is noted, and written after the answer.
-    if (verdict.kind === 'renew' || (verdict.kind === 'keep' && !updateLastLogin)) {
-      this.note(row.server.current.generation);
+    // A token that stays current records who uses it.
+    const agent = verdict.kind === 'keep' ? agentOf(by) : row.agent;
+    // A verdict that does not confirm the generation notes it, and writes it after the answer.
+    const isNoted =
+      verdict.kind === 'renew' || verdict.kind === 'hold' || (verdict.kind === 'keep' && !updateLastLogin);
+    if (isNoted && token.id === row.server.current.id) {
+      this.note(token.generation);
+      this.row = { ...row, agent };
     } else {
-      this.row = { ...row, server: done.server };
+      this.row = { ...row, server: done.server, agent };
     }
     return false;
   }
 
-  private eventsOf(verdict: Verdict, { generation }: Token, by: number): ExpectedEvent[] {
+  private eventsOf(verdict: Verdict, { id, generation }: Token, by: number): ExpectedEvent[] {
     const { server, agent } = this.row as Row;
     const parties = {
       presented: generation,
@@ -227,12 +262,17 @@ export class ModelledSession {
     switch (verdict.kind) {
       case 'replay':
         return [{ name: 'refresh.replayed', ...parties }];
+      case 'hold':
+        return id === server.current.id ? [] : [{ name: 'refresh.replayed', ...parties }];
       case 'recover':
         return [{ name: 'refresh.recovered', ...parties }];
       case 'reuse':
         return [...ending('reuse'), { name: 'refresh.reused', ...parties, reuse: verdict.reuse }];
       case 'expired':
         return [{ name: 'session.ended', reason: 'expired' }];
+      case 'overdue':
+      case 'adopt':
+      case 'ahead':
       case 'keep':
       case 'renew':
       case 'rotate':
@@ -246,6 +286,8 @@ export class ModelledSession {
     const token = forged === 'generation' ? { ...original, generation: original.generation + 1 } : original;
     const isImpossible = forged === 'type' || (forged === 'generation' && original.id === this.row?.server.current.id);
     if (!this.row || isImpossible) return { ...UNKNOWN, token };
+    // Who has our key can make two tokens with one `jti`. Here an id stands for one token.
+    if (forged === 'generation' && this.judge(token).kind === 'adopt') return NOTHING;
     return this.refresh(by, token, false);
   }
 
@@ -284,8 +326,8 @@ export class ModelledSession {
   private happen(what: Move['do']): void {
     if (!this.row) return;
     const { server, ends } = this.row;
-    const graceOver = { ...server, inGrace: false };
-    if (what === 'the grace passes') this.row = { ...this.row, server: graceOver };
+    const graceOver = { ...server, graces: SETTLED };
+    if (what === 'the grace passes') this.row = { ...this.row, server: { ...server, graces: server.graces + 1 } };
     if (what === 'the end comes near' && !ends.isPast)
       this.row = { ...this.row, server: graceOver, ends: { ...ends, isNear: true } };
     if (what === 'the end passes') this.row = { ...this.row, server: graceOver, ends: { ...ends, isPast: true } };

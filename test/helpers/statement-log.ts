@@ -13,6 +13,10 @@ export class StatementLog implements Logger {
   logQuery(query: string, parameters: unknown[] = []): void {
     this.sent?.push({ query, parameters });
   }
+  /** Whether a statement with this text has been recorded. */
+  has(text: string): boolean {
+    return this.sent?.some(({ query }) => query.includes(text)) ?? false;
+  }
   logQueryError(): void {}
   logQuerySlow(): void {}
   logSchemaBuild(): void {}

@@ -5,7 +5,8 @@ import { In, MoreThan } from 'typeorm';
 import { User } from '../../sample-app/src/users/user.entity.js';
 import { type Cluster, type ProcessAnswer, startCluster } from '../helpers/cluster.js';
 import { onEachDatabase } from '../helpers/matrix.js';
-import { Inspection, outcome, raced, refreshed, Tally } from './race.js';
+import { Tally } from '../helpers/tally.js';
+import { Inspection, outcome, raced, refreshed } from './race.js';
 
 const LIMIT = 5;
 const LOGINS = 200;

@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { startCluster } from '../helpers/cluster.js';
-import { selectedDatabases } from '../helpers/databases.js';
+import { sharedDatabases } from '../helpers/databases.js';
 import { decoded } from '../helpers/tokens.js';
-import { outcome, ROUNDS, Tally } from './race.js';
+import { Tally } from '../helpers/tally.js';
+import { outcome, ROUNDS } from './race.js';
 
 /** How long the processes are under load, in milliseconds. The small size sees about ten key rotations. */
 const SPAN = ROUNDS < 1000 ? 14_000 : 60_000;
 const CLIENTS = 12;
 
-const databases = selectedDatabases().filter((name) => name !== 'sqljs');
+const databases = sharedDatabases();
 // The small size runs on one database, since keys take this long to come and go whatever the size.
 const last = databases.slice(-1);
 
@@ -20,7 +21,7 @@ describe.each(ROUNDS < 1000 ? last : databases)('%s', (databaseName) => {
         managed: { encryptionKey: 'an encryption key of more than thirty-two bytes', rotateEvery: '1s' },
         accessTokenLifetime: '2s',
       },
-      revocation: { pollInterval: '50ms', maxStaleness: '250ms', overlap: '2s' },
+      revocation: { pollInterval: '50ms', maxStaleness: '1s', overlap: '2s' },
       policies: { LONG: { refreshTokenLifetime: '4s', extendSession: 'every-refresh', reuseGrace: '1s' } },
     });
     try {
@@ -29,16 +30,20 @@ describe.each(ROUNDS < 1000 ? last : databases)('%s', (databaseName) => {
       const seen = new Tally();
       const kids = new Set<unknown>();
       const until = performance.now() + SPAN;
+      // On a busy machine, a token may expire before the answer comes.
+      const hasExpired = (token: string) => Number(decoded(token, 1).exp) * 1000 <= Date.now();
       const live = async (name: string) => {
         let { access, refresh } = await cluster.any().loggedIn(name, 'LONG');
         while (performance.now() < until) {
           for (let requests = 0; requests < 4; requests++) {
-            seen.add(`request: ${outcome(await cluster.any().me(access))}`);
+            const answer = outcome(await cluster.any().me(access));
+            if (!hasExpired(access)) seen.add(`request: ${answer}`);
             await sleep(Math.random() * 30);
           }
           const refreshed = await cluster.any().refresh(refresh, 'LONG');
-          seen.add(`refresh: ${outcome(refreshed)}`);
-          if (refreshed.status === 200) ({ access, refresh } = refreshed.body);
+          if (!hasExpired(refresh)) seen.add(`refresh: ${outcome(refreshed)}`);
+          ({ access, refresh } =
+            refreshed.status === 200 ? refreshed.body : await cluster.any().loggedIn(name, 'LONG'));
           kids.add(decoded(access, 0).kid);
         }
       };

@@ -1,4 +1,4 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { describe, expect, test } from '@jest/globals';
 import { type MultiSessionOptions, SHORT_AND_LONG } from 'nestjs-multisession';
 import { MultiSessionConfigurationError } from '../../../lib/errors.js';
@@ -15,7 +15,7 @@ const publicPem = ec.publicKey.export({ type: 'spki', format: 'pem' });
 /** The minimal options with a change of any type, as a configuration file could contain it. */
 const withChange = (change: object): MultiSessionOptions => ({
   jwt: { secret: SECRET },
-  secretKey: 'a secret key',
+  secretKey: 'a secret key of the tests',
   policies: { LONG },
   ...change,
 });
@@ -39,7 +39,7 @@ describe('valid options', () => {
     ['the least', {}],
     ['the preset', { policies: SHORT_AND_LONG }],
     ['no secret key, said outright', { secretKey: false }],
-    ['several secret keys', { secretKey: ['one', 'two'] }],
+    ['several secret keys', { secretKey: ['a secret key, the first', 'a secret key, the second'] }],
     ['time spans as numbers of seconds', policy({ refreshTokenLifetime: 60, accessTokenLifetime: 5, reuseGrace: 0.5 })],
     ['no grace', policy({ reuseGrace: 0 })],
     ['an extension that is due as long as the session lives', policy({ extendSession: { whenRemainingBelow: '30d' } })],
@@ -48,7 +48,14 @@ describe('valid options', () => {
     ['a permanent session with a bound', policy({ permanent: true, absoluteLifetime: '90d', touchInterval: '15d' })],
     ['a poll as often as what may be stale', { revocation: { pollInterval: '2s', maxStaleness: '2s' } }],
     ['no cleanup', { cleanup: false }],
-    ['a secret as bytes', { jwt: { secret: Buffer.alloc(32, 7) } }],
+    ['a kid of 64 characters', keys({ secret: SECRET, kid: `!~${'x'.repeat(62)}` })],
+    ['a year as a number of seconds', policy({ refreshTokenLifetime: 365 * 86_400 })],
+    ['more than a year with a unit', policy({ refreshTokenLifetime: '1000d' })],
+    ['a session shorter than the default lifetime of an access token', policy({ refreshTokenLifetime: '1m' })],
+    ['an access token as long as its session', policy({ accessTokenLifetime: '30d' })],
+    ['the longest timers', { revocation: { pollInterval: '24d', maxStaleness: '24d' }, cleanup: { interval: '24d' } }],
+    ['a secret of digits', { secretKey: '4071926538140726' }],
+    ['a secret as bytes', { jwt: { secret: randomBytes(32) } }],
     ['a private key as PEM', keys({ algorithm: 'ES256', privateKey: privatePem })],
     ['a second key that only verifies', keys({ secret: SECRET }, { algorithm: 'ES256', publicKey: publicPem })],
   ])('%s', (_, change) => {
@@ -88,7 +95,36 @@ describe('an invalid option is named with its remedy', () => {
     [jwt({ accessTokenLifetime: '300' }), /^jwt\.accessTokenLifetime: must be a time span/],
     [jwt({ clockTolerance: -1 }), /^jwt\.clockTolerance: must be 0 or more/],
     [policy({ reuseGrace: -1 }), /reuseGrace: must be 0 or more/],
-    [policy({ reuseGrace: '30d' }), /reuseGrace: must be shorter than refreshTokenLifetime/],
+    [policy({ reuseGrace: '29d' }), /reuseGrace: must be at most 1 hour; got "29d"/],
+    [
+      policy({ reuseGrace: '15m', refreshTokenLifetime: '30m' }),
+      /reuseGrace: must be shorter than half of refreshTokenLifetime/,
+    ],
+    [
+      policy({ refreshTokenLifetime: 86_400_000 }),
+      /refreshTokenLifetime: a number is in seconds, and 86400000 seconds are 1000 days; for milliseconds write '86400000ms'/,
+    ],
+    [
+      policy({ absoluteLifetime: 86_400_000, extendSession: 'every-refresh' }),
+      /absoluteLifetime: a number is in secon/,
+    ],
+    [policy({ accessTokenLifetime: '31d' }), /accessTokenLifetime: is 2678400 s and longer than refreshTokenLifetime/],
+    [policy({ accessTokenLifetime: '2y' }), /accessTokenLifetime: must be at most 1 year/],
+    [
+      jwt({ accessTokenLifetime: '31d' }),
+      /^policies\.LONG\.accessTokenLifetime: is 2678400 s, from jwt\.accessTokenLifetime, and longer/,
+    ],
+    [jwt({ clockTolerance: '1y' }), /^jwt\.clockTolerance: must be at most 1 minute; got "1y"/],
+    [jwt({ clockTolerance: '61s' }), /^jwt\.clockTolerance: must be at most 1 minute/],
+    [{ rememberDevices: '101y' }, /^rememberDevices: must be at most 100 years/],
+    // Spans that become timers. Node.js fires a timer of more than 2^31 - 1 ms at once.
+    [{ revocation: { maxStaleness: '30d' } }, /^revocation\.maxStaleness: must be at most 24 days; got "30d"/],
+    [
+      { revocation: { pollInterval: '24.9d', maxStaleness: '24d' } },
+      /^revocation\.pollInterval: must be at most 24 days/,
+    ],
+    [{ revocation: { overlap: '30d' } }, /^revocation\.overlap: must be at most 24 days/],
+    [{ cleanup: { interval: '30d' } }, /^cleanup\.interval: must be at most 24 days/],
     [{ cleanup: { interval: 0 } }, /^cleanup\.interval: must be more than 0/],
     [{ revocation: { pollInterval: 0 } }, /^revocation\.pollInterval: must be more than 0/],
     [{ revocation: { pollInterval: '5s', maxStaleness: '4s' } }, /^revocation\.maxStaleness: is below pollInterval/],
@@ -152,7 +188,7 @@ describe('an invalid option is named with its remedy', () => {
     [{ secretKey: '' }, /^secretKey: must be a string that is not blank/],
     [{ secretKey: ' ' }, /^secretKey: must be a string that is not blank/],
     [{ secretKey: [] }, /^secretKey: must not be empty/],
-    [{ secretKey: ['one', 2] }, /^secretKey\[1\]: must be a string/],
+    [{ secretKey: ['a secret key, the first', 2] }, /^secretKey\[1\]: must be a string/],
     [{ secretKey: true }, /^secretKey: must be a string/],
     [{ jwt: { managed: {} } }, /^jwt\.managed\.encryptionKey: is missing; give at least 32 random bytes/],
     [{ jwt: { managed: { encryptionKey: 'short' } } }, /^jwt\.managed\.encryptionKey: must have at least 32 bytes/],
@@ -171,7 +207,7 @@ describe('an invalid option is named with its remedy', () => {
       /^secretKey: must differ from .* the encryption key/,
     ],
     [{ secretKey: SECRET }, /^secretKey: must differ from the signing secret/],
-    [{ secretKey: ['another', SECRET] }, /^secretKey: must differ from the signing secret/],
+    [{ secretKey: ['another secret key', SECRET] }, /^secretKey: must differ from the signing secret/],
     [{ jwt: undefined }, /^jwt\.secret: is missing/],
     [{ jwt: { secret: 'thirty-one bytes, so too short.' } }, /^jwt: a secret must have at least 32 bytes/],
     [{ jwt: { secret: Buffer.alloc(31) } }, /^jwt: a secret must have at least 32 bytes/],
@@ -187,6 +223,34 @@ describe('an invalid option is named with its remedy', () => {
     [keys(), /^jwt\.keys: must be a list of at least one key/],
     [{ jwt: { keys: { secret: SECRET } } }, /^jwt\.keys: must be a list of at least one key/],
     [keys({}), /^jwt\.keys\[0\]: HS256 takes a secret/],
+    // Names of keys.
+    [keys({ secret: SECRET, kid: 'x'.repeat(65) }), /^jwt\.keys\[0\]\.kid: must have at most 64 characters; got 65/],
+    [keys({ secret: SECRET, kid: 'clé' }), /^jwt\.keys\[0\]\.kid: may only have visible ASCII .*got "clé"/],
+    [keys({ secret: SECRET, kid: 'a b' }), /^jwt\.keys\[0\]\.kid: may only have visible ASCII/],
+    [keys({ secret: SECRET, kid: 'a\n' }), /^jwt\.keys\[0\]\.kid: may only have visible ASCII/],
+    [keys({ secret: SECRET, kid: ' ' }), /^jwt\.keys\[0\]\.kid: must be a string that is not blank/],
+    [keys({ secret: SECRET, kid: 7 }), /^jwt\.keys\[0\]\.kid: must be a string that is not blank; got a number/],
+    [
+      keys({ secret: SECRET, kid: 'a' }, { secret: `${SECRET}2`, kid: 'a' }),
+      /^jwt\.keys\[1\]\.kid: is "a", as in jwt\.keys\[0\]; give each key another kid/,
+    ],
+    [keys({ secret: SECRET }, { secret: SECRET }), /^jwt\.keys\[1\]: is the same key as jwt\.keys\[0\]/],
+    // Secrets that can be guessed.
+    [{ jwt: { secret: 'a'.repeat(32) } }, /^jwt: the secret repeats one part again and again/],
+    [{ jwt: { secret: Buffer.alloc(32) } }, /^jwt: the secret repeats one part/],
+    [{ jwt: { secret: 'password'.repeat(4) } }, /^jwt: the secret repeats one part/],
+    [{ jwt: { secret: 'abcdefghijk'.repeat(3).slice(0, 32) } }, /^jwt: the secret repeats one part/],
+    [{ jwt: { secret: `${'a'.repeat(31)}b` } }, /^jwt: the secret has very few different characters/],
+    [{ jwt: { secret: 'demo signing secret, which everybody knows' } }, /^jwt: the secret is a published example/],
+    [keys({ secret: SECRET }, { secret: 'b'.repeat(40) }), /^jwt\.keys\[1\]: the secret repeats one part/],
+    [{ jwt: { managed: { encryptionKey: 'a'.repeat(32) } } }, /^jwt\.managed\.encryptionKey: repeats one part/],
+    [jwt({ managed: { encryptionKey: SECRET } }), /^jwt\.managed\.encryptionKey: must differ from the signing secrets/],
+    [{ secretKey: 'x' }, /^secretKey: must have at least 16 characters; got 1\. Give a long random string/],
+    [{ secretKey: 'a'.repeat(16) }, /^secretKey: repeats one part/],
+    [
+      { secretKey: ['a secret key, the first', 'fifteen letters'] },
+      /^secretKey\[1\]: must have at least 16 characters/,
+    ],
     [keys({ secret: SECRET, privateKey: privatePem }), /^jwt\.keys\[0\]: HS256 takes a secret, and neither/],
     [keys({ algorithm: 'RS256', privateKey: privatePem }), /^jwt\.keys\[0\]: RS256 takes a key of type rsa/],
     [keys({ algorithm: 'ES384', privateKey: privatePem }), /^jwt\.keys\[0\]: ES384 takes a key on the curve/],
@@ -209,6 +273,7 @@ describe('an invalid option is named with its remedy', () => {
     [{ usernameField: 'session' }, /^usernameField: must not be 'session'/],
     [{ maxInfoLength: 16_001 }, /^maxInfoLength: must be at most 16000/],
     [{ cleanup: { batchSize: 0 } }, /^cleanup\.batchSize: must be a whole number/],
+    [{ cleanup: { batchSize: 100_000 } }, /^cleanup\.batchSize: must be at most 1000.*got 100000/],
   ])('%j', (change, fault) => {
     const faults = faultsOf(withChange(change));
     expect(faults).toEqual(expect.arrayContaining([expect.stringMatching(fault)]));
@@ -218,10 +283,10 @@ describe('an invalid option is named with its remedy', () => {
 });
 
 test.each([
-  [{ jwt: 'text' }, 'jwt: must be an object', /^jwt\.secret: is missing/],
+  [{ jwt: 'text' }, 'jwt: must be an object; got a string', /^jwt\.secret: is missing/],
   [
     { policies: { LONG: '30d' } },
-    'policies.LONG: must be an object',
+    'policies.LONG: must be an object; got a string',
     /^policies\.LONG\.refreshTokenLifetime: is missing/,
   ],
 ])('%j: what it should have held is named with it', (change, fault, missing) => {
@@ -260,6 +325,7 @@ test('messages never contain a secret', () => {
     { jwt: { keys: secret } },
     { jwt: { keys: [secret] } },
     keys({ secret }),
+    { jwt: { secret: 'correct'.repeat(5) } },
     keys({ algorithm: 'ES256', privateKey: secret }),
     keys({ algorithm: 'ES256', privateKey: `-----BEGIN PRIVATE KEY-----\n${secret}\n-----END PRIVATE KEY-----` }),
     { jwt: { secret: secret.repeat(2) }, secretKey: secret.repeat(2) },
@@ -275,3 +341,16 @@ function otherPublicKey() {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   return createPublicKey(createPrivateKey(privateKey.export({ type: 'pkcs8', format: 'pem' })));
 }
+
+test('the default lifetime of an access token is that of a shorter session', () => {
+  const { policies } = readOptions(withChange(policy({ refreshTokenLifetime: '1m' })), ['LONG']);
+  expect(policies.get('LONG')?.accessTokenLifetime).toBe(60_000);
+});
+
+test('a random secret is never refused as one that can be guessed', () => {
+  for (let i = 0; i < 200; i++) {
+    const bytes = randomBytes(32);
+    for (const secret of [bytes, bytes.toString('hex'), bytes.toString('base64url')])
+      expect(faultsOf(withChange({ jwt: { secret } }))).toEqual([]);
+  }
+});

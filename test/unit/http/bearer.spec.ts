@@ -1,6 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { BadAuthorizationHeaderError } from 'nestjs-multisession';
-import { accessTokenOf } from '../../../lib/http/bearer.js';
+import { BadAuthorizationHeaderError, TokenNotValidError, UnavailableError } from 'nestjs-multisession';
+import { accessTokenOf, sessionOfCookies } from '../../../lib/http/bearer.js';
+import type { CookieConfig } from '../../../lib/http/cookie.options.js';
+import { AccessVerifier } from '../../../lib/session/access-verifier.js';
+import { currentSession } from '../../../lib/testing/index.js';
 import type { JwtOptions } from '../../../lib/token/options.js';
 import { SIGNING_SECRET } from '../../helpers/app.js';
 import { configOf } from '../../helpers/options.js';
@@ -17,6 +20,9 @@ describe('accessTokenOf', () => {
     ['JWT a.b.c', 'a.b.c'],
     ['Jwt a.b.c', 'a.b.c'],
     ['Bearer   a.b.c  ', 'a.b.c'],
+    ['Bearer \t a.b.c\t', 'a.b.c'],
+    // A raw byte A0 is a part of the token, and no white space.
+    ['Bearer \u00a0a.b.c', '\u00a0a.b.c'],
   ])('reads from %j the token %j', (header, token) => {
     expect(tokenIn(header)).toBe(token);
   });
@@ -61,5 +67,54 @@ describe('accessTokenOf', () => {
     expect(accessTokenOf({ headers: { authorization: 'Bearer h' }, auth: { token: 't' } }, config)).toBe('h');
     for (const token of [undefined, null, 7, {}, ['t']])
       expect(accessTokenOf({ auth: { token } }, config)).toBeUndefined();
+  });
+});
+
+describe('several access cookies', () => {
+  const cookies = configOf({ cookies: true }).http.cookies as CookieConfig;
+
+  /** Refuses forged tokens at once, reads a row for those that begin with `dead`, and accepts the others. */
+  class CountingVerifier extends AccessVerifier {
+    reads = 0;
+
+    verify(token: string) {
+      if (token.startsWith('forged')) throw new TokenNotValidError('access');
+      this.reads++;
+      if (token.startsWith('down')) return Promise.reject(new UnavailableError());
+      return token.startsWith('dead')
+        ? Promise.reject(new TokenNotValidError('access'))
+        : Promise.resolve(currentSession({ userId: token }));
+    }
+
+    now() {
+      return Date.now();
+    }
+  }
+
+  const verify = async (...tokens: string[]) => {
+    const verifier = new CountingVerifier();
+    const cookie = tokens.map((token) => `__Host-session-access=${token}`).join('; ');
+    const session = await Promise.resolve(
+      sessionOfCookies({ method: 'GET', headers: { cookie } }, cookies, verifier),
+    ).catch((error: unknown) => error);
+    return { verifier, session };
+  };
+  const many = (name: string) => Array.from({ length: 50 }, (_, at) => `${name}${at}`);
+
+  test('forged ones cost nothing, and the first valid one counts', async () => {
+    const { verifier, session } = await verify(...many('forged'), 'alice', 'bob');
+    expect(session).toMatchObject({ userId: 'alice' });
+    expect(verifier.reads).toBe(1);
+  });
+
+  test('of those that we have signed, a few are read', async () => {
+    expect((await verify('dead0', 'dead1', 'alice')).session).toMatchObject({ userId: 'alice' });
+    const { verifier, session } = await verify(...many('dead'), 'alice');
+    expect(session).toBeInstanceOf(TokenNotValidError);
+    expect(verifier.reads).toBe(5);
+  });
+
+  test('a fault of the server ends the search', async () => {
+    expect((await verify('dead0', 'down', 'alice')).session).toBeInstanceOf(UnavailableError);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { ExecutionContextHost } from '@nestjs/core/helpers/execution-context-host.js';
-import { type CredentialsCarrier, credentialsCarrierOf, headerOf } from '../../../lib/http/request.js';
+import { credentialsCarrierOf } from '../../../lib/http/credentials.js';
+import { type CredentialsCarrier, headerOf } from '../../../lib/http/request.js';
 
 const carrier: CredentialsCarrier = { headers: { authorization: 'Bearer t' } };
 
@@ -19,9 +20,25 @@ describe('credentialsCarrierOf', () => {
     ['req', { req: carrier }],
     ['request', { request: carrier }],
     ['reply.request', { reply: { request: carrier } }],
-    ['extra.request', { extra: { request: carrier } }],
   ])('finds the request in the context of a GraphQL call, as `%s`', (_, context) => {
     expect(found('graphql', {}, {}, context, {})).toBe(carrier);
+  });
+
+  test.each([
+    ['the context', (socket: object) => socket],
+    ['`req` of the context', (socket: object) => ({ req: socket })],
+  ])('finds in a GraphQL call over a socket what opened it, and the parameters of the client, in %s', (_, context) => {
+    const request = { ...carrier, method: 'GET' };
+    const connectionParams = { Authorization: 'Bearer p', token: 't', headers: { Origin: 'https://evil.example' } };
+    expect(found('graphql', {}, {}, context({ extra: { request }, connectionParams }), {})).toMatchObject({
+      ...request,
+      sentHeaders: { authorization: 'Bearer p', token: 't', origin: 'https://evil.example' },
+      auth: { token: 't' },
+    });
+  });
+
+  test('finds nothing in a transport that the library does not know', () => {
+    expect(found('telegraf', carrier)).toBeUndefined();
   });
 
   test('finds nothing in a GraphQL call without a request', () => {

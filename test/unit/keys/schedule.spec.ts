@@ -1,11 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
-import { inSigningOrder, nextStep, type ScheduledKey, signingAt } from '../../../lib/keys/schedule.js';
+import { CLOCK_MARGIN } from '../../../lib/engine/timing.js';
+import { inSigningOrder, nextStep, type ScheduledKey, signingAt, signingSpans } from '../../../lib/keys/schedule.js';
 
-const SPANS = { rotateEvery: 7000, activation: 20, retention: 3000 };
+const RETENTION = 3000;
+const SPANS = { rotateEvery: 7000, activation: 20, retention: (lifetime: number | null) => lifetime ?? RETENTION };
 const START = 1_800_000_000_000;
 
-const key = (kid: string, activeAt: number | null): ScheduledKey => ({
+const key = (kid: string, activeAt: number | null, longestLifetime: number | null = null): ScheduledKey => ({
   kid,
+  longestLifetime,
   activeAt: activeAt === null ? null : new Date(activeAt),
 });
 const stepAt = (now: number, keys: ScheduledKey[], mayRetire: (kid: string) => boolean = () => true) =>
@@ -39,7 +42,7 @@ describe('nextStep', () => {
 
   test('retires a key when its successor has signed for the retention span', () => {
     const keys = [key('a', START), key('b', START + 7000)];
-    const due = START + 7000 + SPANS.retention;
+    const due = START + 7000 + RETENTION;
     expect(stepAt(due - 1, keys)).toBeUndefined();
     expect(stepAt(due, keys)).toEqual({ do: 'retire', kid: 'a' });
   });
@@ -50,6 +53,17 @@ describe('nextStep', () => {
     expect(stepAt(START + 6000, keys, (kid) => kid !== 'a')).toEqual({ do: 'retire', kid: 'b' });
   });
 
+  test('keeps a key for the longest lifetime that its row states', () => {
+    const keys = [key('a', START, 9000), key('b', START + 1000, 10), key('c', START + 3000)];
+    expect(stepAt(START + 3010, keys)).toEqual({ do: 'retire', kid: 'b' });
+    const [, ...younger] = keys;
+    expect(stepAt(START + 9999, [keys[0], ...younger.slice(1)])).toBeUndefined();
+    expect(stepAt(START + 12_000, keys.slice(0, 2).concat(key('c', START + 11_000)), (kid) => kid === 'a')).toEqual({
+      do: 'retire',
+      kid: 'a',
+    });
+  });
+
   test('never retires the newest key', () => {
     expect(stepAt(START + 6999, [key('a', START)])).toBeUndefined();
   });
@@ -58,6 +72,14 @@ describe('nextStep', () => {
     const keys = [key('a', START), key('b', START + 7000)];
     expect(stepAt(START + 13_000, keys, () => false)).toBeUndefined();
   });
+});
+
+test('a key signs from its start until every process knows its successor', () => {
+  const keys = [key('c', null), key('b', START + 1000), key('a', START)];
+  const spans = signingSpans(keys, 60_000);
+  expect(spans.get('a')).toEqual({ from: START - CLOCK_MARGIN, until: START + 1000 + 60_000 + CLOCK_MARGIN });
+  expect(spans.get('b')).toEqual({ from: START + 1000 - CLOCK_MARGIN, until: Infinity });
+  expect(spans.get('c')).toEqual({ from: Infinity, until: Infinity });
 });
 
 describe('signingAt', () => {

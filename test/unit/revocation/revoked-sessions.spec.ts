@@ -5,6 +5,7 @@ import { currentMoment, RevokedSessions } from '../../../lib/revocation/revoked-
 
 const CONFIG = { maxEntries: 5, maxStaleness: 10_000 };
 const NOW = 1_800_000_000_000;
+const warn = (text: string) => new Logger('MultiSession').warn(text);
 
 const entry = (sessionId: string, expiresAt = NOW): RevokedSession => ({
   sessionId,
@@ -16,9 +17,9 @@ const entries = (...ids: string[]) => ids.map((id) => entry(id));
 
 /** Memory after a first poll that has found these entries. */
 function loaded(...ids: string[]): RevokedSessions {
-  const revoked = new RevokedSessions(CONFIG);
+  const revoked = new RevokedSessions(CONFIG, warn);
   revoked.beginFullLoad(ids.length);
-  revoked.addPage(entries(...ids), true);
+  revoked.addPage(entries(...ids), undefined);
   revoked.markPolled(currentMoment());
   return revoked;
 }
@@ -47,7 +48,7 @@ afterEach(() => {
 
 describe('isFresh', () => {
   test('is false before the first poll', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     expect([revoked.isFresh(), revoked.isUpToDate(), revoked.isLoaded, revoked.lag]).toEqual([
       false,
       false,
@@ -100,25 +101,25 @@ describe('an ended session', () => {
     revoked.addPolled(entries('a', 'b'));
     revoked.addPolled(entries('a', 'b'));
     revoked.beginFullLoad(2);
-    revoked.addPage(entries('a', 'b'), true);
+    revoked.addPage(entries('a', 'b'), undefined);
     expect(announced).toEqual(['a', 'b']);
     expect([revoked.size, revoked.has('b'), revoked.has('c')]).toEqual([2, true, false]);
   });
 
   test('is not announced if the first full load finds it', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     const announced = announcedBy(revoked);
     revoked.beginFullLoad(1);
-    revoked.addPage(entries('a'), true);
+    revoked.addPage(entries('a'), undefined);
     expect([revoked.has('a'), announced]).toEqual([true, []]);
   });
 
   test('is announced if this process or a push adds it during the first full load', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     const announced = announcedBy(revoked);
     revoked.beginFullLoad(1);
     revoked.add(entry('b'));
-    revoked.addPage(entries('a', 'b'), true);
+    revoked.addPage(entries('a', 'b'), undefined);
     expect(announced).toEqual(['b']);
   });
 
@@ -130,22 +131,104 @@ describe('an ended session', () => {
   });
 });
 
+describe('a pushed entry', () => {
+  const poll = (revoked: RevokedSessions, ...ids: string[]) => {
+    const startedAt = currentMoment();
+    monotonic += 10;
+    revoked.addPolled(entries(...ids));
+    revoked.markPolled(startedAt);
+    monotonic += 10;
+  };
+
+  test('is known and announced at once, and not again when a poll confirms it', () => {
+    const revoked = loaded();
+    const announced = announcedBy(revoked);
+    revoked.addPushed(entry('a'));
+    expect([revoked.has('a'), revoked.size]).toEqual([true, 1]);
+    revoked.addPushed(entry('a'));
+    poll(revoked, 'a');
+    for (let polls = 0; polls < 5; polls++) poll(revoked);
+    expect([revoked.has('a'), revoked.size, announced]).toEqual([true, 1, ['a']]);
+  });
+
+  test('is dropped after two polls that began after its arrival and did not find it', () => {
+    const revoked = loaded();
+    const startedAt = currentMoment();
+    monotonic++;
+    revoked.addPushed(entry('a'));
+    revoked.markPolled(startedAt);
+    poll(revoked);
+    expect(revoked.has('a')).toBe(true);
+    poll(revoked);
+    expect([revoked.has('a'), revoked.size]).toEqual([false, 0]);
+  });
+
+  test.each([
+    ['earlier', NOW + 1],
+    ['later', NOW + 60_000],
+  ])('with an %s expiry does not change the entry of the table', (_, expiresAt) => {
+    const revoked = loaded();
+    revoked.addPolled([entry('polled before', NOW + 1000)]);
+    for (const id of ['polled before', 'polled after', 'own']) revoked.addPushed(entry(id, expiresAt));
+    revoked.addPolled([entry('polled after', NOW + 1000)]);
+    revoked.add(entry('own', NOW + 1000));
+    for (const [before, isKnown] of [
+      [NOW + 1000, true],
+      [NOW + 1001, false],
+    ] as const) {
+      revoked.removeExpired(before);
+      expect(['polled before', 'polled after', 'own'].map((id) => revoked.has(id))).toEqual([
+        isKnown,
+        isKnown,
+        isKnown,
+      ]);
+    }
+  });
+
+  test('is removed when it expires', () => {
+    const revoked = loaded();
+    revoked.addPushed(entry('a', NOW + 1));
+    revoked.removeExpired(NOW + 2);
+    expect(revoked.size).toBe(0);
+  });
+
+  test('never fills up the memory', () => {
+    const revoked = loaded('a', 'b', 'c');
+    for (let at = 0; at < 20; at++) revoked.addPushed(entry(`pushed ${at}`));
+    expect([revoked.size, revoked.isFresh()]).toEqual([CONFIG.maxEntries, true]);
+    revoked.addPolled(entries('d', 'e'));
+    expect([revoked.isFresh(), ['a', 'b', 'c', 'd', 'e'].every((id) => revoked.has(id))]).toEqual([true, true]);
+    expect(warnings).toEqual([]);
+  });
+});
+
+test('of two expiries of one session, the later one counts', () => {
+  const revoked = loaded();
+  revoked.add(entry('a', NOW + 5));
+  revoked.addPolled([entry('a', NOW + 9)]);
+  revoked.addPolled([entry('a', NOW + 7)]);
+  revoked.removeExpired(NOW + 9);
+  expect(revoked.has('a')).toBe(true);
+  revoked.removeExpired(NOW + 10);
+  expect(revoked.has('a')).toBe(false);
+});
+
 describe('a full load', () => {
   test('reads page after page, from the last id of each', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     expect(revoked.fullLoadPosition).toBeUndefined();
     revoked.beginFullLoad(3);
     expect(revoked.fullLoadPosition).toBe('');
-    revoked.addPage(entries('a', 'b'), false);
+    revoked.addPage(entries('a', 'b'), 'b');
     expect([revoked.fullLoadPosition, revoked.isComplete]).toEqual(['b', false]);
-    revoked.addPage(entries('c'), true);
+    revoked.addPage(entries('c'), undefined);
     expect([revoked.fullLoadPosition, revoked.isComplete, revoked.size]).toEqual([undefined, true, 3]);
   });
 
   test('leaves memory complete while it reads everything again', () => {
     const revoked = loaded('a', 'b');
     revoked.beginFullLoad(3);
-    revoked.addPage(entries('a', 'b'), false);
+    revoked.addPage(entries('a', 'b'), 'b');
     expect(revoked.isFresh()).toBe(true);
   });
 
@@ -154,24 +237,24 @@ describe('a full load', () => {
     revoked.add(entry('f'));
     expect(revoked.isComplete).toBe(false);
     revoked.beginFullLoad(1);
-    revoked.addPage(entries('f'), true);
+    revoked.addPage(entries('f'), undefined);
     expect([revoked.isFresh(), revoked.size]).toEqual([true, 1]);
   });
 
   test('does not make memory complete if entries were lost while it was under way', () => {
     const revoked = loaded('a', 'b');
     revoked.beginFullLoad(4);
-    revoked.addPage(entries('a', 'b', 'c'), false);
+    revoked.addPage(entries('a', 'b', 'c'), 'c');
     revoked.addPolled(entries('x', 'y', 'z'));
     expect(revoked.has('a')).toBe(false);
-    revoked.addPage(entries('d'), true);
+    revoked.addPage(entries('d'), undefined);
     expect([revoked.isComplete, revoked.fullLoadPosition]).toEqual([false, undefined]);
   });
 
   test('does not make memory complete if its own last page overflows', () => {
     const revoked = loaded('a', 'b', 'c', 'd');
     revoked.beginFullLoad(5);
-    revoked.addPage(entries('w', 'x'), true);
+    revoked.addPage(entries('w', 'x'), undefined);
     expect([revoked.isComplete, revoked.fullLoadPosition]).toEqual([false, undefined]);
   });
 });
@@ -192,21 +275,21 @@ describe('more entries than maxEntries', () => {
   });
 
   test('in the table keep the full load from starting', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     revoked.beginFullLoad(CONFIG.maxEntries + 1);
     revoked.markPolled(currentMoment());
     expect([revoked.fullLoadPosition, revoked.isFresh(), revoked.isUpToDate()]).toEqual([undefined, false, true]);
   });
 
   test('are logged once, until memory was complete in between', () => {
-    const revoked = new RevokedSessions(CONFIG);
+    const revoked = new RevokedSessions(CONFIG, warn);
     revoked.beginFullLoad(6);
     revoked.markPolled(currentMoment());
     revoked.beginFullLoad(6);
     revoked.addPolled(entries('a', 'b', 'c', 'd', 'e', 'f'));
     expect(warnings).toEqual([expect.stringMatching(/^more than 5 sessions .*revocation\.maxEntries/)]);
     revoked.beginFullLoad(1);
-    revoked.addPage(entries('a'), true);
+    revoked.addPage(entries('a'), undefined);
     revoked.beginFullLoad(6);
     expect(warnings).toHaveLength(2);
   });

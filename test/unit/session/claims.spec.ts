@@ -4,7 +4,7 @@ import { OptionFaults } from '../../../lib/option-check.js';
 import type { AuthenticatedUser, UserAuthenticator } from '../../../lib/session/authenticator.js';
 import { ApplicationClaims, MAX_CLAIMS_BYTES } from '../../../lib/session/claims.js';
 import { SessionEntity } from '../../../lib/session/session.entity.js';
-import type { Claims } from '../../../lib/token/keyring.js';
+import type { Claims } from '../../../lib/token/claims.js';
 import { type JwtOptions, readTokenOptions } from '../../../lib/token/options.js';
 
 const SECRET = 'a signing secret of more than thirty-two bytes';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { OptionFaults } from '../../../lib/option-check.js';
+import { parentHashOf } from '../../../lib/token/parent-hash.js';
 import { NEVER } from '../../../lib/session/session.entity.js';
 import { readPolicies, type SessionPolicyOptions } from '../../../lib/session/options.js';
 import { type RotationState, SessionPolicyService, type Verdict } from '../../../lib/session/policy.js';
@@ -24,6 +25,8 @@ const row = (more: Partial<RotationState> = {}): RotationState => ({
   parentGeneration: 2,
   parentJti: 'parent',
   confirmedGeneration: 2,
+  createdAt: new Date(NOW - HOUR / 2),
+  lastUpdate: new Date(NOW - 60 * SECOND),
   rotatedAt: new Date(NOW - 60 * SECOND),
   expiresAt: new Date(NOW + HOUR / 2),
   absoluteExpiresAt: null,
@@ -32,12 +35,15 @@ const row = (more: Partial<RotationState> = {}): RotationState => ({
 
 const current = { jti: 'current', generation: 3 };
 const parent = { jti: 'parent', generation: 2 };
+const child = (of: string, generation = 4) => ({ jti: 'new', generation, parentHash: parentHashOf(of) });
 const inGrace = { rotatedAt: new Date(NOW - 9_999) };
 const graceOver = { rotatedAt: new Date(NOW - 10_000) };
+const stillHeld = { rotatedAt: new Date(NOW - 19_999) };
+const settled = { rotatedAt: new Date(NOW - 20_000) };
 
 describe('judge', () => {
   const rotating = policyOf();
-  const cases: [name: string, RotationState, { jti: string; generation: number }, Verdict][] = [
+  const cases: [name: string, RotationState, { jti: string; generation: number; parentHash?: string }, Verdict][] = [
     ['a session at its last instant', row({ expiresAt: new Date(NOW + 1) }), current, { kind: 'rotate' }],
     ['a session past its end', row({ expiresAt: new Date(NOW) }), current, { kind: 'expired' }],
     [
@@ -54,7 +60,9 @@ describe('judge', () => {
       { kind: 'rotate' },
     ],
     ['the current token at the last instant of the grace', row(inGrace), current, { kind: 'renew' }],
-    ['the current token when the grace is over', row(graceOver), current, { kind: 'rotate' }],
+    ['the current token when the grace is over', row(graceOver), current, { kind: 'hold' }],
+    ['the current token at the last instant of the same time again', row(stillHeld), current, { kind: 'hold' }],
+    ['the current token after that', row(settled), current, { kind: 'rotate' }],
     ['the parent at the last instant of the grace', row(inGrace), parent, { kind: 'replay' }],
     [
       'the parent within the grace, its successor in use',
@@ -62,10 +70,17 @@ describe('judge', () => {
       parent,
       { kind: 'replay' },
     ],
-    ['the parent when the grace is over, its successor never used', row(graceOver), parent, { kind: 'recover' }],
+    ['the parent when the grace is over, its successor never used', row(graceOver), parent, { kind: 'hold' }],
     [
-      'the parent when the grace is over, its successor in use',
-      row({ confirmedGeneration: 3 }),
+      'the parent at the last instant of the same time again, its successor in use',
+      row({ ...stillHeld, confirmedGeneration: 3 }),
+      parent,
+      { kind: 'hold' },
+    ],
+    ['the parent after that, its successor never used', row(settled), parent, { kind: 'recover' }],
+    [
+      'the parent after that, its successor in use',
+      row({ ...settled, confirmedGeneration: 3 }),
       parent,
       { kind: 'reuse', reuse: 'fork' },
     ],
@@ -76,12 +91,34 @@ describe('judge', () => {
       { kind: 'reuse', reuse: 'fork' },
     ],
     ['a token older than the parent', row(inGrace), { jti: 'old', generation: 1 }, { kind: 'reuse', reuse: 'stale' }],
+    ['a generation that the row has not reached', row(), { jti: 'new', generation: 4 }, { kind: 'ahead' }],
+    ['the lost successor of the current token', row(), child('current'), { kind: 'adopt', parent: 'current' }],
     [
-      'a generation that the row has not reached',
-      row(),
-      { jti: 'new', generation: 4 },
-      { kind: 'reuse', reuse: 'ahead' },
+      'the same within the grace, and two generations ahead, after a recovery',
+      row(inGrace),
+      child('current', 5),
+      { kind: 'adopt', parent: 'current' },
     ],
+    [
+      'the successor of the parent, whose recovery was lost',
+      row(settled),
+      child('parent'),
+      { kind: 'adopt', parent: 'parent' },
+    ],
+    [
+      'the same, but the current token was used',
+      row({ ...settled, confirmedGeneration: 3 }),
+      child('parent'),
+      { kind: 'ahead' },
+    ],
+    ['the successor of a token that the database does not know', row(), child('unknown'), { kind: 'ahead' }],
+    [
+      'a lost successor after the end of its session',
+      row({ expiresAt: new Date(NOW) }),
+      child('current'),
+      { kind: 'ahead' },
+    ],
+    ['a sibling that is not ahead', row(settled), child('parent', 3), { kind: 'reuse', reuse: 'fork' }],
   ];
   test.each(cases)('%s', (_, state, token, verdict) => {
     expect(rotating.judge(state, token, NOW)).toEqual(verdict);
@@ -106,6 +143,7 @@ describe('judge', () => {
     const keeping = policyOf({ rotateRefreshTokens: false });
     expect(keeping.judge(row(inGrace), current, NOW)).toEqual({ kind: 'keep' });
     expect(keeping.judge(row(graceOver), current, NOW)).toEqual({ kind: 'keep' });
+    expect(keeping.judge(row(settled), current, NOW)).toEqual({ kind: 'keep' });
     expect(keeping.judge(row(inGrace), parent, NOW)).toEqual({ kind: 'replay' });
   });
 
@@ -119,20 +157,15 @@ describe('judge', () => {
 });
 
 describe('extension', () => {
-  const state = { expiresAt: new Date(NOW + HOUR / 2), absoluteExpiresAt: null };
-
-  test('grants the whole lifetime at every refresh', () => {
-    expect(policyOf({ extendSession: 'every-refresh' }).nextExpiry(state, NOW)).toBe(NOW + HOUR);
-  });
-
-  test('never exceeds the absolute expiry and never shortens a session', () => {
+  test('is not due at the absolute expiry, whether the row or only the policy has one', () => {
     const policy = policyOf({ extendSession: 'every-refresh', absoluteLifetime: '2h' });
-    const bound = new Date(NOW + HOUR * 0.75);
-    expect(policy.nextExpiry({ ...state, absoluteExpiresAt: bound }, NOW)).toBe(bound.getTime());
-    expect(policy.extensionDue({ expiresAt: bound, absoluteExpiresAt: bound }, NOW)).toBe(false);
-    expect(policy.nextExpiry({ expiresAt: new Date(NOW + 5 * HOUR), absoluteExpiresAt: null }, NOW)).toBe(
-      NOW + 5 * HOUR,
+    const createdAt = new Date(NOW - HOUR);
+    const bound = new Date(NOW + HOUR);
+    expect(policy.extensionDue({ createdAt, expiresAt: new Date(NOW + HOUR / 2), absoluteExpiresAt: bound }, NOW)).toBe(
+      true,
     );
+    expect(policy.extensionDue({ createdAt, expiresAt: bound, absoluteExpiresAt: bound }, NOW)).toBe(false);
+    expect(policy.extensionDue({ createdAt, expiresAt: bound, absoluteExpiresAt: null }, NOW)).toBe(false);
   });
 
   test('sets expiries to whole seconds', () => {

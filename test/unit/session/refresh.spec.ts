@@ -1,23 +1,35 @@
+import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { SessionNotFoundError, TokenNotValidError, UnavailableError } from '../../../lib/errors.js';
+import {
+  DeviceProofRequiredError,
+  RenewalNotAllowedError,
+  SessionNotFoundError,
+  TokenNotValidError,
+  UnavailableError,
+} from '../../../lib/errors.js';
 import { UserAuthenticator } from '../../../lib/session/authenticator.js';
-import type { IssuedSession } from '../../../lib/session/login.js';
+import type { IssuedSession } from '../../../lib/session/new-session.js';
 import type { SessionPolicyOptions } from '../../../lib/session/options.js';
 import { SessionEntity } from '../../../lib/session/session.entity.js';
 import { startEngine, type TestEngine } from '../../helpers/engine.js';
+import { decoded } from '../../helpers/tokens.js';
 
 const HOUR = 3_600_000;
 const GRACE = 10_000;
+/** A session may rotate again so long after a rotation. */
+const SETTLED = 2 * GRACE;
 
 const POLICIES = {
   ROTATING: { refreshTokenLifetime: '1h' },
   STRICT: { refreshTokenLifetime: '1h', reuseGrace: 0 },
+  RENEWED: { refreshTokenLifetime: '1h', renewal: { within: '1h' } },
   KEEPING: { refreshTokenLifetime: '1h', rotateRefreshTokens: false },
   SILENT: { refreshTokenLifetime: '1h', rotateRefreshTokens: false, updateLastLogin: false },
   EXTENDING: { refreshTokenLifetime: '1h', rotateRefreshTokens: false, extendSession: 'every-refresh' },
   BOTH: { refreshTokenLifetime: '1h', extendSession: 'every-refresh' },
   BOUNDED: { refreshTokenLifetime: '1h', extendSession: 'every-refresh', absoluteLifetime: '90m' },
 } as const satisfies Record<string, SessionPolicyOptions>;
+const OPTIONS = { policies: POLICIES, backendKeys: 'a backend key of more than thirty-two bytes' };
 type TypeName = keyof typeof POLICIES;
 
 class Users extends UserAuthenticator {
@@ -48,7 +60,7 @@ const use = async (issued: IssuedSession) =>
 
 beforeEach(async () => {
   users = new Users();
-  running = await startEngine({ policies: POLICIES }, users);
+  running = await startEngine(OPTIONS, users);
   events = [];
   for (const name of [
     'session.refreshed',
@@ -113,9 +125,28 @@ describe('a current token', () => {
     const successor = await rotate(issued.refresh);
     running.pass(GRACE - 1);
     expect(await rotate(successor)).toBe(successor);
+    running.pass(GRACE);
+    expect(await rotate(successor)).toBe(successor);
     running.pass(1);
     expect(await rotate(successor)).not.toBe(successor);
     expect(await rowOf(issued)).toMatchObject({ generation: 2, confirmedGeneration: 1 });
+  });
+
+  test('does not travel in a cookie soon after the grace, because it might arrive after the next rotation', async () => {
+    const inCookie = { transport: 'cookie', withRefreshToken: true } as const;
+    const { refresh: first, session } = await running.engine.sessions.create('alice', {
+      type: 'ROTATING',
+      transport: 'cookie',
+    });
+    const { refresh: successor = '' } = await refresh(first, inCookie);
+    running.pass(GRACE - 1);
+    expect(await refresh(successor, inCookie)).toMatchObject({ refresh: successor });
+    running.pass(1);
+    const held = await refresh(successor, inCookie);
+    expect(Object.keys(held).sort()).toEqual(['access', 'session']);
+    expect(running.engine.seen.highest(session.id)).toBe(1);
+    running.pass(GRACE);
+    expect((await refresh(successor, inCookie)).refresh).not.toBe(successor);
   });
 
   test('is refused after the session has expired, and the session ends', async () => {
@@ -140,10 +171,34 @@ describe('a superseded token', () => {
     ]);
   });
 
+  test.each(['used', 'not used'])(
+    'gets only an access token of its own soon after the grace: successor %s',
+    async (what) => {
+      const issued = await login('ROTATING');
+      await rotate(issued.refresh);
+      if (what === 'used') await use(issued);
+      running.pass(GRACE);
+      const before = await rowOf(issued);
+      for (const instant of [0, GRACE - 1]) {
+        running.pass(instant);
+        events.splice(0);
+        const held = await refresh(issued.refresh);
+        expect(Object.keys(held).sort()).toEqual(['access', 'session']);
+        // It must not confirm a successor that may be lost.
+        expect(decoded(held.access, 1)).toMatchObject({ gen: 0, sid: issued.session.id });
+        expect(events).toMatchObject([
+          { name: 'refresh.replayed', presentedGeneration: 0, currentGeneration: 1, age: GRACE + instant },
+          { name: 'session.refreshed', rotated: false },
+        ]);
+      }
+      expect(await rowOf(issued)).toEqual(before);
+    },
+  );
+
   test('recovers the session after the grace if the successor was never used, and the lost one is dead', async () => {
     const issued = await login('ROTATING');
     const lost = await rotate(issued.refresh);
-    running.pass(GRACE);
+    running.pass(SETTLED);
     const recovered = await rotate(issued.refresh);
     expect(recovered).not.toBe(lost);
     expect(await rowOf(issued)).toMatchObject({ generation: 2, parentGeneration: 0 });
@@ -159,7 +214,7 @@ describe('a superseded token', () => {
       const issued = await login(type);
       const successor = await rotate(issued.refresh);
       await use(issued);
-      running.pass(GRACE);
+      running.pass(SETTLED);
       await expect(refresh(issued.refresh)).rejects.toThrow(TokenNotValidError);
       expect(await isLive(issued)).toBe(false);
       expect(events.slice(1)).toMatchObject([
@@ -175,27 +230,136 @@ describe('a superseded token', () => {
     await rotate(issued.refresh);
     await use(issued);
     expect(await rowOf(issued)).toMatchObject({ confirmedGeneration: 0 });
-    running.pass(GRACE);
+    running.pass(SETTLED);
     await expect(refresh(issued.refresh)).rejects.toThrow(TokenNotValidError);
   });
 
   test('ends the session if it is older than the parent, even within the grace', async () => {
     const issued = await login('ROTATING');
     const second = await rotate(issued.refresh);
-    running.pass(GRACE);
+    running.pass(SETTLED);
     await rotate(second);
     await expect(refresh(issued.refresh)).rejects.toThrow(TokenNotValidError);
     expect(events).toContainEqual(expect.objectContaining({ name: 'refresh.reused', reuse: 'stale' }));
     expect(await isLive(issued)).toBe(false);
   });
+});
 
-  test('ends the session if the database has lost the generation of the token', async () => {
+describe('a token whose generation the database has lost', () => {
+  beforeEach(() => void jest.spyOn(Logger.prototype, 'warn').mockImplementation(() => undefined));
+  afterEach(() => void jest.restoreAllMocks());
+
+  test.each(['STRICT', 'ROTATING'] as const)(
+    'is adopted if it follows the one in the row, and refreshes: %s',
+    async (type) => {
+      const issued = await login(type);
+      const before = await rowOf(issued);
+      const successor = await rotate(issued.refresh);
+      await rows().save(before);
+      events.splice(0);
+      const next = await rotate(successor);
+      const row = await rowOf(issued);
+      if (type === 'ROTATING') {
+        // Within the grace, the answer has the same token again.
+        expect(next).toBe(successor);
+        expect(row).toMatchObject({ generation: 1, parentGeneration: 0, parentJti: before.refreshJti });
+      } else {
+        expect(decoded(next, 1)).toMatchObject({ gen: 2 });
+        expect(row).toMatchObject({ generation: 2, parentGeneration: 1, parentJti: decoded(successor, 1).jti });
+      }
+      expect(row.confirmedGeneration).toBe(1);
+      expect(namesOfEvents()).toEqual(['session.refreshed']);
+      running.pass(SETTLED);
+      expect(await rotate(next)).not.toBe(next);
+    },
+  );
+
+  test('is adopted after a lost recovery, unless the row shows that its current token was used', async () => {
+    for (const isUsed of [false, true]) {
+      const issued = await login('ROTATING');
+      await rotate(issued.refresh);
+      running.pass(SETTLED);
+      const before = await rowOf(issued);
+      const recovered = await rotate(issued.refresh);
+      await rows().save({ ...before, confirmedGeneration: isUsed ? 1 : 0 });
+      const adopted = refresh(recovered);
+      if (isUsed) await expect(adopted).rejects.toThrow(TokenNotValidError);
+      else expect((await adopted).refresh).toBe(recovered);
+      expect(await rowOf(issued)).toMatchObject({ generation: isUsed ? 1 : 2 });
+    }
+  });
+
+  test('is refused if more was lost than its parent, and nothing changes', async () => {
+    const issued = await login('STRICT');
+    const before = await rowOf(issued);
+    const third = await rotate(await rotate(issued.refresh));
+    await rows().save(before);
+    events.splice(0);
+    await expect(refresh(third)).rejects.toThrow(TokenNotValidError);
+    expect(await rowOf(issued)).toEqual(before);
+    expect(events).toEqual([]);
+    // Whoever has the token in the row goes on.
+    expect(decoded(await rotate(issued.refresh), 1)).toMatchObject({ gen: 1 });
+  });
+
+  test('is refused if it states no parent, as a token of an earlier version does', async () => {
     const issued = await login('STRICT');
     const before = await rowOf(issued);
     const successor = await rotate(issued.refresh);
     await rows().save(before);
+    const { prt, ...claims } = decoded(successor, 1);
+    expect(prt).toMatch(/^[\w-]{22}$/);
+    const old = running.engine.keyring.sign(claims, 'JWT');
+    await expect(refresh(old)).rejects.toThrow(TokenNotValidError);
+    expect(await rowOf(issued)).toEqual(before);
+    expect(decoded(await rotate(successor), 1)).toMatchObject({ gen: 2 });
+  });
+
+  test('is refused if its key did not sign at its time', async () => {
+    const issued = await login('STRICT');
+    const before = await rowOf(issued);
+    const successor = await rotate(issued.refresh);
+    await rows().save(before);
+    const { keyring } = running.engine;
+    const iat = Number(decoded(successor, 1).iat) * 1000;
+    keyring.use([], undefined, new Map([[keyring.current.kid, { from: 0, until: iat }]]));
     await expect(refresh(successor)).rejects.toThrow(TokenNotValidError);
-    expect(events).toContainEqual(expect.objectContaining({ name: 'refresh.reused', reuse: 'ahead' }));
+    expect(await rowOf(issued)).toEqual(before);
+    keyring.use([], undefined, new Map([[keyring.current.kid, { from: iat, until: iat + 1 }]]));
+    expect(decoded(await rotate(successor), 1)).toMatchObject({ gen: 2 });
+  });
+
+  test('is adopted only with the proof that its session is bound to', async () => {
+    const issued = await login('STRICT');
+    await rows().update(issued.session.id, { binding: 'dpop:key' });
+    const before = await rowOf(issued);
+    const proof = { kind: 'dpop', thumbprint: 'key' };
+    const successor = (await refresh(issued.refresh, { proof })).refresh as string;
+    await rows().save(before);
+    await expect(refresh(successor)).rejects.toThrow(DeviceProofRequiredError);
+    expect(await rowOf(issued)).toEqual(before);
+    expect((await refresh(successor, { proof })).refresh).toBeDefined();
+    expect(await rowOf(issued)).toMatchObject({ generation: 2 });
+  });
+
+  test('of several tokens, is chosen only if it can be adopted', async () => {
+    const issued = await login('STRICT');
+    const before = await rowOf(issued);
+    const second = await rotate(issued.refresh);
+    const third = await rotate(second);
+    await rows().save(before);
+    expect(decoded((await refresh([third, second])).refresh as string, 1)).toMatchObject({ gen: 2 });
+  });
+
+  test('cannot be renewed before a refresh has adopted it', async () => {
+    const issued = await login('RENEWED');
+    const before = await rowOf(issued);
+    const successor = await rotate(issued.refresh);
+    await rows().save(before);
+    await expect(running.engine.sessions.renew(successor)).rejects.toThrow(RenewalNotAllowedError);
+    expect(await rowOf(issued)).toEqual(before);
+    await refresh(successor);
+    expect((await running.engine.sessions.renew(successor)).session.id).toBe(issued.session.id);
   });
 });
 
@@ -247,7 +411,7 @@ describe('refused', () => {
 
   test('with 503 if other requests changed the row during each of five attempts', async () => {
     const issued = await login('ROTATING');
-    const missed = jest.spyOn(running.engine.store, 'rotate').mockResolvedValue(undefined as never);
+    const missed = jest.spyOn(running.engine.refreshStore, 'rotate').mockResolvedValue(undefined as never);
     await expect(refresh(issued.refresh)).rejects.toThrow(UnavailableError);
     // One attempt without reading the row, and five that read it.
     expect(missed).toHaveBeenCalledTimes(6);
@@ -259,7 +423,7 @@ describe('several tokens', () => {
   test('the first good one is refreshed, and the others end nothing', async () => {
     const [stale, good] = [await login('ROTATING'), await login('ROTATING', 'bob')];
     const second = await rotate(stale.refresh);
-    running.pass(GRACE);
+    running.pass(SETTLED);
     await rotate(second);
     const { session } = await refresh(['nonsense', stale.refresh, good.refresh]);
     expect(session.id).toBe(good.session.id);
@@ -269,7 +433,7 @@ describe('several tokens', () => {
   test('each is refused if none is good, with the error of the first', async () => {
     const stale = await login('ROTATING');
     const second = await rotate(stale.refresh);
-    running.pass(GRACE);
+    running.pass(SETTLED);
     await rotate(second);
     await expect(refresh([stale.refresh, 'nonsense'])).rejects.toThrow(TokenNotValidError);
     expect(await isLive(stale)).toBe(false);
@@ -283,22 +447,22 @@ describe('a refresh that reads the row', () => {
   /** What the second refresh does, and leaves in the row, apart from random ids. */
   async function outcomeOf(type: TypeName, reads: boolean): Promise<Outcome> {
     const issued = await login(type);
-    const { store } = running.engine;
-    const find = jest.spyOn(store, 'find');
+    const { refreshStore } = running.engine;
+    const find = jest.spyOn(refreshStore, 'findToJudge');
     if (reads) {
       // The statement that does not read the row misses once.
-      const { rotate, touch } = { rotate: store.rotate.bind(store), touch: store.touch.bind(store) };
+      const rotate = refreshStore.rotate.bind(refreshStore);
+      const touch = refreshStore.touch.bind(refreshStore);
       jest
-        .spyOn(store, 'rotate')
-        .mockImplementation((token, next, now, how) =>
-          how.unread ? Promise.resolve(undefined as never) : rotate(token, next, now, how),
-        );
+        .spyOn(refreshStore, 'rotate')
+        .mockImplementation(rotate)
+        .mockImplementationOnce(() => Promise.resolve(null));
       jest
-        .spyOn(store, 'touch')
+        .spyOn(refreshStore, 'touch')
         .mockImplementation(touch)
-        .mockImplementationOnce(() => Promise.resolve(null as never));
+        .mockImplementationOnce(() => Promise.resolve(null));
     }
-    running.pass(GRACE);
+    running.pass(SETTLED);
     events.splice(0);
     const answer = await refresh(issued.refresh);
     expect(find.mock.calls.length > 0).toBe(reads);
@@ -314,7 +478,7 @@ describe('a refresh that reads the row', () => {
       const start = running.now();
       const unread = await outcomeOf(type, false);
       await running.close();
-      running = await startEngine({ policies: POLICIES }, users);
+      running = await startEngine(OPTIONS, users);
       running.pass(start - running.now());
       running.engine.events.on('session.refreshed', (event) => events.push({ ...event, name: 'session.refreshed' }));
       expect(await outcomeOf(type, true)).toEqual(unread);

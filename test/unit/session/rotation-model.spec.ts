@@ -7,6 +7,7 @@ import {
   type Outcome,
   policyOf,
   type Server,
+  SETTLED,
   type Token,
   use,
 } from '../../helpers/rotation-model.js';
@@ -33,17 +34,30 @@ const without =
 const withoutNewGrace: Refresh = (server, token) => {
   const done = refresh(server, token);
   const isRecovery = judge(policy, server, token).kind === 'recover';
-  return done && isRecovery ? { ...done, server: { ...done.server, inGrace: false } } : done;
+  return done && isRecovery ? { ...done, server: { ...done.server, graces: SETTLED } } : done;
 };
+
+/** The same server, if it rotated and recovered as soon as the grace is over. */
+const withoutPause: Refresh = (server, token) =>
+  refresh({ ...server, graces: server.graces < 1 ? server.graces : SETTLED }, token);
 
 /** An honest client: its stored token, every token it has ever stored, its pending requests and their answers. */
 interface World {
   readonly server: Server;
   readonly stored: Token;
   readonly held: readonly Token[];
-  readonly requests: readonly Token[];
-  readonly answers: readonly Token[];
+  readonly requests: readonly Message[];
+  readonly answers: readonly Message[];
 }
+
+/** A request or its answer. Both have arrived or are lost before the second tick. */
+interface Message {
+  readonly token: Token;
+  readonly isOld: boolean;
+}
+
+/** How much of the grace passes in a tick. */
+const TICK = 0.5;
 
 const IN_FLIGHT = 3;
 const GENERATIONS = 5;
@@ -52,32 +66,38 @@ const START: World = { server: loggedIn(FIRST), stored: FIRST, held: [FIRST], re
 
 function* movesOf(world: World, serve: Refresh): Generator<World | 'logged out'> {
   const { server, stored, held, requests, answers } = world;
-  if (requests.length + answers.length < IN_FLIGHT) yield { ...world, requests: [...requests, stored] };
+  if (requests.length + answers.length < IN_FLIGHT)
+    yield { ...world, requests: [...requests, { token: stored, isOld: false }] };
   yield { ...world, server: use(server, stored.generation) };
-  for (const [at, token] of requests.entries()) {
+  for (const [at, { token, isOld }] of requests.entries()) {
     const rest = requests.toSpliced(at, 1);
     yield { ...world, requests: rest };
     const done = serve(server, token);
-    if (!done?.answer) yield 'logged out';
-    else if (done.server.current.generation <= GENERATIONS)
-      yield { ...world, server: done.server, requests: rest, answers: [...answers, done.answer] };
+    if (!done) yield 'logged out';
+    else if (done.server.current.generation <= GENERATIONS) {
+      const answer = done.answer && { token: done.answer, isOld };
+      yield { ...world, server: done.server, requests: rest, answers: answer ? [...answers, answer] : answers };
+    }
   }
-  for (const [at, answer] of answers.entries()) {
+  for (const [at, { token }] of answers.entries()) {
     const rest = answers.toSpliced(at, 1);
     yield { ...world, answers: rest };
     // It never replaces a newer generation with an older one.
-    if (answer.generation > stored.generation)
-      yield { ...world, answers: rest, stored: answer, held: [...held, answer] };
+    if (token.generation > stored.generation) yield { ...world, answers: rest, stored: token, held: [...held, token] };
   }
-  // No delay is longer than the grace, so a message that was pending when it began has arrived or is lost when it ends.
-  if (requests.length + answers.length === 0) yield { ...world, server: { ...server, inGrace: false } };
+  if ([...requests, ...answers].some(({ isOld }) => isOld)) return;
+  const graces = Math.min(server.graces + TICK, SETTLED);
+  yield { ...world, server: { ...server, graces }, requests: requests.map(aged), answers: answers.map(aged) };
 }
+
+const aged = (message: Message): Message => ({ ...message, isOld: true });
+const keyOfMessage = ({ token, isOld }: Message) => `${token.id}${isOld ? '!' : ''}`;
 
 const keyOf = (world: World): string =>
   JSON.stringify({
     ...world,
-    requests: world.requests.map(({ id }) => id).sort(),
-    answers: world.answers.map(({ id }) => id).sort(),
+    requests: world.requests.map(keyOfMessage).sort(),
+    answers: world.answers.map(keyOfMessage).sort(),
   });
 
 /** Returns every state that the client can reach, up to the first in which it is logged out. */
@@ -115,6 +135,10 @@ describe('P1: an honest client is never logged out', () => {
   test('would be logged out if recovery did not start a new grace', () => {
     expect(explore(withoutNewGrace).loggedOut).toBe(true);
   });
+
+  test('would be logged out if the server rotated and recovered while late answers may still arrive', () => {
+    expect(explore(withoutPause).loggedOut).toBe(true);
+  });
 });
 
 /** The tokens of both parties. A turn lasts until the other party gets an answer to a refresh. */
@@ -132,7 +156,9 @@ const MOVES = 6;
 /** Every state after the grace that an honest client can reach, with a thief's copy of each token it has held. */
 const thefts = (): Theft[] =>
   explore(refresh)
-    .worlds.filter(({ server, requests, answers }) => !server.inGrace && requests.length + answers.length === 0)
+    .worlds.filter(
+      ({ server, requests, answers }) => server.graces === SETTLED && requests.length + answers.length === 0,
+    )
     .flatMap(({ server, stored, held }) =>
       held.map((copy): Theft => ({ server, held: { thief: copy, owner: stored }, turns: 0 })),
     );
@@ -140,7 +166,7 @@ const thefts = (): Theft[] =>
 /** One party refreshes after the grace. Its answer is lost, or arrives and its access token is used or not. */
 function* movesOfBoth(theft: Theft, serve: Refresh): Generator<Theft> {
   for (const mover of PARTIES) {
-    const done = serve({ ...theft.server, inGrace: false }, theft.held[mover]);
+    const done = serve({ ...theft.server, graces: SETTLED }, theft.held[mover]);
     if (!done?.answer) continue;
     const { server, answer } = done;
     const turns = theft.turns + (mover === theft.mover ? 0 : 1);

@@ -60,6 +60,21 @@ describe.each(['HS256', 'HS384', 'HS512'] as const)('%s', (algorithm) => {
   });
 });
 
+test('forged tokens take no room in the memory of headers', () => {
+  const keyring = keyringFor({ secret: SECRET });
+  const token = keyring.sign(CLAIMS, 'at+jwt');
+  const { kid } = keyring.current;
+  const headers = (keyring as unknown as { byHeader: ReadonlyMap<string, unknown> }).byHeader;
+  for (let at = 0; at < 2000; at++) {
+    const header = Buffer.from(JSON.stringify({ alg: 'HS256', typ: `t${at}`, kid })).toString('base64url');
+    expect(keyring.verify(`${header}.${token.split('.').slice(1).join('.')}`)).toBeUndefined();
+  }
+  expect(headers.size).toBe(0);
+  expect(keyring.verify(token)).toEqual(CLAIMS);
+  expect(keyring.verify(keyring.sign(CLAIMS, 'JWT'))).toEqual(CLAIMS);
+  expect(headers.size).toBe(2);
+});
+
 describe('issuer and audience', () => {
   const verdict = (signed: JwtOptions, asked: JwtOptions): boolean => {
     const token = keyringFor({ secret: SECRET, ...signed }).sign(CLAIMS, 'JWT');

@@ -3,6 +3,7 @@ import { describe, expect, test } from '@jest/globals';
 import { OptionFaults } from '../../../lib/option-check.js';
 import { type AccessTokenSubject, AccessTokens } from '../../../lib/token/access-token.js';
 import { Keyring } from '../../../lib/token/keyring.js';
+import { parentHashOf } from '../../../lib/token/parent-hash.js';
 import { RefreshTokens } from '../../../lib/token/refresh-token.js';
 import { type JwtOptions, readTokenOptions } from '../../../lib/token/options.js';
 
@@ -198,7 +199,33 @@ describe('refresh tokens', () => {
       jti: source.jti,
       expiresAt: source.expiresAt,
       issuedAt: NOW / 1000,
+      kid: one.refresh.kid,
     });
+  });
+
+  test('state a hash of the `jti` of their parent, if they have one', () => {
+    const { refresh } = tokensFor({ secret: SECRET });
+    const child = refresh.issue({ ...source, parentJti: 'cd'.repeat(16), kid: refresh.kid });
+    expect(refresh.verify(child)?.parentHash).toBe(parentHashOf('cd'.repeat(16)));
+    expect(child).not.toContain(Buffer.from('cd'.repeat(15)).toString('base64url'));
+    const first = refresh.issue({ ...source, parentJti: null, kid: refresh.kid });
+    expect(first).toBe(refresh.issue({ ...source, kid: refresh.kid }));
+    expect(refresh.verify(first)).not.toHaveProperty('parentHash');
+  });
+
+  test('are of their time if their key signed then', () => {
+    const { refresh, keyring } = tokensFor({ secret: SECRET });
+    const token = { kid: refresh.kid, issuedAt: NOW / 1000 };
+    expect(refresh.isOfItsTime(token)).toBe(true);
+    expect(refresh.isOfItsTime({ ...token, kid: 'unknown' })).toBe(false);
+    for (const [from, until, isOfItsTime] of [
+      [NOW, NOW + 1, true],
+      [NOW + 1, Infinity, false],
+      [0, NOW, false],
+    ] as const) {
+      keyring.use([], undefined, new Map([[refresh.kid, { from, until }]]));
+      expect(refresh.isOfItsTime(token)).toBe(isOfItsTime);
+    }
   });
 
   test('are not accepted as access tokens, nor access tokens as refresh tokens', () => {

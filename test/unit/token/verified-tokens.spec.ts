@@ -1,10 +1,11 @@
 import { randomInt } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { OptionFaults } from '../../../lib/option-check.js';
 import { UnavailableError } from '../../../lib/errors.js';
 import { type SessionClaims, AccessTokens } from '../../../lib/token/access-token.js';
 import { Keyring } from '../../../lib/token/keyring.js';
+import { VerifiedTokens } from '../../../lib/token/verified-tokens.js';
 import { readTokenOptions } from '../../../lib/token/options.js';
 import { Random } from '../../helpers/random.js';
 import { POOL, RandomTokens, secretKey } from '../../helpers/random-tokens.js';
@@ -52,9 +53,8 @@ class BothWays {
   private readonly warm = this.accessTokens(this.warmKeys);
   private managed = this.tokens.managed;
 
-  /** The remembered claims by the token's text. */
-  get memory(): ReadonlyMap<string, unknown> {
-    return (this.warm as unknown as { verified: ReadonlyMap<string, unknown> }).verified;
+  get memory(): VerifiedTokens {
+    return (this.warm as unknown as { verified: VerifiedTokens }).verified;
   }
 
   next() {
@@ -121,3 +121,49 @@ test('gives random tokens the same verdict with and without the memory of verifi
   expect(most).toBe(MAX_REMEMBERED);
   expect(Object.keys(counts)).not.toContain('accepted, remembered, too long');
 }, 300_000);
+
+describe('the memory of verified tokens', () => {
+  const heldOf = (claims: object) => {
+    const memory = new VerifiedTokens();
+    for (let at = 0; at < 12_000; at++) memory.add(`${'x'.repeat(500)}${at}`, structuredClone({ ...claims, at }));
+    return memory.size;
+  };
+
+  test('holds 10,000 usual tokens', () => {
+    const text = 'x'.repeat(36);
+    const claims = { a: text, b: text, c: text, d: 1, e: 2, f: 3, g: 'LONG', h: 'access', i: ['pwd'] };
+    expect(heldOf(claims)).toBe(10_000);
+  });
+
+  test('holds fewer tokens if their claims take more memory', () => {
+    // 3 kB of JSON each, which V8 needs 54 kB for.
+    const size = heldOf({ list: Array.from({ length: 800 }, () => ({})) });
+    expect(size).toBeLessThan(400);
+    expect(size).toBeGreaterThan(100);
+  });
+
+  test('forgets the oldest tokens first', () => {
+    const memory = new VerifiedTokens();
+    for (let at = 0; at <= 10_000; at++) memory.add(String(at), { at });
+    expect([memory.has('0'), memory.get('1'), memory.get('10000')]).toEqual([false, { at: 1 }, { at: 10_000 }]);
+  });
+
+  test('counts a token once, and no longer when it is deleted', () => {
+    const memory = new VerifiedTokens();
+    const list = Array.from({ length: 2000 }, () => ({}));
+    for (let at = 0; at < 1000; at++) {
+      memory.add('the same', { list });
+      if (at % 2 === 0) memory.delete('the same');
+    }
+    memory.add('another', { list });
+    expect([memory.size, memory.has('the same')]).toEqual([2, true]);
+    memory.clear();
+    expect([memory.size, memory.get('another')]).toEqual([0, undefined]);
+  });
+
+  test('freezes the claims, which requests share', () => {
+    const claims = { roles: ['admin', { of: 'team' }] };
+    new VerifiedTokens().add('x'.repeat(5000), claims);
+    expect([claims, claims.roles, claims.roles[1]].every(Object.isFrozen)).toBe(true);
+  });
+});
