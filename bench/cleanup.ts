@@ -102,9 +102,9 @@ class RefreshLoad {
     const row = this.filled.session(number);
     const presented = this.newest.get(number) ?? this.tokens.refresh(row);
     const { session, refresh } = await this.app.sessions.refresh(presented);
-    if (session.id !== row.id || refresh === undefined || refresh === presented)
-      throw new Error('the refresh did not rotate the token');
-    this.newest.set(number, refresh);
+    if (session.id !== row.id) throw new Error('the refresh answered for another session');
+    // Shortly after a rotation, a session keeps its token.
+    this.newest.set(number, refresh ?? presented);
   }
 
   /** Returns the number of the next session to refresh. Odd numbers are live. If the cleanup is slow, they come again. */

@@ -206,6 +206,24 @@ describe.each(variants(ADAPTERS, 1))('the page "Your devices", %s', (adapter) =>
     await waitForNoMessage(page);
   });
 
+  test('a question that is asked again at once, before the page knows that it was closed, is answered', async () => {
+    await start();
+    await logIn(other);
+    await devices(other, 1);
+    await logIn(page);
+    await devices(page, 2);
+    await page.evaluate((logOut) => {
+      const { shadowRoot } = document.querySelector('session-devices') as HTMLElement;
+      const button = shadowRoot?.querySelector<HTMLElement>(logOut);
+      button?.click();
+      // The event "close" comes in a task of its own.
+      shadowRoot?.querySelector('dialog')?.close();
+      button?.click();
+    }, LOG_OUT_FIREFOX);
+    await page.click('dialog button[value=yes]');
+    await devices(page, 1);
+  });
+
   test('works with the keyboard alone', async () => {
     await start();
     await logIn(other);
