@@ -67,9 +67,13 @@ export class DbscBrowser {
     private readonly supports = true,
   ) {}
 
-  /** Copies the cookies, as a thief does. The keys stay on the device. */
-  stolenBy(thief: DbscBrowser): void {
+  /**
+   * Copies the cookies, as a thief does, also those that have expired by the thief's clock. The keys stay on the device.
+   * @returns the values by name
+   */
+  stolenBy(thief: DbscBrowser): ReadonlyMap<string, string> {
     thief.cookies = new Map(this.cookies);
+    return new Map([...this.cookies].map(([name, { value }]) => [name, value]));
   }
 
   valueOf(name: string): string | undefined {

@@ -146,8 +146,7 @@ export class DbscSchedule {
   /** Copies the cookies of a session that is bound. */
   private async steal(): Promise<void> {
     if (this.browser.proofs === this.proofs || this.stolen) return;
-    this.browser.stolenBy(this.thief);
-    const access = this.thief.valueOf(ACCESS_COOKIE);
+    const access = this.browser.stolenBy(this.thief).get(ACCESS_COOKIE);
     const expiry = access === undefined ? 0 : (JSON.parse(atob(access.split('.')[1])) as { exp: number }).exp;
     this.stolen = { access, until: expiry * 1000 };
     await this.note('steal');
