@@ -130,6 +130,18 @@ export function carryOut(
   }
 }
 
+/** Refreshes as the library does after a fail-over too: a token that is adopted is judged again. */
+export function refreshFully(policy: SessionPolicyService, server: Server, token: Token, id?: number) {
+  const verdicts: Verdict['kind'][] = [];
+  for (let current = server; ;) {
+    const { kind } = judge(policy, current, token);
+    verdicts.push(kind);
+    const done = carryOut(kind, current, token, id);
+    if (kind !== 'adopt' || !done) return { done, verdicts };
+    current = done.server;
+  }
+}
+
 const recovered = (server: Server, next: Token): Outcome => ({
   server: { ...server, current: next, graces: 0 },
   answer: next,

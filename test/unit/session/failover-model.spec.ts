@@ -1,10 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Verdict } from '../../../lib/session/policy.js';
 import {
-  carryOut,
-  judge,
   loggedIn,
   policyOf,
+  refreshFully,
   type Server,
   SETTLED,
   type Token,
@@ -40,18 +39,6 @@ interface Step {
 
 const policy = policyOf({ refreshTokenLifetime: '1h' });
 
-/** Refreshes as the library does: a token that is adopted is judged again. */
-function refresh(server: Server, token: Token, id: number) {
-  const verdicts: Verdict['kind'][] = [];
-  for (let current = server; ;) {
-    const { kind } = judge(policy, current, token);
-    verdicts.push(kind);
-    const done = carryOut(kind, current, token, id);
-    if (kind !== 'adopt' || !done) return { done, verdicts };
-    current = done.server;
-  }
-}
-
 function committed(world: World, server: Server): World {
   if (JSON.stringify(server) === JSON.stringify(world.server)) return world;
   return { ...world, server, past: [world.server, ...world.past].slice(0, MAX_LOST) };
@@ -61,7 +48,7 @@ function* stepsOf(world: World): Generator<Step> {
   const { server, past, stored, mayLose } = world;
   // Ids are never used again, although the row has forgotten some.
   const id = Math.max(server.current.id, stored.id, ...past.map(({ current }) => current.id)) + 1;
-  const { done, verdicts } = refresh(server, stored, id);
+  const { done, verdicts } = refreshFully(policy, server, stored, id);
   if (done && done.server.current.generation <= GENERATIONS) {
     const after = committed({ ...world, lost: 0 }, done.server);
     const isRefused = verdicts.at(-1) === 'ahead';
