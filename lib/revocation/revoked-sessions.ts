@@ -1,4 +1,5 @@
 import { POLLS_TO_CONFIRM } from '../engine/timing.js';
+import { EndedFilter } from './ended-filter.js';
 import { EndedLog } from './ended-log.js';
 import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
@@ -23,7 +24,16 @@ interface FullLoad {
   position: string;
   /** The value of `overflows` when the load began. If it has changed since, entries that the load read may be lost again. */
   readonly overflows: number;
+  /** The value of `gaps` when the load began. If it has changed since, the load has missed entries. */
+  readonly gaps: number;
+  /** Whether it goes on if there are too many entries to remember them exactly. */
+  readonly canFilter: boolean;
+  /** Whether there were too many of them when it began. */
+  readonly isFilterOnly: boolean;
 }
+
+/** What memory knows about a session. If it is `unknown`, the row of the session tells. */
+export type KnownState = 'ended' | 'not-ended' | 'unknown';
 
 /** An entry of the table. */
 export interface StoredRevocation extends Pick<RevokedSession, 'sessionId' | 'userId' | 'reason' | 'expiresAt'> {
@@ -47,12 +57,17 @@ interface PushedEntry {
  * - While `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
  *   succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
  *   guarantee depends on it.
+ * - `stateOf` never says `not-ended` of a session whose entry was added and has not expired, in whatever order entries are added,
+ *   removed, loaded and emptied out. If there are more than `maxEntries`, a filter remembers them. It may take a live session for
+ *   an ended one. Such a session is `unknown`, which costs one read.
  * - A push can only refuse a session, and only until polls have had the chance to confirm its entry. It can neither remove or
  *   shorten an entry of the table nor fill up the memory.
  */
 export class RevokedSessions {
   /** The expiry of each entry that this process has written or read from the table, by session id. */
   private readonly expiries = new SessionExpiries();
+  /** Every entry of `expiries`, and those for which there was no room. */
+  private readonly filter = new EndedFilter();
   /** Entries that are known from a push only, by session id. */
   private readonly pushed = new Map<string, PushedEntry>();
   private listener: (revoked: RevokedSession) => void = () => undefined;
@@ -61,7 +76,9 @@ export class RevokedSessions {
   private isDistrusted = false;
   private readUntil = 0;
   private complete = false;
+  private covering = false;
   private overflows = 0;
+  private gaps = 0;
   private fullLoad?: FullLoad;
 
   /** The sessions that have ended most recently, for the feed. */
@@ -104,7 +121,14 @@ export class RevokedSessions {
     return this.polledAt !== undefined;
   }
 
-  /** Whether the session has ended. `false` is only reliable while `isFresh()` returns true. */
+  /** Tells whether the session has ended. While memory is stale, nothing is known. */
+  stateOf(sessionId: string): KnownState {
+    if (!this.isUpToDate()) return 'unknown';
+    if (this.has(sessionId)) return 'ended';
+    return this.complete || (this.covering && !this.filter.mayHave(sessionId)) ? 'not-ended' : 'unknown';
+  }
+
+  /** Whether memory holds the session as an ended one. `false` is only reliable while `isFresh()` returns true. */
   has(sessionId: string): boolean {
     return this.expiries.has(sessionId) || this.pushed.has(sessionId);
   }
@@ -120,6 +144,11 @@ export class RevokedSessions {
   /** Whether memory holds all entries: a full load has finished, and there has been room for all entries since. */
   get isComplete(): boolean {
     return this.complete;
+  }
+
+  /** Whether memory holds all entries, at least in the filter: a full load has finished, and no entry was missed since. */
+  get isCovering(): boolean {
+    return this.covering;
   }
 
   /** Whether `has` is reliable: the last poll is recent enough, and memory holds all entries. */
@@ -200,6 +229,7 @@ export class RevokedSessions {
   /** Removes the entries that expired before this time, in milliseconds since 1970. */
   removeExpired(before: number): void {
     this.expiries.deleteExpired(before);
+    this.filter.deleteExpired(before);
     for (const [sessionId, { expiresAt }] of this.pushed) {
       if (expiresAt < before) this.pushed.delete(sessionId);
     }
@@ -219,31 +249,65 @@ export class RevokedSessions {
     return this.fullLoad?.position;
   }
 
+  /** Whether the full load that is under way fills only the filter, because there are too many entries. */
+  get isFilterLoad(): boolean {
+    const { fullLoad } = this;
+    return fullLoad !== undefined && (fullLoad.isFilterOnly || fullLoad.overflows !== this.overflows);
+  }
+
   /**
-   * Begins to read all entries again, page by page. If there is no room for all of them, it reads none, and memory stays
-   * incomplete until a later full load.
+   * Begins to read all entries again, page by page. If there is no room for all of them, memory stays incomplete until a later
+   * full load.
    * @param count how many unexpired entries the table has
+   * @param options.canFilter whether to read them into the filter if there is no room for all of them. Default: reads none
    */
-  beginFullLoad(count: number): void {
-    if (count > this.config.maxEntries) this.markIncomplete();
-    else this.fullLoad = { position: '', overflows: this.overflows };
+  beginFullLoad(count: number, { canFilter = false }: { canFilter?: boolean } = {}): void {
+    const isFilterOnly = count > this.config.maxEntries;
+    if (isFilterOnly) this.markIncomplete();
+    if (isFilterOnly && !canFilter) {
+      this.covering = false;
+      return;
+    }
+    this.filter.reserve(count);
+    this.fullLoad = { position: '', overflows: this.overflows, gaps: this.gaps, canFilter, isFilterOnly };
+  }
+
+  /** Records that a poll has found entries that it did not read, because there were too many. Only a full load finds them. */
+  markGap(): void {
+    this.gaps++;
+    this.covering = false;
+    if (this.complete) this.markIncomplete();
   }
 
   /**
    * Adds the next page of the full load.
-   * @param next where the page after it starts; undefined if this is the last one. Then memory is complete again
+   * @param next where the page after it starts; undefined if this is the last one. Then memory is complete again, or holds all
+   * entries in the filter
    */
   addPage(page: readonly StoredRevocation[], next: string | undefined): void {
-    this.addPolled(page);
     const { fullLoad } = this;
-    if (fullLoad?.overflows !== this.overflows) {
-      this.fullLoad = undefined;
-    } else if (next === undefined) {
-      this.fullLoad = undefined;
-      if (this.isLoaded && !this.complete) this.log.reset();
-      this.complete = true;
-    } else {
+    if (this.isFilterLoad) this.addToFilter(page);
+    else this.addPolled(page);
+    if (!fullLoad) return;
+    const isComplete = !this.isFilterLoad;
+    if (next !== undefined && (isComplete || fullLoad.canFilter)) {
       fullLoad.position = next;
+      return;
+    }
+    this.fullLoad = undefined;
+    if (next !== undefined || fullLoad.gaps !== this.gaps) return;
+    this.covering = true;
+    if (!isComplete) return;
+    if (this.isLoaded && !this.complete) this.log.reset();
+    this.complete = true;
+  }
+
+  /** Adds entries that there is no room to remember exactly. Those that no poll has found are announced like polled ones. */
+  private addToFilter(page: readonly StoredRevocation[]): void {
+    const wasCovering = this.covering;
+    for (const entry of page) {
+      if (wasCovering && !this.has(entry.sessionId) && !this.filter.mayHave(entry.sessionId)) this.addPolled([entry]);
+      else this.filter.add(entry.sessionId, entry.expiresAt);
     }
   }
 
@@ -251,11 +315,14 @@ export class RevokedSessions {
     const wasPushed = this.pushed.delete(sessionId);
     const known = this.expiries.get(sessionId);
     if (known === undefined && this.expiries.size >= this.config.maxEntries) {
-      // An incomplete set is no more reliable than an empty one, and clearing it is quick.
+      // The filter has all of them, and clearing is quick.
       this.expiries.clear();
       this.markIncomplete();
     }
-    if (known === undefined || expiresAt > known) this.expiries.set(sessionId, expiresAt);
+    if (known === undefined || expiresAt > known) {
+      this.filter.add(sessionId, expiresAt);
+      this.expiries.set(sessionId, expiresAt);
+    }
     if (!this.isLoaded) this.log.addOlder(sessionId, expiresAt, createdAt);
     else if (known === undefined || wasPushed) this.log.add(sessionId, expiresAt, false);
   }
@@ -264,7 +331,7 @@ export class RevokedSessions {
     this.overflows++;
     if (this.isComplete || !this.isLoaded) {
       this.warn(
-        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): each request reads its session's row until there are fewer; raise the limit if this happens often`,
+        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): until there are fewer, some requests read their session's row; raise the limit if this happens often`,
       );
     }
     this.complete = false;
