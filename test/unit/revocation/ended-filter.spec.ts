@@ -89,6 +89,20 @@ describe('the filter of ended sessions', () => {
     expect(filter.bytes).toBe(0);
   });
 
+  test('gives the memory of a burst back, although sessions go on ending', () => {
+    const filter = new EndedFilter();
+    const life = 30;
+    for (const id of idsOf(100_000)) filter.add(id, NOW + life * MINUTE);
+    const most = filter.bytes;
+    for (let minute = 0; minute < 3 * life; minute++) {
+      const now = NOW + minute * MINUTE;
+      filter.deleteExpired(now);
+      for (const id of idsOf(10)) filter.add(id, now + life * MINUTE);
+    }
+    expect(filter.size).toBeLessThanOrEqual(2 * life * 10);
+    expect(filter.bytes).toBeLessThan(most / 2);
+  });
+
   test('never forgets an entry before its expiry, in any order of adding, expiring and reserving', () => {
     const seed = Number(process.env.TEST_SEED ?? randomInt(2 ** 31));
     const random = new Random(seed);
