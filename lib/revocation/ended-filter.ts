@@ -1,4 +1,4 @@
-import { hashOf, IdFilter, type IdHash } from './id-filter.js';
+import { IdFilter } from './id-filter.js';
 
 /** The room of the first generation. */
 const MIN_CAPACITY = 16_384;
@@ -39,18 +39,18 @@ export class EndedFilter {
 
   /** Whether the session may have ended. False is certain, true is wrong for about one session in a hundred. */
   mayHave(sessionId: string): boolean {
-    const id = hashOf(sessionId);
-    return this.generations.some(({ filter }) => filter.mayHave(id));
+    return this.generations.some(({ filter }) => filter.mayHave(sessionId));
   }
 
   /** Adds an ended session. Does nothing if it is known for at least as long. */
   add(sessionId: string, expiresAt: number): void {
-    const id = hashOf(sessionId);
-    if (this.isCovered(id, expiresAt)) return;
+    // Where the bits of an entry are set and stay until its expiry, adding it would change nothing.
+    if (this.generations.some(({ filter, lastExpiry }) => lastExpiry >= expiresAt && filter.mayHave(sessionId))) return;
     let newest = this.generations.at(-1);
-    if (!newest || this.isClosed || newest.filter.room <= 0) newest = this.begin(Math.max(this.size, MIN_CAPACITY));
+    if (!newest || this.isClosed || newest.filter.size >= newest.filter.capacity)
+      newest = this.begin(Math.max(this.size, MIN_CAPACITY));
     if (newest.filter.size === 0) newest.closesAt = Math.max(newest.closesAt, expiresAt);
-    newest.filter.add(id);
+    newest.filter.add(sessionId);
     newest.lastExpiry = Math.max(newest.lastExpiry, expiresAt);
   }
 
@@ -61,8 +61,8 @@ export class EndedFilter {
   reserve(count: number): void {
     const missing = count - this.size;
     const newest = this.generations.at(-1);
-    if (missing <= MIN_CAPACITY || (newest && !this.isClosed && newest.filter.room >= missing)) return;
-    this.begin(missing);
+    const room = newest && !this.isClosed ? newest.filter.capacity - newest.filter.size : 0;
+    if (missing > Math.max(room, MIN_CAPACITY)) this.begin(missing);
   }
 
   /** Drops the generations whose entries have all expired before this time. */
@@ -70,11 +70,6 @@ export class EndedFilter {
     this.generations = this.generations.filter(({ lastExpiry }) => lastExpiry >= before);
     const newest = this.generations.at(-1);
     this.isClosed = newest !== undefined && newest.closesAt < before;
-  }
-
-  /** Whether the bits of an entry are set where they stay until its expiry. Adding it there would change nothing. */
-  private isCovered(id: IdHash, expiresAt: number): boolean {
-    return this.generations.some(({ filter, lastExpiry }) => lastExpiry >= expiresAt && filter.mayHave(id));
   }
 
   private begin(capacity: number): Generation {
