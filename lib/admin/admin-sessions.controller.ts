@@ -28,7 +28,6 @@ import {
   type AdminHistoryPage,
   type AdminSessionPage,
   type EndAllAnswer,
-  EndAllDto,
   LIST_QUERY,
   NOT_A_TIME,
   readTime,
@@ -97,7 +96,7 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
     return { ended: await this.sessions.destroyAll(userId, { reason: 'admin', by }) };
   }
 
-  /** Lists logins, endings and warnings of a user, and who caused them. Empty unless the option `events` is set. */
+  /** Lists logins, endings and warnings of a user. Empty unless the option `events` is set. */
   @AdminRoute('historyOfUser')
   async historyOfUser(
     @Param('userId') userId: string,
@@ -119,7 +118,7 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
 
   /** Starts to end everybody's sessions, including the caller's, in the background. */
   @AdminRoute('endAll')
-  async endAll(@ValidBody() _?: EndAllDto, @Administrator() by?: UserId): Promise<EndAllAnswer> {
+  async endAll(_?: unknown, @Administrator() by?: UserId): Promise<EndAllAnswer> {
     return describeProgress(await this.administration.endAll({ by }));
   }
 

@@ -99,13 +99,13 @@ export class AdminSessionPage {
 export class AdminPastEvent extends PastEvent {
   @Field({
     oneOf: [{ type: 'string' }, { type: 'integer' }],
-    description: 'User id of the administrator who ended the session; null if it is not known',
+    description: 'Administrator who ended it',
     nullable: true,
     example: '7',
   })
   by_user_id!: UserId | null;
 
-  @Field({ type: 'string', description: 'Their name, as `describeUsers` gives it', nullable: true, example: 'carol' })
+  @Field({ type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true, example: 'carol' })
   by_user_name!: string | null;
 }
 

@@ -42,8 +42,8 @@ export interface RevocationOptions {
    */
   pushKey?: string | string[] | undefined;
   /**
-   * Maximum number of ended sessions that memory holds exactly. While there are more, a filter remembers them in 1.5 to 6 bytes
-   * each, and about one request in a hundred reads the row of its session. Default: 1,000,000.
+   * Maximum number of ended sessions in memory. While there are more, some requests read the row of their session.
+   * Default: 1,000,000.
    */
   maxEntries?: number | undefined;
 }

@@ -217,7 +217,7 @@ export class Poller {
   private async beginFullLoad(now: number): Promise<void> {
     this.revoked.removeExpired(now - this.config.overlap);
     const [{ newer: count }] = await this.ask((send) => send(READ_STATE, { since: 0, recent: 0 }));
-    this.revoked.beginFullLoad(count, { canFilter: true });
+    this.revoked.beginFullLoad(count, true);
   }
 
   /**

@@ -22,14 +22,11 @@ export function currentMoment(): Moment {
 interface FullLoad {
   /** Where its next page starts; empty at first. */
   position: string;
-  /** The value of `overflows` when the load began. If it has changed since, entries that the load read may be lost again. */
+  /**
+   * The value of `overflows` when the load began. If it has changed since, only the filter has some of the entries that the load
+   * has read. 0 if there was no room for all of them at the begin.
+   */
   readonly overflows: number;
-  /** The value of `gaps` when the load began. If it has changed since, the load has missed entries. */
-  readonly gaps: number;
-  /** Whether it goes on if there are too many entries to remember them exactly. */
-  readonly canFilter: boolean;
-  /** Whether there were too many of them when it began. */
-  readonly isFilterOnly: boolean;
 }
 
 /** What memory knows about a session. If it is `unknown`, the row of the session tells. */
@@ -54,7 +51,7 @@ interface PushedEntry {
  * Holds recently ended sessions in memory: those whose access tokens may not have expired yet.
  *
  * Invariants:
- * - While `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
+ * - While `isUpToDate()` returns true and memory is complete, every entry that was committed more than `maxStaleness` ago is known here. While polls
  *   succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
  *   guarantee depends on it.
  * - `stateOf` never says `not-ended` of a session whose entry was added and has not expired, in whatever order entries are added,
@@ -77,8 +74,7 @@ export class RevokedSessions {
   private readUntil = 0;
   private complete = false;
   private covering = false;
-  private overflows = 0;
-  private gaps = 0;
+  private overflows = 1;
   private fullLoad?: FullLoad;
 
   /** The sessions that have ended most recently, for the feed. */
@@ -128,7 +124,7 @@ export class RevokedSessions {
     return this.complete || (this.covering && !this.filter.mayHave(sessionId)) ? 'not-ended' : 'unknown';
   }
 
-  /** Whether memory holds the session as an ended one. `false` is only reliable while `isFresh()` returns true. */
+  /** Whether memory holds the session as an ended one. `false` is only reliable while memory is complete and up to date. */
   has(sessionId: string): boolean {
     return this.expiries.has(sessionId) || this.pushed.has(sessionId);
   }
@@ -149,11 +145,6 @@ export class RevokedSessions {
   /** Whether memory holds all entries, at least in the filter: a full load has finished, and no entry was missed since. */
   get isCovering(): boolean {
     return this.covering;
-  }
-
-  /** Whether `has` is reliable: the last poll is recent enough, and memory holds all entries. */
-  isFresh(): boolean {
-    return this.isComplete && this.isUpToDate();
   }
 
   /**
@@ -251,32 +242,30 @@ export class RevokedSessions {
 
   /** Whether the full load that is under way fills only the filter, because there are too many entries. */
   get isFilterLoad(): boolean {
-    const { fullLoad } = this;
-    return fullLoad !== undefined && (fullLoad.isFilterOnly || fullLoad.overflows !== this.overflows);
+    return this.fullLoad !== undefined && this.fullLoad.overflows !== this.overflows;
   }
 
   /**
    * Begins to read all entries again, page by page. If there is no room for all of them, memory stays incomplete until a later
    * full load.
    * @param count how many unexpired entries the table has
-   * @param options.canFilter whether to read them into the filter if there is no room for all of them. Default: reads none
+   * @param canFilter whether to read them into the filter if there is no room for all of them. Default: reads none
    */
-  beginFullLoad(count: number, { canFilter = false }: { canFilter?: boolean } = {}): void {
-    const isFilterOnly = count > this.config.maxEntries;
-    if (isFilterOnly) this.markIncomplete();
-    if (isFilterOnly && !canFilter) {
+  beginFullLoad(count: number, canFilter = false): void {
+    const fits = count <= this.config.maxEntries;
+    if (!fits) this.markIncomplete();
+    if (fits || canFilter) {
+      this.filter.reserve(count);
+      this.fullLoad = { position: '', overflows: fits ? this.overflows : 0 };
+    } else {
       this.covering = false;
-      return;
     }
-    this.filter.reserve(count);
-    this.fullLoad = { position: '', overflows: this.overflows, gaps: this.gaps, canFilter, isFilterOnly };
   }
 
-  /** Records that a poll has found entries that it did not read, because there were too many. Only a full load finds them. */
+  /** Records that a poll did not read all entries, because there were too many. Only the next full load finds the others. */
   markGap(): void {
-    this.gaps++;
-    this.covering = false;
-    if (this.complete) this.markIncomplete();
+    this.covering = this.complete = false;
+    this.fullLoad = undefined;
   }
 
   /**
@@ -285,17 +274,15 @@ export class RevokedSessions {
    * entries in the filter
    */
   addPage(page: readonly StoredRevocation[], next: string | undefined): void {
-    const { fullLoad } = this;
     if (this.isFilterLoad) this.addToFilter(page);
     else this.addPolled(page);
-    if (!fullLoad) return;
-    const isComplete = !this.isFilterLoad;
-    if (next !== undefined && (isComplete || fullLoad.canFilter)) {
-      fullLoad.position = next;
+    if (!this.fullLoad) return;
+    if (next !== undefined) {
+      this.fullLoad.position = next;
       return;
     }
+    const isComplete = !this.isFilterLoad;
     this.fullLoad = undefined;
-    if (next !== undefined || fullLoad.gaps !== this.gaps) return;
     this.covering = true;
     if (!isComplete) return;
     if (this.isLoaded && !this.complete) this.log.reset();
@@ -304,9 +291,8 @@ export class RevokedSessions {
 
   /** Adds entries that there is no room to remember exactly. Those that no poll has found are announced like polled ones. */
   private addToFilter(page: readonly StoredRevocation[]): void {
-    const wasCovering = this.covering;
     for (const entry of page) {
-      if (wasCovering && !this.has(entry.sessionId) && !this.filter.mayHave(entry.sessionId)) this.addPolled([entry]);
+      if (this.stateOf(entry.sessionId) === 'not-ended') this.add(entry);
       else this.filter.add(entry.sessionId, entry.expiresAt);
     }
   }
@@ -331,7 +317,7 @@ export class RevokedSessions {
     this.overflows++;
     if (this.isComplete || !this.isLoaded) {
       this.warn(
-        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): until there are fewer, some requests read their session's row; raise the limit if this happens often`,
+        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): until there are fewer, some requests read rows; raise the limit if this happens often`,
       );
     }
     this.complete = false;

@@ -82,7 +82,7 @@ export class SessionEndings {
   ): Promise<void> {
     const row = await this.store.find(sessionId);
     const isTheirs = userId === undefined || row?.userId === String(userId);
-    if (row && isTheirs && this.isActive(row) && (await this.end(row, reason, {}, { by: textOf(by) }))) return;
+    if (row && isTheirs && this.isActive(row) && (await this.end(row, reason, {}, { by: by?.toString() }))) return;
     throw new SessionNotFoundError();
   }
 
@@ -127,7 +127,7 @@ export class SessionEndings {
     }: { type: string; except?: string | undefined; reason: EndReason; by?: UserId | undefined },
   ): Promise<number> {
     const kept = except !== undefined && { except };
-    return this.endOfUser(userId, { ...this.only(type), reason, by: textOf(by), ...kept });
+    return this.endOfUser(userId, { ...this.only(type), reason, by: by?.toString(), ...kept });
   }
 
   private async endOfUser(userId: UserId, ending: EndingOfUser): Promise<number> {
@@ -169,8 +169,4 @@ export class SessionEndings {
   private isActive({ expiresAt }: Pick<ShownRow, 'expiresAt'>): boolean {
     return expiresAt.getTime() > this.clock.now();
   }
-}
-
-function textOf(userId: UserId | undefined): string | undefined {
-  return userId === undefined ? undefined : String(userId);
 }

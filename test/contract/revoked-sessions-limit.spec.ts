@@ -6,6 +6,7 @@ import { newSessionId } from '../../lib/session/id.js';
 import { createDatabase, type TestDatabase } from '../helpers/databases.js';
 import { onEachDatabase } from '../helpers/matrix.js';
 import { REVOCATION, startProcess, type TestProcess } from './process.js';
+import { isFresh } from '../helpers/fresh.js';
 
 const MAX_ENTRIES = 5;
 const POLLS_PER_FULL_LOAD = 60;
@@ -58,15 +59,15 @@ onEachDatabase((name) => {
   describe('memory for ended sessions', () => {
     test('is fresh with as many entries as maxEntries allows', async () => {
       const ids = await begin(MAX_ENTRIES);
-      expect([known(ids), process.revoked.isFresh(), warnings]).toEqual([ids, true, []]);
+      expect([known(ids), isFresh(process.revoked), warnings]).toEqual([ids, true, []]);
     });
 
     test('is not fresh if the table has more entries at the start, and holds them in the filter only', async () => {
       await begin(MAX_ENTRIES + 3);
-      expect([process.revoked.size, process.revoked.isFresh()]).toEqual([0, false]);
+      expect([process.revoked.size, isFresh(process.revoked)]).toEqual([0, false]);
       await pollUntilFullLoad();
       expect(process.revoked.size).toBeLessThanOrEqual(MAX_ENTRIES);
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       expect(warnings).toEqual([expect.stringContaining('more than 5 sessions')]);
     });
 
@@ -79,7 +80,7 @@ onEachDatabase((name) => {
       await process.poller.poll();
       expect(heard.toSorted()).toEqual(more.toSorted());
       expect(process.revoked.size).toBeLessThanOrEqual(MAX_ENTRIES);
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       expect(warnings).toEqual([expect.stringContaining('more than 5 sessions')]);
     });
 
@@ -92,7 +93,7 @@ onEachDatabase((name) => {
         reason: 'logout',
         expiresAt,
       });
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
     });
 
     test('reads at most maxEntries and one more rows in a poll', async () => {
@@ -102,7 +103,7 @@ onEachDatabase((name) => {
       process.revoked.onRevoked(({ sessionId }) => heard.push(sessionId));
       await process.poller.poll();
       expect(heard).toHaveLength(MAX_ENTRIES + 1);
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
     });
 
     test('leaves it to a full load to find what such a poll has left out', async () => {
@@ -122,9 +123,9 @@ onEachDatabase((name) => {
       const ids = await begin(MAX_ENTRIES + 1);
       await process.dataSource.manager.delete(BlacklistEntity, { id: ids[0] });
       await process.poller.poll();
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       await pollUntilFullLoad();
-      expect(process.revoked.isFresh()).toBe(true);
+      expect(isFresh(process.revoked)).toBe(true);
       expect(known(ids)).toEqual(ids.slice(1));
     });
   });
