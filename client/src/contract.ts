@@ -138,6 +138,8 @@ export type FeedTokens = {
 export type FeedType = { access_token_lifetime: number; access_check: 'signature' | 'blacklist' | 'session' };
 export type AdminSessionPage = { sessions: AdminSession[]; next: string | null; can_search_users: boolean };
 export type AdminSession = Session & { user_id: string | number; user_name: string | null };
+export type AdminSessionHistory = { events: AdminPastEvent[]; next: string | null };
+export type AdminPastEvent = PastEvent & { by_user_id: (string | number) | null; by_user_name: string | null };
 export type EndAllRequest = { confirm: 'END ALL SESSIONS' };
 export type EndAllProgress = {
   status: 'none' | 'running' | 'waiting' | 'done';
@@ -483,7 +485,7 @@ export interface Operations {
   AdminSessionsController_historyOfUser: {
     body: undefined;
     answers: {
-      200: SessionHistory;
+      200: AdminSessionHistory;
       400: ErrorBody & { code?: 'validation_failed' };
       401: ErrorBody & {
         code?:

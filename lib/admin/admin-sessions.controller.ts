@@ -5,7 +5,7 @@ import { REQUIRED } from '../http/body-fields.js';
 import { ValidBody } from '../http/body.guard.js';
 import type { Handlers } from '../http/contract.js';
 import { describeSession } from '../http/described-session.js';
-import { historyOf, type SessionHistoryPage } from '../http/session-history.dto.js';
+import { describePastEvent, historyOf } from '../http/session-history.dto.js';
 import type { EndedAnswer } from '../http/session-management.dto.js';
 import { ManagedKeys } from '../keys/managed-keys.js';
 import { EventAdministration, type ReplayFilter } from '../outbox/event-administration.js';
@@ -15,6 +15,7 @@ import { SessionAdministration } from '../session/administration.js';
 import type { EndAllProgress } from '../session/end-all.js';
 import { SessionService } from '../session/service.js';
 import type { UserId } from '../token/options.js';
+import { Administrator } from './administrator.js';
 import { AdminRoute } from './admin-route.js';
 import {
   DEAD_LETTERS_QUERY,
@@ -24,6 +25,7 @@ import {
   ReplayEventsDto,
 } from './admin-events.dto.js';
 import {
+  type AdminHistoryPage,
   type AdminSessionPage,
   type EndAllAnswer,
   LIST_QUERY,
@@ -66,8 +68,11 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
         ? user
         : (await usersNamed(name, users, request)).filter((id) => user === undefined || String(id) === user);
     const { sessions, next } = await this.administration.list({ ...filter, userId: found, ipAddress });
-    const ids = [...new Set(sessions.map(({ userId }) => userId))];
-    const names = ids.length > 0 ? await users?.describeUsers?.(ids, request) : undefined;
+    const names = await namesOf(
+      sessions.map(({ userId }) => userId),
+      users,
+      request,
+    );
     return {
       sessions: sessions.map((session) => ({
         user_id: session.userId,
@@ -81,26 +86,40 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
 
   /** Ends one session of any user. */
   @AdminRoute('end')
-  async end(@Param('id') id: string): Promise<void> {
-    await this.sessions.destroy(id, { reason: 'admin' });
+  async end(@Param('id') id: string, @Administrator() by?: UserId): Promise<void> {
+    await this.sessions.destroy(id, { reason: 'admin', by });
   }
 
   /** Ends all sessions of a user, for example after a theft or when the account is disabled. */
   @AdminRoute('endOfUser')
-  async endOfUser(@Param('userId') userId: string): Promise<EndedAnswer> {
-    return { ended: await this.sessions.destroyAll(userId, { reason: 'admin' }) };
+  async endOfUser(@Param('userId') userId: string, @Administrator() by?: UserId): Promise<EndedAnswer> {
+    return { ended: await this.sessions.destroyAll(userId, { reason: 'admin', by }) };
   }
 
   /** Lists logins, endings and warnings of a user. Empty unless the option `events` is set. */
   @AdminRoute('historyOfUser')
-  async historyOfUser(@Param('userId') userId: string, @Query() query: QueryParameters): Promise<SessionHistoryPage> {
-    return historyOf(this.history, userId, query);
+  async historyOfUser(
+    @Param('userId') userId: string,
+    @Query() query: QueryParameters,
+    @Req() request: unknown,
+  ): Promise<AdminHistoryPage> {
+    const { events, next } = await historyOf(this.history, userId, query);
+    const initiators = events.flatMap(({ initiatorId }) => initiatorId ?? []);
+    const names = await namesOf(initiators, await this.administration.users(request), request);
+    return {
+      events: events.map((event) => ({
+        ...describePastEvent(event),
+        by_user_id: event.initiatorId,
+        by_user_name: (event.initiatorId !== null && names?.get(event.initiatorId)) || null,
+      })),
+      next,
+    };
   }
 
   /** Starts to end everybody's sessions, including the caller's, in the background. */
   @AdminRoute('endAll')
-  async endAll(): Promise<EndAllAnswer> {
-    return describeProgress(await this.administration.endAll());
+  async endAll(_?: unknown, @Administrator() by?: UserId): Promise<EndAllAnswer> {
+    return describeProgress(await this.administration.endAll({ by }));
   }
 
   /** Shows the progress of the last `endAll`. */
@@ -162,6 +181,15 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
   async statistics(@Query() query: QueryParameters): Promise<SessionStatisticsAnswer> {
     return this.counts.statistics(readQuery(query, STATISTICS_QUERY));
   }
+}
+
+/** Names users, if the application can. */
+async function namesOf(
+  userIds: readonly UserId[],
+  users: UserDirectory | null,
+  request: unknown,
+): Promise<ReadonlyMap<UserId, string> | undefined> {
+  return userIds.length > 0 ? users?.describeUsers?.([...new Set(userIds)], request) : undefined;
 }
 
 /**

@@ -3,6 +3,7 @@ import { Equals } from 'class-validator';
 import { DescribedSession } from '../http/described-session.js';
 import { EXAMPLES } from '../http/examples.js';
 import { Field, ObjectSchema } from '../http/schema.js';
+import { PastEvent, type SessionHistoryPage } from '../http/session-history.dto.js';
 import type { EndAllProgress } from '../session/end-all.js';
 import type { EndReason } from '../session/events.js';
 import { canonicalSessionId, isSessionId } from '../session/id.js';
@@ -91,6 +92,36 @@ export class AdminSessionPage {
 
   @Field({ type: 'boolean', description: 'Whether the parameter `user_name` is supported', example: true })
   can_search_users!: boolean;
+}
+
+/** One event in the answer of `GET admin/users/:userId/history`. */
+@ObjectSchema('AdminPastEvent')
+export class AdminPastEvent extends PastEvent {
+  @Field({
+    oneOf: [{ type: 'string' }, { type: 'integer' }],
+    description: 'Administrator who ended it',
+    nullable: true,
+    example: '7',
+  })
+  by_user_id!: UserId | null;
+
+  @Field({ type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true, example: 'carol' })
+  by_user_name!: string | null;
+}
+
+/** The answer of `GET admin/users/:userId/history`. */
+@ObjectSchema('AdminSessionHistory')
+export class AdminHistoryPage implements SessionHistoryPage {
+  @Field({ type: 'array', items: { ref: AdminPastEvent }, description: 'The latest first' })
+  events!: AdminPastEvent[];
+
+  @Field({
+    type: 'string',
+    description: 'The parameter `before` of the next page, or null on the last page',
+    nullable: true,
+    example: `1795363200000.${EXAMPLES.otherSessionId}`,
+  })
+  next!: string | null;
 }
 
 const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;

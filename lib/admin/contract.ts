@@ -1,5 +1,5 @@
 import type { Contract } from '../http/contract.js';
-import { HISTORY_QUERY, SessionHistoryPage } from '../http/session-history.dto.js';
+import { HISTORY_QUERY } from '../http/session-history.dto.js';
 import { EndedAnswer } from '../http/session-management.dto.js';
 import {
   DEAD_LETTERS_QUERY,
@@ -9,6 +9,7 @@ import {
   ReplayEventsDto,
 } from './admin-events.dto.js';
 import {
+  AdminHistoryPage,
   AdminSessionPage,
   EndAllAnswer,
   EndAllDto,
@@ -50,7 +51,7 @@ export const ADMIN_ROUTES = {
     path: 'users/:userId/history',
     auth: 'administrator',
     query: schemasOf(HISTORY_QUERY),
-    answer: SessionHistoryPage,
+    answer: AdminHistoryPage,
     errors: { 400: ['validation_failed'] },
   },
   endAll: {

@@ -1,6 +1,6 @@
 import { ValidationFailedError } from '../errors.js';
 import type { DurableEvent } from '../outbox/durable-event.js';
-import type { SessionHistory } from '../outbox/session-history.js';
+import type { HistoryPage, SessionHistory } from '../outbox/session-history.js';
 import { describeUserAgent } from '../session/user-agent.js';
 import type { UserId } from '../token/options.js';
 import { Software } from './described-session.js';
@@ -101,14 +101,14 @@ export const HISTORY_QUERY = {
  * Reads the page of a user's history that a query asks for.
  * @throws ValidationFailedError if the query is not valid
  */
-export async function historyOf(history: SessionHistory, userId: UserId, query: Query): Promise<SessionHistoryPage> {
+export async function historyOf(history: SessionHistory, userId: UserId, query: Query): Promise<HistoryPage> {
   const page = await history.list(userId, readQuery(query, HISTORY_QUERY));
   if (!page) throw new ValidationFailedError({ before: ['Not the `next` of a page.'] });
-  return { events: page.events.map(describePastEvent), next: page.next };
+  return page;
 }
 
-/** Converts an event to the form that a page shows. */
-function describePastEvent(event: DurableEvent): PastEvent {
+/** Converts an event to the form that a page shows to the user, who must not learn the ids of administrators. */
+export function describePastEvent(event: DurableEvent): PastEvent {
   const { id, name, at, sessionId, sessionType, reason, initiator, client } = event;
   const { browser, os } = describeUserAgent(client?.user_agent ?? null);
   return {

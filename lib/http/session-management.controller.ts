@@ -30,7 +30,7 @@ import {
   type RenewedToken,
   VerifyDto,
 } from './session-management.dto.js';
-import { historyOf, type SessionHistoryPage } from './session-history.dto.js';
+import { describePastEvent, historyOf, type SessionHistoryPage } from './session-history.dto.js';
 import { ManagementRoute } from './session-route.js';
 
 /**
@@ -65,7 +65,8 @@ export class SessionManagementController implements Handlers<typeof MANAGEMENT_R
     @Query() query: QueryParameters,
     @CurrentSession() current: SessionClaims,
   ): Promise<SessionHistoryPage> {
-    return historyOf(this.past, current.userId, query);
+    const { events, next } = await historyOf(this.past, current.userId, query);
+    return { events: events.map(describePastEvent), next };
   }
 
   /** Ends all of the caller's sessions except the current one. */

@@ -11,7 +11,7 @@ export interface SessionHealth {
   readonly pollLag: number | null;
   /** Whether `pollLag` is beyond `revocation.maxStaleness`. Each request then reads the row of its session. */
   readonly stale: boolean;
-  /** Whether there are more ended sessions than `revocation.maxEntries`. Answers are right, but each request reads a row. */
+  /** Whether there are more ended sessions than `revocation.maxEntries`. Answers are right, but some requests read a row. */
   readonly overflow: boolean;
   /** What is wrong with the tables, with the remedy. Null if the database cannot be reached. */
   readonly faults: readonly string[] | null;

@@ -196,16 +196,18 @@ export function stateOf({ state }: Pick<JobTurn, 'state'>): DestinationState {
 
 /** Converts a row to the event that handlers receive. */
 export function toDurableEvent(row: SessionEventEntity, config: TokenConfig): DurableEvent {
-  const { client, details } = JSON.parse(row.data) as EventData;
+  const { client, details, by = null } = JSON.parse(row.data) as EventData;
+  const userIdOf = (id: string | null) => (id === null ? null : (readUserId(config, id) ?? id));
   return {
     id: row.id,
     name: row.name as DurableEvent['name'],
     at: row.createdAt,
     sessionId: row.sessionId,
-    userId: row.userId === null ? null : (readUserId(config, row.userId) ?? row.userId),
+    userId: userIdOf(row.userId),
     sessionType: row.sessionType,
     reason: row.reason as DurableEvent['reason'],
     initiator: row.initiator as DurableEvent['initiator'],
+    initiatorId: userIdOf(by),
     client,
     details,
   };

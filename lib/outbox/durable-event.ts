@@ -44,6 +44,8 @@ export interface DurableEvent {
   /** Why the session ended, or why the login failed. Null for all other events. */
   readonly reason: EndReason | 'invalid_credentials' | 'session_limit_reached' | null;
   readonly initiator: Initiator;
+  /** The id of the administrator who ended the session. Null if it is not known. Do not show it to the user. */
+  readonly initiatorId: UserId | null;
   readonly client: EventClient | null;
   /** What else there is to say, by event. The names are those of the webhook's body. */
   readonly details: Readonly<Record<string, unknown>>;

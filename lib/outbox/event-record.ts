@@ -22,6 +22,8 @@ export interface EventRecord {
 export interface EventData {
   readonly client: EventClient | null;
   readonly details: Readonly<Record<string, unknown>>;
+  /** The id of the initiator. Absent if it is not known, as in events of earlier versions. */
+  readonly by?: string | undefined;
 }
 
 /** Who caused what is noted. A device is bound by its user; the rest is noticed by the library. */
@@ -39,20 +41,20 @@ export function recordsOf(change: SessionChange, now: number): EventRecord[] {
       return [recordOf(now, 'session.created', 0, row, { initiator: 'user', details })];
     }
     case 'ended':
-      return change.sessions.map(({ row, reason }) =>
-        recordOf(now, 'session.ended', 2, row, { reason, initiator: initiatorOf(reason), details: {} }),
+      return change.sessions.map(({ row, reason, by }) =>
+        recordOf(now, 'session.ended', 2, row, { reason, initiator: initiatorOf(reason), details: {}, by }),
       );
     case 'noted': {
       const { name, row, details } = change;
       return [recordOf(now, name, 1, row, { initiator: NOTED_BY[name] ?? 'policy', details })];
     }
     case 'user-revoked': {
-      const { userId, reason, types, except } = change;
+      const { userId, reason, types, except, by } = change;
       const details = { types: types ?? null, kept_session_id: except ?? null };
       return [
         {
           ...{ id: newEventId(now), name: 'user.revoked', position: 1, sessionId: null, userId, sessionType: null },
-          ...{ reason, initiator: initiatorOf(reason), data: dataOf(null, details) },
+          ...{ reason, initiator: initiatorOf(reason), data: dataOf(null, details, by) },
         },
       ];
     }
@@ -65,8 +67,8 @@ export function newEventId(now: number): string {
 }
 
 /** Returns the content of the column `data`. */
-export function dataOf(client: EventClient | null, details: EventData['details']): string {
-  return JSON.stringify({ client, details } satisfies EventData);
+export function dataOf(client: EventClient | null, details: EventData['details'], by?: EventData['by']): string {
+  return JSON.stringify({ client, details, by } satisfies EventData);
 }
 
 function recordOf(
@@ -74,14 +76,13 @@ function recordOf(
   name: DurableEventName,
   position: EventRecord['position'],
   { id, userId, type, userAgent, ipAddress, deviceName }: NotedRow,
-  { reason = null, initiator, details }: Pick<EventRecord, 'initiator'> & EventDetails,
+  { reason = null, initiator, details, by }: Pick<EventRecord, 'initiator'> & EventDetails,
 ): EventRecord {
   const client = { user_agent: userAgent ?? null, ip_address: ipAddress ?? null, device_name: deviceName ?? null };
-  const data = dataOf(client, details);
+  const data = dataOf(client, details, by);
   return { id: newEventId(now), name, position, sessionId: id, userId, sessionType: type, reason, initiator, data };
 }
 
-interface EventDetails {
+interface EventDetails extends Pick<EventData, 'details' | 'by'> {
   readonly reason?: string | null;
-  readonly details: EventData['details'];
 }

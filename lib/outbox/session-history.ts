@@ -105,6 +105,7 @@ export class SessionHistory implements RecordedReasons {
   /**
    * Deletes all events of a user, also those that were not delivered yet, and what receivers of streams have said about the user.
    * Call it when you delete the account, after you have ended its sessions.
+   * Events of others whose sessions this user ended as an administrator keep the id.
    * @returns how many events it deleted
    * @throws UnavailableError if the database cannot be reached
    */

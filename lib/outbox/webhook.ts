@@ -51,6 +51,7 @@ function bodyOf({
   sessionType,
   reason,
   initiator,
+  initiatorId,
   client,
   details,
 }: DurableEvent): object {
@@ -63,6 +64,7 @@ function bodyOf({
       session_type: sessionType,
       reason,
       initiator,
+      initiator_id: initiatorId,
       client,
       ...details,
     },

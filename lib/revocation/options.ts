@@ -42,7 +42,7 @@ export interface RevocationOptions {
    */
   pushKey?: string | string[] | undefined;
   /**
-   * Maximum number of ended sessions in memory. While there are more, each request reads the row of its session.
+   * Maximum number of ended sessions in memory. While there are more, some requests read the row of their session.
    * Default: 1,000,000.
    */
   maxEntries?: number | undefined;

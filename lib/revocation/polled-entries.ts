@@ -26,7 +26,7 @@ export interface WindowCounts {
  * not change, and is not deleted before it has expired. The table therefore holds every unexpired entry that is here, and if
  * it holds equally many, it holds no others.
  *
- * Whoever breaks the second sentence calls `clear`: a server that may have lost commits, or a memory that has overflowed.
+ * Whoever breaks the second sentence calls `clear`: a server that may have lost commits, or a memory that does not cover all entries.
  * Entries that an operator deletes make the counts differ, and are forgotten when the poll has read that part of the window.
  */
 export class PolledEntries {

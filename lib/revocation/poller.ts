@@ -36,6 +36,8 @@ export interface EndingsToRestore {
 
 /** A full load begins after this many polls. It finds entries that were committed too late for the overlap. */
 const POLLS_PER_FULL_LOAD = 60;
+/** The part of `maxStaleness` in which one poll may read pages for the filter. There can be any number of them. */
+const LOAD_SHARE = 0.25;
 /** Entries that a full load reads per statement: few enough not to strain the memory or block the event loop. */
 const PAGE_SIZE = 10_000;
 /**
@@ -49,9 +51,10 @@ const RECENT_INTERVALS = 2;
  * reads all of them, so `RevokedSessions.isUpToDate()` holds for all of them. The first statement also asks whether the server
  * is the primary. A standby answers, too, but with the state of some time ago.
  *
- * Invariant: after a successful poll, memory holds every entry that was committed before the poll began. Commits become visible
- * out of order, so each poll looks back by `overlap` from the start of the last successful one, by the database's clock. A
- * transaction that writes entries gives up well within the overlap. Full loads find entries that are committed later anyway.
+ * Invariant: after a successful poll, memory holds every entry that was committed before the poll began, unless it says that it
+ * does not cover all of them. Commits become visible out of order, so each poll looks back by `overlap` from the start of the last
+ * successful one, by the database's clock. A transaction that writes entries gives up well within the overlap. Full loads find
+ * entries that are committed later anyway.
  *
  * The first statement only counts the entries in this window. If memory knows equally many (see `PolledEntries`), it knows all of
  * them. Otherwise the poll reads those that are recent, or all of the window if older ones are missing. The rows are read after they
@@ -142,10 +145,11 @@ export class Poller {
       this.revoked.addPolled(found.entries);
       this.polled.replace(found.from, found.entries);
     }
-    // An overflow has removed entries from memory that had been read.
-    if (!this.revoked.isComplete) this.polled.clear();
+    // The statement reads one entry more than there may be, so that a poll notices what it leaves out.
+    if (found && found.entries.length > this.config.maxEntries) this.revoked.markGap();
+    if (!this.revoked.isCovering) this.polled.clear();
     if (this.isFullLoadDue) await this.beginFullLoad(databaseTime);
-    await this.continueFullLoad(databaseTime);
+    await this.continueFullLoad(databaseTime, startedAt.monotonic + this.config.maxStaleness * LOAD_SHARE);
     this.polls++;
     this.revoked.markPolled(startedAt, databaseTime);
     this.compare(server);
@@ -213,21 +217,22 @@ export class Poller {
   private async beginFullLoad(now: number): Promise<void> {
     this.revoked.removeExpired(now - this.config.overlap);
     const [{ newer: count }] = await this.ask((send) => send(READ_STATE, { since: 0, recent: 0 }));
-    this.revoked.beginFullLoad(count);
+    this.revoked.beginFullLoad(count, true);
   }
 
   /**
-   * Reads the next page of a full load. One page per poll is enough while memory is complete, and a long list then does not delay
-   * the polls. If memory is incomplete, it reads all pages, because until then each request has to read its row.
+   * Reads the next page of a full load. One page per poll is enough while memory covers all entries, and a long list then does not
+   * delay the polls. Otherwise it reads all pages, because until then each request has to read its row.
+   * @param until when to go on at the next poll if there may be more entries than `maxEntries`, on the monotonic clock
    */
-  private async continueFullLoad(now: number): Promise<void> {
-    const readsOnePage = this.revoked.isComplete;
+  private async continueFullLoad(now: number, until: number): Promise<void> {
+    const readsOnePage = this.revoked.isCovering;
     for (;;) {
       const position = this.revoked.fullLoadPosition;
       if (position === undefined) return;
       const page = await this.ask((send) => send(READ_PAGE, { after: position, now, limit: PAGE_SIZE }));
       this.revoked.addPage(page, page.length < PAGE_SIZE ? undefined : page[page.length - 1].sessionId);
-      if (readsOnePage) return;
+      if (readsOnePage || (this.revoked.isFilterLoad && performance.now() >= until)) return;
     }
   }
 

@@ -1,4 +1,5 @@
 import { POLLS_TO_CONFIRM } from '../engine/timing.js';
+import { EndedFilter } from './ended-filter.js';
 import { EndedLog } from './ended-log.js';
 import type { RevocationConfig } from './options.js';
 import type { RevokedSession } from './revoked-session.js';
@@ -21,9 +22,15 @@ export function currentMoment(): Moment {
 interface FullLoad {
   /** Where its next page starts; empty at first. */
   position: string;
-  /** The value of `overflows` when the load began. If it has changed since, entries that the load read may be lost again. */
+  /**
+   * The value of `overflows` when the load began. If it has changed since, only the filter has some of the entries that the load
+   * has read. 0 if there was no room for all of them at the begin.
+   */
   readonly overflows: number;
 }
+
+/** What memory knows about a session. If it is `unknown`, the row of the session tells. */
+export type KnownState = 'ended' | 'not-ended' | 'unknown';
 
 /** An entry of the table. */
 export interface StoredRevocation extends Pick<RevokedSession, 'sessionId' | 'userId' | 'reason' | 'expiresAt'> {
@@ -44,15 +51,20 @@ interface PushedEntry {
  * Holds recently ended sessions in memory: those whose access tokens may not have expired yet.
  *
  * Invariants:
- * - While `isFresh()` returns true, every entry that was committed more than `maxStaleness` ago is known here. While polls
+ * - While `isUpToDate()` returns true and memory is complete, every entry that was committed more than `maxStaleness` ago is known here. While polls
  *   succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
  *   guarantee depends on it.
+ * - `stateOf` never says `not-ended` of a session whose entry was added and has not expired, in whatever order entries are added,
+ *   removed, loaded and emptied out. If there are more than `maxEntries`, a filter remembers them. It may take a live session for
+ *   an ended one. Such a session is `unknown`, which costs one read.
  * - A push can only refuse a session, and only until polls have had the chance to confirm its entry. It can neither remove or
  *   shorten an entry of the table nor fill up the memory.
  */
 export class RevokedSessions {
   /** The expiry of each entry that this process has written or read from the table, by session id. */
   private readonly expiries = new SessionExpiries();
+  /** Every entry of `expiries`, and those for which there was no room. */
+  private readonly filter = new EndedFilter();
   /** Entries that are known from a push only, by session id. */
   private readonly pushed = new Map<string, PushedEntry>();
   private listener: (revoked: RevokedSession) => void = () => undefined;
@@ -61,7 +73,8 @@ export class RevokedSessions {
   private isDistrusted = false;
   private readUntil = 0;
   private complete = false;
-  private overflows = 0;
+  private covering = false;
+  private overflows = 1;
   private fullLoad?: FullLoad;
 
   /** The sessions that have ended most recently, for the feed. */
@@ -104,7 +117,14 @@ export class RevokedSessions {
     return this.polledAt !== undefined;
   }
 
-  /** Whether the session has ended. `false` is only reliable while `isFresh()` returns true. */
+  /** Tells whether the session has ended. While memory is stale, nothing is known. */
+  stateOf(sessionId: string): KnownState {
+    if (!this.isUpToDate()) return 'unknown';
+    if (this.has(sessionId)) return 'ended';
+    return this.complete || (this.covering && !this.filter.mayHave(sessionId)) ? 'not-ended' : 'unknown';
+  }
+
+  /** Whether memory holds the session as an ended one. `false` is only reliable while memory is complete and up to date. */
   has(sessionId: string): boolean {
     return this.expiries.has(sessionId) || this.pushed.has(sessionId);
   }
@@ -122,9 +142,9 @@ export class RevokedSessions {
     return this.complete;
   }
 
-  /** Whether `has` is reliable: the last poll is recent enough, and memory holds all entries. */
-  isFresh(): boolean {
-    return this.isComplete && this.isUpToDate();
+  /** Whether memory holds all entries, at least in the filter: a full load has finished, and no entry was missed since. */
+  get isCovering(): boolean {
+    return this.covering;
   }
 
   /**
@@ -200,6 +220,7 @@ export class RevokedSessions {
   /** Removes the entries that expired before this time, in milliseconds since 1970. */
   removeExpired(before: number): void {
     this.expiries.deleteExpired(before);
+    this.filter.deleteExpired(before);
     for (const [sessionId, { expiresAt }] of this.pushed) {
       if (expiresAt < before) this.pushed.delete(sessionId);
     }
@@ -219,31 +240,60 @@ export class RevokedSessions {
     return this.fullLoad?.position;
   }
 
+  /** Whether the full load that is under way fills only the filter, because there are too many entries. */
+  get isFilterLoad(): boolean {
+    return this.fullLoad !== undefined && this.fullLoad.overflows !== this.overflows;
+  }
+
   /**
-   * Begins to read all entries again, page by page. If there is no room for all of them, it reads none, and memory stays
-   * incomplete until a later full load.
+   * Begins to read all entries again, page by page. If there is no room for all of them, memory stays incomplete until a later
+   * full load.
    * @param count how many unexpired entries the table has
+   * @param canFilter whether to read them into the filter if there is no room for all of them. Default: reads none
    */
-  beginFullLoad(count: number): void {
-    if (count > this.config.maxEntries) this.markIncomplete();
-    else this.fullLoad = { position: '', overflows: this.overflows };
+  beginFullLoad(count: number, canFilter = false): void {
+    const fits = count <= this.config.maxEntries;
+    if (!fits) this.markIncomplete();
+    if (fits || canFilter) {
+      this.filter.reserve(count);
+      this.fullLoad = { position: '', overflows: fits ? this.overflows : 0 };
+    } else {
+      this.covering = false;
+    }
+  }
+
+  /** Records that a poll did not read all entries, because there were too many. Only the next full load finds the others. */
+  markGap(): void {
+    this.covering = this.complete = false;
+    this.fullLoad = undefined;
   }
 
   /**
    * Adds the next page of the full load.
-   * @param next where the page after it starts; undefined if this is the last one. Then memory is complete again
+   * @param next where the page after it starts; undefined if this is the last one. Then memory is complete again, or holds all
+   * entries in the filter
    */
   addPage(page: readonly StoredRevocation[], next: string | undefined): void {
-    this.addPolled(page);
-    const { fullLoad } = this;
-    if (fullLoad?.overflows !== this.overflows) {
-      this.fullLoad = undefined;
-    } else if (next === undefined) {
-      this.fullLoad = undefined;
-      if (this.isLoaded && !this.complete) this.log.reset();
-      this.complete = true;
-    } else {
-      fullLoad.position = next;
+    if (this.isFilterLoad) this.addToFilter(page);
+    else this.addPolled(page);
+    if (!this.fullLoad) return;
+    if (next !== undefined) {
+      this.fullLoad.position = next;
+      return;
+    }
+    const isComplete = !this.isFilterLoad;
+    this.fullLoad = undefined;
+    this.covering = true;
+    if (!isComplete) return;
+    if (this.isLoaded && !this.complete) this.log.reset();
+    this.complete = true;
+  }
+
+  /** Adds entries that there is no room to remember exactly. Those that no poll has found are announced like polled ones. */
+  private addToFilter(page: readonly StoredRevocation[]): void {
+    for (const entry of page) {
+      if (this.stateOf(entry.sessionId) === 'not-ended') this.add(entry);
+      else this.filter.add(entry.sessionId, entry.expiresAt);
     }
   }
 
@@ -251,11 +301,14 @@ export class RevokedSessions {
     const wasPushed = this.pushed.delete(sessionId);
     const known = this.expiries.get(sessionId);
     if (known === undefined && this.expiries.size >= this.config.maxEntries) {
-      // An incomplete set is no more reliable than an empty one, and clearing it is quick.
+      // The filter has all of them, and clearing is quick.
       this.expiries.clear();
       this.markIncomplete();
     }
-    if (known === undefined || expiresAt > known) this.expiries.set(sessionId, expiresAt);
+    if (known === undefined || expiresAt > known) {
+      this.filter.add(sessionId, expiresAt);
+      this.expiries.set(sessionId, expiresAt);
+    }
     if (!this.isLoaded) this.log.addOlder(sessionId, expiresAt, createdAt);
     else if (known === undefined || wasPushed) this.log.add(sessionId, expiresAt, false);
   }
@@ -264,7 +317,7 @@ export class RevokedSessions {
     this.overflows++;
     if (this.isComplete || !this.isLoaded) {
       this.warn(
-        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): each request reads its session's row until there are fewer; raise the limit if this happens often`,
+        `more than ${this.config.maxEntries} sessions have ended recently (revocation.maxEntries): until there are fewer, some requests read rows; raise the limit if this happens often`,
       );
     }
     this.complete = false;

@@ -81,10 +81,10 @@ export class SessionAccess extends AccessVerifier {
   private admitByType(claims: SessionClaims, policy: SessionPolicyService): SessionClaims | Promise<SessionClaims> {
     const { revoked } = this;
     const { accessCheck } = policy.config;
-    if (accessCheck === 'session' || (accessCheck === 'blacklist' && !revoked.isFresh()))
-      return this.admitByRow(claims, policy);
-    if (accessCheck === 'blacklist' && revoked.has(claims.sessionId)) throw new TokenNotValidError('access');
-    return this.admitted(claims, policy);
+    if (accessCheck === 'signature') return this.admitted(claims, policy);
+    const known = accessCheck === 'session' ? 'unknown' : revoked.stateOf(claims.sessionId);
+    if (known === 'ended') throw new TokenNotValidError('access');
+    return known === 'unknown' ? this.admitByRow(claims, policy) : this.admitted(claims, policy);
   }
 
   private async admitByRow(claims: SessionClaims, policy: SessionPolicyService): Promise<SessionClaims> {

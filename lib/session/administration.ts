@@ -86,11 +86,12 @@ export class SessionAdministration {
    * Starts to end every session that began before now, and returns at once. The work goes on in the background, in batches, and
    * another process continues it if this one crashes. A second pass ends the sessions of logins that were in progress. If it is
    * called again meanwhile, it starts again, for all sessions that have begun since.
+   * @param options.by the id of who ends them, for durable events. Default: not known
    * @returns the progress at the start; call `endAllProgress` for a later one
    * @throws UnavailableError if the database cannot be reached
    */
-  endAll(): Promise<EndAllProgress> {
-    return this.allEndings.start();
+  endAll({ by }: { by?: UserId | undefined } = {}): Promise<EndAllProgress> {
+    return this.allEndings.start(by?.toString());
   }
 
   /**

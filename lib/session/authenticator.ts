@@ -55,7 +55,7 @@ export abstract class UserDirectory<User extends AuthenticatedUser = Authenticat
   findBySubject?(subject: SubjectIdentifier, issuer: string, request?: unknown): Promise<UserId | null>;
 
   /**
-   * Names users for administrators. Called once per page of `GET admin/sessions`, with at most 200 different ids.
+   * Names users for administrators. Called once per page of `GET admin/sessions` and of a history, with at most 200 different ids.
    * @returns the names by user id. Leave out users that do not exist
    */
   describeUsers?(userIds: readonly UserId[], request?: unknown): Promise<ReadonlyMap<UserId, string>>;

@@ -8,6 +8,8 @@ import type { ShownRow } from './session.js';
 export interface EndedSession {
   readonly row: ShownRow;
   readonly reason: EndReason;
+  /** The user who ended it, such as an administrator, if the caller named one. */
+  readonly by?: string | undefined;
   /**
    * The revocation entry that was written in the same transaction. Undefined if the session had merely expired. Its access
    * tokens had expired too, so they need not be refused.
@@ -38,6 +40,8 @@ export interface UserRevoked {
   readonly types?: readonly string[];
   /** The session that was kept. */
   readonly except?: string;
+  /** The user who ended them, such as an administrator, if the caller named one. */
+  readonly by?: string | undefined;
 }
 
 /** The names of what can be noted about a session that goes on, or that another change ends. */

@@ -32,6 +32,8 @@ interface State {
   readonly after: string;
   readonly ended: number;
   readonly finishedAt: number | null;
+  /** The user who started the job, until it is done. */
+  readonly by?: string | undefined;
 }
 
 /** What a process found out in one transaction. */
@@ -74,14 +76,15 @@ export class EndAll {
 
   /**
    * Starts to end all sessions that began before now. If it was under way already, starts again, for all that began since.
+   * @param by the user who starts it, such as an administrator. Default: not known
    * @throws UnavailableError if the database fails
    */
-  async start(): Promise<EndAllProgress> {
+  async start(by?: string): Promise<EndAllProgress> {
     const state = await this.job.takeOver(async (_, turn) => {
       const { now } = turn;
       const begun: State = {
         ...{ until: now, secondPassAt: now + this.secondPassAfter },
-        ...{ pass: 1, after: '', ended: 0, finishedAt: null },
+        ...{ pass: 1, after: '', ended: 0, finishedAt: null, by },
       };
       await turn.save({ ...begun });
       return begun;
@@ -157,7 +160,7 @@ export class EndAll {
     if (!state || state.finishedAt !== null) return { ended: [] };
     if (state.pass === 2 && turn.now < state.secondPassAt) return { ended: [], next: state.secondPassAt - turn.now };
     const until = firstSessionIdOf(state.until + 1);
-    const { ended, last } = await this.store.endBetween(transaction, state.after, until, 'admin', BATCH_SIZE);
+    const { ended, last } = await this.store.endBetween(transaction, state.after, until, 'admin', BATCH_SIZE, state.by);
     await turn.save({ ...advanced(state, last, turn.now), ended: state.ended + ended.length });
     return { ended, next: 0 };
   }
@@ -172,7 +175,7 @@ export class EndAll {
 function advanced(state: State, last: string | undefined, now: number): State {
   if (last !== undefined) return { ...state, after: last };
   if (state.pass === 1) return { ...state, pass: 2, after: '' };
-  return { ...state, finishedAt: now };
+  return { ...state, finishedAt: now, by: undefined };
 }
 
 function stateOf(state: JobState | null): State | null {

@@ -4,7 +4,7 @@ import type { EndedSession, SessionChange } from './change-log.js';
 import type { EndReason } from './events.js';
 import { isSessionId } from './id.js';
 import { DELETE_PREPARED, LIST_ALL } from './login-sql.js';
-import type { EndCondition, RowEndings } from './row-endings.js';
+import type { EndCondition, EndingNotes, RowEndings } from './row-endings.js';
 import { SessionEntity } from './session.entity.js';
 import type { SessionRows } from './session-rows.js';
 import type { ShownRow } from './session.js';
@@ -20,6 +20,8 @@ export interface EndingOfUser {
   /** Throws if `except` is not an active session. Nothing is then changed. */
   readonly assertKept?: (kept: ShownRow | undefined) => void;
   readonly reason: EndReason;
+  /** The user who ends them, such as an administrator. Default: not known. */
+  readonly by?: string | undefined;
 }
 
 /** What one transaction of `endOfUser` has done. */
@@ -53,16 +55,16 @@ export class EndingStore {
   /**
    * Ends one session: deletes its row and writes its revocation entry, or does neither.
    * @param condition must still hold for the row
-   * @param also changes that are written about in the same transaction, if this call ends the session
+   * @param notes are written in the same transaction, if this call ends the session
    * @returns undefined if the session had already ended, or the condition does not hold
    */
   async end(
     row: ShownRow,
     reason: EndReason,
     condition: EndCondition = {},
-    also: readonly SessionChange[] = [],
+    notes: EndingNotes = {},
   ): Promise<EndedSession | undefined> {
-    return this.endings.endOne(row, reason, condition, also);
+    return this.endings.endOne(row, reason, condition, notes);
   }
 
   /**
@@ -106,7 +108,7 @@ export class EndingStore {
 
   private endBatchOfUser(
     userId: string,
-    { types, except, assertKept, reason }: EndingOfUser,
+    { types, except, assertKept, reason, by }: EndingOfUser,
     after: string,
     knownNotBefore: number | undefined,
   ): Promise<EndedBatch & { last?: string }> {
@@ -123,18 +125,19 @@ export class EndingStore {
         if (preparedAt && id !== except) await this.database.execute(DELETE_PREPARED, { id }, manager);
       const live = locked.filter((row) => row.id !== except && this.rows.isLive(row));
       const revoked: SessionChange = {
-        ...{ kind: 'user-revoked', userId, reason },
+        ...{ kind: 'user-revoked', userId, reason, by },
         ...(types && { types }),
         ...(except !== undefined && { except }),
       };
       const also = knownNotBefore === undefined ? [revoked] : [];
-      const ended = await this.endings.endLocked(manager, live, reason, { also });
+      const ended = await this.endings.endLocked(manager, live, reason, { also, by });
       return { ended, notBefore, isLast: found.length < MAX_ENDED, last: found.at(-1)?.id };
     });
   }
 
   /**
    * Ends up to `limit` sessions in the order of their ids, those after `after` and before `until`.
+   * @param by the user who ends them, such as an administrator. Default: not known
    * @returns the sessions that it ended, and in `last` the id from which to continue; absent if no more sessions are left
    */
   async endBetween(
@@ -143,11 +146,12 @@ export class EndingStore {
     until: string,
     reason: EndReason,
     limit: number,
+    by?: string,
   ): Promise<{ ended: EndedSession[]; last?: string }> {
     const query = manager.createQueryBuilder(SessionEntity, 'session').select('session.id', 'id');
     query.where('session.id > :after AND session.id < :until', { after, until }).orderBy('session.id').limit(limit);
     const ids = (await query.getRawMany<{ id: string }>()).map(({ id }) => id);
-    const ended = await this.endings.endLocked(manager, await this.rows.lock(manager, ids), reason);
+    const ended = await this.endings.endLocked(manager, await this.rows.lock(manager, ids), reason, { by });
     return { ended, ...(ids.length === limit && { last: ids[limit - 1] }) };
   }
 }

@@ -10,10 +10,10 @@ import type { EndReason, SessionEvents } from './events.js';
 import type { PresentedTokens } from './presented-token.js';
 import { isAllTypes, type SessionPolicies } from './policies.js';
 import { type ShownRow, toSession } from './session.js';
-import type { EndedSession, SessionChange } from './change-log.js';
+import type { EndedSession } from './change-log.js';
 import type { LostEndings } from './lost-endings.js';
 import type { EndingOfUser, EndingStore } from './ending-store.js';
-import type { EndCondition } from './row-endings.js';
+import type { EndCondition, EndingNotes } from './row-endings.js';
 import type { SessionStore } from './store.js';
 
 /** The longest that an ending waits so that the next login in this process succeeds, in milliseconds. */
@@ -41,16 +41,11 @@ export class SessionEndings {
 
   /**
    * Ends the session of this row if `condition` still holds.
-   * @param also changes that are written about in the same transaction, if this call ends the session
+   * @param notes are written in the same transaction, if this call ends the session
    * @returns whether this call ended it
    */
-  async end(
-    row: ShownRow,
-    reason: EndReason,
-    condition?: EndCondition,
-    also?: readonly SessionChange[],
-  ): Promise<boolean> {
-    const ended = await this.endingStore.end(row, reason, condition, also);
+  async end(row: ShownRow, reason: EndReason, condition?: EndCondition, notes?: EndingNotes): Promise<boolean> {
+    const ended = await this.endingStore.end(row, reason, condition, notes);
     if (ended) this.publish([ended]);
     return ended !== undefined;
   }
@@ -81,10 +76,13 @@ export class SessionEndings {
   }
 
   /** See `SessionService.destroy`. */
-  async endOne(sessionId: string, { userId, reason }: { userId?: UserId; reason: EndReason }): Promise<void> {
+  async endOne(
+    sessionId: string,
+    { userId, reason, by }: { userId?: UserId | undefined; reason: EndReason; by?: UserId | undefined },
+  ): Promise<void> {
     const row = await this.store.find(sessionId);
     const isTheirs = userId === undefined || row?.userId === String(userId);
-    if (row && isTheirs && this.isActive(row) && (await this.end(row, reason))) return;
+    if (row && isTheirs && this.isActive(row) && (await this.end(row, reason, {}, { by: by?.toString() }))) return;
     throw new SessionNotFoundError();
   }
 
@@ -121,9 +119,15 @@ export class SessionEndings {
   /** See `SessionService.destroyAll`. */
   async endAll(
     userId: UserId,
-    { type, except, reason }: { type: string; except?: string; reason: EndReason },
+    {
+      type,
+      except,
+      reason,
+      by,
+    }: { type: string; except?: string | undefined; reason: EndReason; by?: UserId | undefined },
   ): Promise<number> {
-    return this.endOfUser(userId, { ...this.only(type), reason, ...(except !== undefined && { except }) });
+    const kept = except !== undefined && { except };
+    return this.endOfUser(userId, { ...this.only(type), reason, by: by?.toString(), ...kept });
   }
 
   private async endOfUser(userId: UserId, ending: EndingOfUser): Promise<number> {

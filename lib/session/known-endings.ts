@@ -31,8 +31,9 @@ export class KnownEndings extends EndedSessions {
     // Fail closed if the type was removed from the options.
     if (!policy) throw new TokenNotValidError('access');
     const isCurrent = this.accessTokens.isOfCurrentEpoch(session);
-    if (isCurrent !== true || !this.revoked.isFresh()) return this.checkRow(session, policy, isCurrent);
-    if (this.revoked.has(session.sessionId)) throw new TokenNotValidError('access');
+    const known = isCurrent === true ? this.revoked.stateOf(session.sessionId) : 'unknown';
+    if (known === 'ended') throw new TokenNotValidError('access');
+    if (known === 'unknown') return this.checkRow(session, policy, isCurrent);
   }
 
   private async checkRow(

@@ -34,11 +34,18 @@ export interface EndCondition {
   hasExpired?: boolean;
 }
 
+/** What is written about an ending in its transaction. */
+export interface EndingNotes {
+  /** Changes that are written about together with the ending. */
+  readonly also?: readonly SessionChange[] | undefined;
+  /** The user who ends the session, such as an administrator. Default: not known. */
+  readonly by?: string | undefined;
+}
+
 /** How `RowEndings.end` ends sessions. */
-interface Ending {
+interface Ending extends EndingNotes {
   readonly condition?: EndCondition;
   readonly successor?: SessionEntity;
-  readonly also?: readonly SessionChange[];
   readonly isAlsoConditional?: boolean;
 }
 
@@ -85,20 +92,20 @@ export class RowEndings {
 
   /**
    * Ends one session in a transaction of its own.
-   * @param also changes that are written about in the same transaction, if the session ends
+   * @param notes are written in the same transaction, if the session ends
    * @returns undefined if the row no longer existed or the condition did not hold
    */
   async endOne(
     row: ShownRow,
     reason: EndReason,
     condition: EndCondition,
-    also: readonly SessionChange[] = [],
+    { also = [], by }: EndingNotes = {},
   ): Promise<EndedSession | undefined> {
     const isConcerned = also.some(({ kind }) => this.changes.concerns(kind));
     if (this.isOneStatement && !isConcerned && (this.inline || !this.changes.concerns('ended')))
-      return this.endRow(undefined, row, reason, condition);
+      return this.endRow(undefined, row, reason, condition, { by });
     const [ended] = await this.database.transaction(undefined, (transaction) =>
-      this.end(transaction, [row], reason, { condition, also, isAlsoConditional: true }),
+      this.end(transaction, [row], reason, { condition, also, by, isAlsoConditional: true }),
     );
     return ended;
   }
@@ -116,16 +123,16 @@ export class RowEndings {
     transaction: EntityManager,
     rows: readonly ShownRow[],
     reason: EndReason,
-    { condition = {}, successor, also, isAlsoConditional = false }: Ending = {},
+    { condition = {}, successor, also, by, isAlsoConditional = false }: Ending = {},
   ): Promise<EndedSession[]> {
     if (rows.length > 1 && !successor && condition.jti === undefined && !condition.hasExpired)
-      return this.endLocked(transaction, await this.lock(transaction, rows), reason, { also });
+      return this.endLocked(transaction, await this.lock(transaction, rows), reason, { also, by });
     const startedAt = performance.now();
     const inOrder = [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
     const ended: EndedSession[] = [];
     for (const row of inOrder) {
       const next = row === inOrder.at(-1) ? successor : undefined;
-      const one = await this.endRow(transaction, row, reason, condition, next);
+      const one = await this.endRow(transaction, row, reason, condition, { successor: next, by });
       if (one) ended.push(one);
     }
     await this.conclude(transaction, ended, isAlsoConditional && ended.length === 0 ? [] : also, startedAt);
@@ -136,17 +143,18 @@ export class RowEndings {
    * Ends sessions whose rows the transaction has locked, with one statement for all rows.
    * @param options.haveExpired whether the sessions have merely expired and so need no entries. Default: false
    * @param options.also changes that are written about together with the endings
+   * @param options.by the user who ends them, such as an administrator. Default: not known
    * @throws UnavailableError if it took too long
    */
   async endLocked(
     transaction: EntityManager,
     rows: readonly EndedRow[],
     reason: EndReason,
-    { haveExpired = false, also = [] }: { haveExpired?: boolean; also?: readonly SessionChange[] } = {},
+    { haveExpired = false, also = [], by }: { haveExpired?: boolean } & EndingNotes = {},
   ): Promise<EndedSession[]> {
     if (rows.length === 0 && also.length === 0) return [];
     const startedAt = performance.now();
-    const ended = rows.map((row) => (haveExpired ? { row, reason } : this.revoked(row, reason)));
+    const ended = rows.map((row) => (haveExpired ? { row, reason } : this.revoked(row, reason, by)));
     for (let at = 0; at < rows.length; at += BATCH_SIZE) {
       const ids = rows.slice(at, at + BATCH_SIZE).map(({ id }) => id);
       if (!haveExpired) await this.writeEntries(transaction, ids, reason);
@@ -182,7 +190,7 @@ export class RowEndings {
     row: ShownRow,
     reason: EndReason,
     { jti, hasExpired = false }: EndCondition,
-    successor?: SessionEntity,
+    { successor, by }: { successor?: SessionEntity | undefined; by?: string | undefined },
   ): Promise<EndedSession | undefined> {
     const which: EndValues = { endedId: row.id, jti: jti ?? null, mustHaveExpired: hasExpired ? 1 : 0 };
     // An access token never outlives its session, so a session that merely expired needs no entry.
@@ -194,18 +202,18 @@ export class RowEndings {
       if (!locked) return undefined;
       await this.writeEntries(transaction, [row.id], reason);
       await this.database.execute(deleteSessions(1), idValues([row.id]), transaction);
-      return this.revoked({ ...row, accessLifetime: locked.accessLifetime }, reason);
+      return this.revoked({ ...row, accessLifetime: locked.accessLifetime }, reason, by);
     }
     const values = { ...which, reason, ...this.entryLife };
     if (!transaction && this.inline && this.endAndWrite) {
-      const written = this.inline.values({ kind: 'ended', sessions: [{ row, reason }] });
+      const written = this.inline.values({ kind: 'ended', sessions: [{ row, reason, by }] });
       const [deleted] = await this.database.query(this.endAndWrite, { ...values, ...written });
-      return deleted && this.revoked(deleted, reason);
+      return deleted && this.revoked(deleted, reason, by);
     }
     const [deleted] = await (successor
       ? this.database.query(END_AND_INSERT, { ...values, ...sessionValues(successor) }, transaction)
       : this.database.query(END, values, transaction));
-    return deleted && this.revoked(deleted, reason);
+    return deleted && this.revoked(deleted, reason, by);
   }
 
   /** Writes the entries of sessions whose rows the transaction has locked. */
@@ -220,11 +228,15 @@ export class RowEndings {
    * The database computes the stored expiry by its own time. The expiry here can differ from that by the error of this
    * process's clock, which `ENTRY_MARGIN` includes.
    */
-  private revoked(row: EndedRow, reason: EndReason): EndedSession & { readonly revoked: RevokedSession } {
+  private revoked(
+    row: EndedRow,
+    reason: EndReason,
+    by: string | undefined,
+  ): EndedSession & { readonly revoked: RevokedSession } {
     const { longestAccessLifetime, assumedAccessSeconds, now } = this.times;
     const recorded = (row.accessLifetime ?? assumedAccessSeconds) * 1000;
     const expiresAt = now() + entryLife(recorded, longestAccessLifetime);
-    return { row, reason, revoked: { sessionId: row.id, userId: row.userId, reason, expiresAt } };
+    return { row, reason, by, revoked: { sessionId: row.id, userId: row.userId, reason, expiresAt } };
   }
 
   /** Runs the last steps of a transaction that ends sessions: the change log, then the time limit. */

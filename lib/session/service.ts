@@ -260,14 +260,15 @@ export class SessionService {
    * Ends one session. This process refuses its access tokens at once, and the others within the poll interval.
    * @param options.userId if given, the session must be this user's
    * @param options.reason Default: `'destroyed'`
+   * @param options.by the id of who ends it, for durable events. Default: not known
    * @throws SessionNotFoundError (404) if there is no such active session
    */
   destroy(
     sessionId: string,
-    options: { userId?: UserId | undefined; reason?: EndReason | undefined } = {},
+    options: { userId?: UserId | undefined; reason?: EndReason | undefined; by?: UserId | undefined } = {},
   ): Promise<void> {
-    const { userId, reason = 'destroyed' } = options;
-    return this.operations.endings.endOne(canonicalSessionId(sessionId), { userId, reason });
+    const { userId, reason = 'destroyed', by } = options;
+    return this.operations.endings.endOne(canonicalSessionId(sessionId), { userId, reason, by });
   }
 
   /**
@@ -323,16 +324,22 @@ export class SessionService {
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @param options.except a session to keep
    * @param options.reason Default: `'destroyed'`
+   * @param options.by the id of who ends them, for durable events. Default: not known
    * @returns how many were ended
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws MultiSessionConfigurationError if it is called inside of a transaction of the same DataSource
    */
   destroyAll(
     userId: UserId,
-    options: { type?: string | undefined; except?: string | undefined; reason?: EndReason | undefined } = {},
+    options: {
+      type?: string | undefined;
+      except?: string | undefined;
+      reason?: EndReason | undefined;
+      by?: UserId | undefined;
+    } = {},
   ): Promise<number> {
-    const { type = ALL_TYPES, except, reason = 'destroyed' } = options;
-    return this.operations.endings.endAll(userId, { type, except: except && canonicalSessionId(except), reason });
+    const { type = ALL_TYPES, except, reason = 'destroyed', by } = options;
+    return this.operations.endings.endAll(userId, { type, except: except && canonicalSessionId(except), reason, by });
   }
 }
 

@@ -117,7 +117,7 @@ export class VerdictActions {
         throw new TokenNotValidError('refresh');
       case 'reuse': {
         const event = { ...supersededEvent(row, token, by.client, this.config), reuse: verdict.reuse };
-        if (await this.endings.end(row, 'reuse', {}, [supersededNote('refresh.reused', event)]))
+        if (await this.endings.end(row, 'reuse', {}, { also: [supersededNote('refresh.reused', event)] }))
           this.logger.warn(describeReuse(event));
         events.emit('refresh.reused', event);
         throw new TokenNotValidError('refresh');

@@ -342,6 +342,8 @@ describe('<session-admin> with names, events and managed keys', () => {
     const service = app.get(SessionService);
     const { session } = await service.create('bob', { type: 'LONG' });
     await service.destroy(session.id, { reason: 'admin' });
+    const other = await service.create('bob', { type: 'LONG' });
+    await service.destroy(other.session.id, { reason: 'admin', by: 'alice' });
     await service.create('bob', { type: 'SHORT' });
     await open();
     await page.fill('#user', 'bob');
@@ -352,6 +354,7 @@ describe('<session-admin> with names, events and managed keys', () => {
     expect(await focused(page)).toEqual(['history', false]);
     const told = await page.locator('.event').allTextContents();
     expect(told.filter((text) => text.includes('by an administrator · administrator · LONG'))).toHaveLength(1);
+    expect(told.filter((text) => text.includes('by an administrator (Name of alice) · administrator'))).toHaveLength(1);
     expect(told.at(-1)).toMatch(/^Login.*by the user · LONG/);
     expect(await objections(page)).toEqual([]);
     await page.getByRole('button', { name: 'Close' }).press('Enter');

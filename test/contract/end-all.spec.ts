@@ -86,6 +86,19 @@ onEachDatabase((name) => {
     for (const { id } of rows) expect(processes[1].revoked.has(id)).toBe(true);
   });
 
+  test('remembers who has started it until it is done', async () => {
+    const job = on(processes[0], HOUR);
+    await job.start('alice');
+    await reached(job, 'waiting');
+    const { manager } = processes[0].dataSource;
+    const state = async () => (await manager.find(SessionJobEntity))[0].state;
+    expect(await state()).toMatchObject({ by: 'alice', pass: 2 });
+    await manager.update(SessionJobEntity, { name: 'end-all' }, { state: { ...(await state()), secondPassAt: 0 } });
+    job.resume();
+    await reached(job, 'done');
+    expect(JSON.stringify(await state())).not.toContain('alice');
+  });
+
   test('ends in a second pass the sessions of logins that were in progress', async () => {
     const job = on(processes[0], 500);
     const { startedAt, secondPassAt } = await job.start();

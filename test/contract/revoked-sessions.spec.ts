@@ -17,6 +17,7 @@ import {
   type TestProcess,
 } from './process.js';
 import { openProxy, type Proxy } from './proxy.js';
+import { isFresh } from '../helpers/fresh.js';
 
 const POLLS_PER_FULL_LOAD = 60;
 const QUICK = { ...REVOCATION, pollInterval: 20, maxStaleness: 500 };
@@ -217,13 +218,13 @@ onEachDatabase((name) => {
   describe('isFresh', () => {
     test('is false before the first load, and again after maxStaleness without a successful poll', async () => {
       const { revoked, poller } = another(reader, QUICK);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
       await poller.poll();
-      expect(revoked.isFresh()).toBe(true);
+      expect(isFresh(revoked)).toBe(true);
       await sleep(QUICK.maxStaleness + 20);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
       await poller.poll();
-      expect(revoked.isFresh()).toBe(true);
+      expect(isFresh(revoked)).toBe(true);
     });
 
     test('reads the monotonic clock and the wall clock', async () => {
@@ -231,23 +232,23 @@ onEachDatabase((name) => {
       await poller.poll();
       const [wall, monotonic] = [Date.now(), performance.now()];
       const date = jest.spyOn(Date, 'now').mockReturnValue(wall + REVOCATION.maxStaleness + 1);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
       date.mockReturnValue(wall - 3_600_000);
-      expect(revoked.isFresh()).toBe(true);
+      expect(isFresh(revoked)).toBe(true);
       jest.spyOn(performance, 'now').mockReturnValue(monotonic + REVOCATION.maxStaleness + 1);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
     });
 
     test('stays true while the poller runs, and becomes false after it has stopped', async () => {
       const { revoked, poller } = another(reader, { ...QUICK, maxStaleness: 600 });
       await poller.start();
       await sleep(700);
-      expect(revoked.isFresh()).toBe(true);
+      expect(isFresh(revoked)).toBe(true);
       const id = await writeNow();
       expect(await until(() => revoked.has(id))).toBe(true);
       await poller.stop();
       await sleep(650);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
     });
   });
 
@@ -257,9 +258,9 @@ onEachDatabase((name) => {
     const process = use(await startProcess(bare, { revocation: QUICK }));
     await process.poller.start();
     await sleep(50);
-    expect(process.revoked.isFresh()).toBe(false);
+    expect(isFresh(process.revoked)).toBe(false);
     await process.dataSource.synchronize();
-    expect(await until(() => process.revoked.isFresh())).toBe(true);
+    expect(await until(() => isFresh(process.revoked))).toBe(true);
   });
 
   if (isEmbedded({ name })) {
@@ -311,7 +312,7 @@ onEachDatabase((name) => {
       for (const runner of runners) await runner.connect();
       const id = await writeNow();
       await sleep(QUICK.maxStaleness + 50);
-      expect([process.revoked.isFresh(), process.revoked.has(id)]).toEqual([true, true]);
+      expect([isFresh(process.revoked), process.revoked.has(id)]).toEqual([true, true]);
       for (const runner of runners) await runner.release();
     });
 
@@ -328,14 +329,14 @@ onEachDatabase((name) => {
         await locker.query('LOCK TABLES session_blacklist WRITE');
       }
       await sleep(QUICK.maxStaleness * 10);
-      expect(revoked.isFresh()).toBe(false);
+      expect(isFresh(revoked)).toBe(false);
       // The connection that hangs now, and those whose loss the server has not noticed yet (MariaDB takes a second).
       // Without the limit there would be one for each poll.
       expect(await connections(writer)).toBeLessThanOrEqual(before + 6);
       if (name === 'postgres') await locker.commitTransaction();
       else await locker.query('UNLOCK TABLES');
       await locker.release();
-      expect(await until(() => revoked.isFresh())).toBe(true);
+      expect(await until(() => isFresh(revoked))).toBe(true);
     });
 
     test('a connection that the server closes is opened again', async () => {
@@ -360,7 +361,7 @@ onEachDatabase((name) => {
           );
         await until(isBack);
         const id = await writeNow();
-        expect(await until(() => revoked.has(id) && revoked.isFresh())).toBe(true);
+        expect(await until(() => revoked.has(id) && isFresh(revoked))).toBe(true);
       }
     });
 
@@ -368,14 +369,14 @@ onEachDatabase((name) => {
       const proxy = await proxied();
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
       await process.poller.start();
-      expect(process.revoked.isFresh()).toBe(true);
+      expect(isFresh(process.revoked)).toBe(true);
       proxy.cut();
-      expect(await until(() => !process.revoked.isFresh())).toBe(true);
+      expect(await until(() => !isFresh(process.revoked))).toBe(true);
       await sleep(100);
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       const id = await writeNow();
       proxy.mend();
-      expect(await until(() => process.revoked.isFresh())).toBe(true);
+      expect(await until(() => isFresh(process.revoked))).toBe(true);
       expect(process.revoked.has(id)).toBe(true);
     });
 
@@ -384,10 +385,10 @@ onEachDatabase((name) => {
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
       await process.poller.start();
       proxy.freeze();
-      expect(await until(() => !process.revoked.isFresh())).toBe(true);
+      expect(await until(() => !isFresh(process.revoked))).toBe(true);
       await sleep(QUICK.maxStaleness * 3);
       proxy.mend();
-      expect(await until(() => process.revoked.isFresh())).toBe(true);
+      expect(await until(() => isFresh(process.revoked))).toBe(true);
     });
 
     test('the start does not fail while the database is unavailable', async () => {
@@ -395,9 +396,9 @@ onEachDatabase((name) => {
       const process = use(await startProcess(proxy.database, { revocation: QUICK }));
       proxy.cut();
       await process.poller.start();
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       proxy.mend();
-      expect(await until(() => process.revoked.isFresh())).toBe(true);
+      expect(await until(() => isFresh(process.revoked))).toBe(true);
     });
 
     test('stop closes all connections, after a poll and after one that was cut short', async () => {

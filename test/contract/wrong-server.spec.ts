@@ -6,6 +6,7 @@ import { UnavailableError } from '../../lib/errors.js';
 import { createDatabase, type DatabaseName, type TestDatabase } from '../helpers/databases.js';
 import { onEachSharedDatabase } from '../helpers/matrix.js';
 import { createFreely, newRow, NO_GRACE, REVOCATION, startProcess, type TestProcess, tokenOf } from './process.js';
+import { isFresh } from '../helpers/fresh.js';
 
 /** A poll has time enough on a busy machine. */
 const PATIENT = { revocation: { ...REVOCATION, maxStaleness: 10_000 } };
@@ -41,7 +42,7 @@ onEachSharedDatabase((name) => {
 
   test('a poll of a primary leaves memory fresh, and rows available', async () => {
     await first.poller.poll();
-    expect(first.revoked.isFresh()).toBe(true);
+    expect(isFresh(first.revoked)).toBe(true);
     expect(await first.store.findForCheck(newRow('nobody').id)).toBeNull();
   });
 
@@ -133,16 +134,16 @@ onEachSharedDatabase((name) => {
       const process = await startProcess(testDatabase, PATIENT);
       opened.push(process);
       await process.poller.poll();
-      expect(process.revoked.isFresh()).toBe(true);
+      expect(isFresh(process.revoked)).toBe(true);
       await setReadOnly(true);
       // The connection of the poller stays on the primary until it is closed.
       await process.poller.poll();
-      expect(process.revoked.isFresh()).toBe(true);
+      expect(isFresh(process.revoked)).toBe(true);
       await process.poller.stop();
       const learn = jest.spyOn(process.clock, 'learn');
       await expect(process.poller.poll()).rejects.toThrow('read-only');
       expect(learn).not.toHaveBeenCalled();
-      expect(process.revoked.isFresh()).toBe(false);
+      expect(isFresh(process.revoked)).toBe(false);
       expect(process.revoked.isLoaded).toBe(true);
       // These connections still reach the primary, but nobody can know that.
       await expect(process.store.findForCheck(row.id)).rejects.toBeInstanceOf(UnavailableError);
@@ -150,7 +151,7 @@ onEachSharedDatabase((name) => {
 
       await setReadOnly(false);
       await process.poller.poll();
-      expect(process.revoked.isFresh()).toBe(true);
+      expect(isFresh(process.revoked)).toBe(true);
       expect(await process.store.findForCheck(row.id)).toMatchObject({ userId: 'alice' });
     });
   });

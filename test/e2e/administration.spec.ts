@@ -49,7 +49,7 @@ const DAY = 86_400_000;
 
 interface Report {
   all(userId: string): AsyncIterable<Session>;
-  lockOut(userId: string): Promise<number>;
+  lockOut(userId: string, by: string): Promise<number>;
   active(): Promise<Record<string, number>>;
 }
 
@@ -503,7 +503,7 @@ onEachAdapter((databaseName, adapter) => {
         const listed: string[] = [];
         for await (const { userId } of report.all('user')) listed.push(String(userId));
         expect(listed).toEqual(['user']);
-        expect(await report.lockOut('user')).toBe(1);
+        expect(await report.lockOut('user', 'administrator')).toBe(1);
         await app.get(DailyCounts).flush();
         expect(await report.active()).toEqual({ LONG: 1 });
       } finally {

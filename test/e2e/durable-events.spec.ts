@@ -74,6 +74,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       sessionType: 'LONG',
       reason: 'logout',
       initiator: 'user',
+      initiatorId: null,
       client: { user_agent: 'node', ip_address: '127.0.0.1', device_name: null },
       details: {},
     });

@@ -54,7 +54,7 @@ describe('a stream', () => {
 
   test('pushes the begin and the end of a session as security events', async () => {
     const { session } = await sessions.create('alice', { type: 'LONG', amr: ['hwk'] });
-    await sessions.destroy(session.id, { reason: 'admin' });
+    await sessions.destroy(session.id, { reason: 'admin', by: 'carol' });
     await until(() => inbox.received.length === 2);
     const [established, revoked] = await Promise.all(inbox.received.map(({ raw }) => verify(raw)));
     for (const { headers } of inbox.received)

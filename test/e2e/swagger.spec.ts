@@ -290,7 +290,9 @@ describe('named schemas', () => {
   test('are there for every body, every answer and the errors', () => {
     expect(Object.keys(document.components?.schemas ?? {}).sort()).toEqual([
       'ActiveToken',
+      'AdminPastEvent',
       'AdminSession',
+      'AdminSessionHistory',
       'AdminSessionPage',
       'CookieAnswer',
       'DayStatistics',

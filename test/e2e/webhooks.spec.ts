@@ -17,7 +17,7 @@ const NEW = `whsec_${Buffer.alloc(32, 2).toString('base64')}`;
 const EVENT: DurableEvent = {
   ...{ id: '019a0000-0000-7000-8000-000000000000', name: 'session.ended', at: new Date('2026-11-28T14:00:00Z') },
   ...{ sessionId: '019a0000-0000-7000-8000-000000000001', userId: 'alice', sessionType: 'LONG', reason: 'logout' },
-  ...{ initiator: 'user', client: null, details: {} },
+  ...{ initiator: 'user', initiatorId: null, client: null, details: {} },
 };
 
 /** Makes a webhook as the options describe it. */
@@ -204,7 +204,8 @@ describe('an application', () => {
       type: 'session.ended',
       timestamp: expect.stringMatching(/^\d{4}-.*Z$/),
       data: {
-        ...{ session_id, user_id: 'alice', session_type: 'LONG', reason: 'logout', initiator: 'user' },
+        ...{ session_id, user_id: 'alice', session_type: 'LONG', reason: 'logout' },
+        ...{ initiator: 'user', initiator_id: null },
         client: { user_agent: 'node', ip_address: '127.0.0.1', device_name: null },
       },
     });

@@ -1,4 +1,4 @@
-import type { PastEvent } from '../contract.js';
+import type { AdminPastEvent } from '../contract.js';
 import type { AdminView } from './admin-section.js';
 import { browserOf, exactTime } from './describe.js';
 import { h, write } from './dom.js';
@@ -71,13 +71,15 @@ export class UserHistory {
     if (hadFocus && this.more.hidden) this.heading.focus();
   }
 
-  private item(past: PastEvent): HTMLElement {
-    const { event, at, by, reason, session_type, device, ip_address } = past;
+  private item(past: AdminPastEvent): HTMLElement {
+    const { event, at, by, by_user_id, by_user_name, reason, session_type, device, ip_address } = past;
     const { language } = this.view;
     const { texts } = language;
+    // A server of an earlier version does not say who it was.
+    const administrator = by_user_name ?? by_user_id ?? '';
     const meta = [
       exactTime(at, language),
-      texts.initiators[by],
+      texts.initiators[by] + (administrator === '' ? '' : ` (${administrator})`),
       reason && texts.reasonName(reason),
       session_type && texts.typeName(session_type),
       device ?? browserOf(past, texts),

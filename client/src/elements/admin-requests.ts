@@ -1,8 +1,8 @@
 import type {
+  AdminSessionHistory,
   AdminSessionPage,
   DeadLetter,
   EventStatus,
-  SessionHistory,
   SessionStatistics,
   SigningKey,
 } from '../contract.js';
@@ -46,9 +46,9 @@ export class AdminRequests {
   }
 
   /** @param before `next` of the previous page, or null */
-  async history(user: string, before: string | null): Promise<SessionHistory> {
+  async history(user: string, before: string | null): Promise<AdminSessionHistory> {
     const query = new URLSearchParams(before === null ? {} : { before });
-    return (await this.ask('GET', `users/${encodeURIComponent(user)}/history?${query}`)) as SessionHistory;
+    return (await this.ask('GET', `users/${encodeURIComponent(user)}/history?${query}`)) as AdminSessionHistory;
   }
 
   async statistics(days: number): Promise<SessionStatistics> {

@@ -2,6 +2,7 @@ import { Logger } from '@nestjs/common';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { RevokedSession } from '../../../lib/revocation/revoked-session.js';
 import { currentMoment, RevokedSessions } from '../../../lib/revocation/revoked-sessions.js';
+import { isFresh } from '../../helpers/fresh.js';
 
 const CONFIG = { maxEntries: 5, maxStaleness: 10_000 };
 const NOW = 1_800_000_000_000;
@@ -49,7 +50,7 @@ afterEach(() => {
 describe('isFresh', () => {
   test('is false before the first poll', () => {
     const revoked = new RevokedSessions(CONFIG, warn);
-    expect([revoked.isFresh(), revoked.isUpToDate(), revoked.isLoaded, revoked.lag]).toEqual([
+    expect([isFresh(revoked), revoked.isUpToDate(), revoked.isLoaded, revoked.lag]).toEqual([
       false,
       false,
       false,
@@ -61,24 +62,24 @@ describe('isFresh', () => {
     const revoked = loaded();
     for (const later of [0, CONFIG.maxStaleness - 1]) {
       [monotonic, wall] = [1000 + later, NOW + later];
-      expect([revoked.isFresh(), revoked.lag]).toEqual([true, later]);
+      expect([isFresh(revoked), revoked.lag]).toEqual([true, later]);
     }
     [monotonic, wall] = [1000 + CONFIG.maxStaleness, NOW + CONFIG.maxStaleness];
-    expect([revoked.isFresh(), revoked.isUpToDate()]).toEqual([false, false]);
+    expect([isFresh(revoked), revoked.isUpToDate()]).toEqual([false, false]);
     revoked.markPolled(currentMoment());
-    expect(revoked.isFresh()).toBe(true);
+    expect(isFresh(revoked)).toBe(true);
   });
 
   test('is false if only the monotonic clock has moved, since the wall clock may have been set back', () => {
     const revoked = loaded();
     [monotonic, wall] = [1000 + CONFIG.maxStaleness, NOW - 3_600_000];
-    expect(revoked.isFresh()).toBe(false);
+    expect(isFresh(revoked)).toBe(false);
   });
 
   test('is false if only the wall clock has moved, since the machine may have been suspended', () => {
     const revoked = loaded();
     wall = NOW + CONFIG.maxStaleness;
-    expect(revoked.isFresh()).toBe(false);
+    expect(isFresh(revoked)).toBe(false);
   });
 
   test('counts from the start of a poll, not from its end', () => {
@@ -87,7 +88,7 @@ describe('isFresh', () => {
     monotonic += 6000;
     revoked.markPolled(startedAt);
     monotonic += 4000;
-    expect(revoked.isFresh()).toBe(false);
+    expect(isFresh(revoked)).toBe(false);
   });
 });
 
@@ -195,9 +196,9 @@ describe('a pushed entry', () => {
   test('never fills up the memory', () => {
     const revoked = loaded('a', 'b', 'c');
     for (let at = 0; at < 20; at++) revoked.addPushed(entry(`pushed ${at}`));
-    expect([revoked.size, revoked.isFresh()]).toEqual([CONFIG.maxEntries, true]);
+    expect([revoked.size, isFresh(revoked)]).toEqual([CONFIG.maxEntries, true]);
     revoked.addPolled(entries('d', 'e'));
-    expect([revoked.isFresh(), ['a', 'b', 'c', 'd', 'e'].every((id) => revoked.has(id))]).toEqual([true, true]);
+    expect([isFresh(revoked), ['a', 'b', 'c', 'd', 'e'].every((id) => revoked.has(id))]).toEqual([true, true]);
     expect(warnings).toEqual([]);
   });
 });
@@ -229,7 +230,7 @@ describe('a full load', () => {
     const revoked = loaded('a', 'b');
     revoked.beginFullLoad(3);
     revoked.addPage(entries('a', 'b'), 'b');
-    expect(revoked.isFresh()).toBe(true);
+    expect(isFresh(revoked)).toBe(true);
   });
 
   test('ends an incomplete state if there is room for all entries again', () => {
@@ -238,7 +239,7 @@ describe('a full load', () => {
     expect(revoked.isComplete).toBe(false);
     revoked.beginFullLoad(1);
     revoked.addPage(entries('f'), undefined);
-    expect([revoked.isFresh(), revoked.size]).toEqual([true, 1]);
+    expect([isFresh(revoked), revoked.size]).toEqual([true, 1]);
   });
 
   test('does not make memory complete if entries were lost while it was under way', () => {
@@ -265,20 +266,20 @@ describe('more entries than maxEntries', () => {
     const announced = announcedBy(revoked);
     revoked.addPolled(entries('e', 'f', 'g'));
     expect(announced).toEqual(['e', 'f', 'g']);
-    expect([revoked.isFresh(), revoked.isUpToDate()]).toEqual([false, true]);
+    expect([isFresh(revoked), revoked.isUpToDate()]).toEqual([false, true]);
     expect(revoked.size).toBeLessThanOrEqual(CONFIG.maxEntries);
   });
 
   test('exactly maxEntries are held, and memory is reliable', () => {
     const revoked = loaded('a', 'b', 'c', 'd', 'e');
-    expect([revoked.isFresh(), revoked.size, warnings]).toEqual([true, 5, []]);
+    expect([isFresh(revoked), revoked.size, warnings]).toEqual([true, 5, []]);
   });
 
   test('in the table keep the full load from starting', () => {
     const revoked = new RevokedSessions(CONFIG, warn);
     revoked.beginFullLoad(CONFIG.maxEntries + 1);
     revoked.markPolled(currentMoment());
-    expect([revoked.fullLoadPosition, revoked.isFresh(), revoked.isUpToDate()]).toEqual([undefined, false, true]);
+    expect([revoked.fullLoadPosition, isFresh(revoked), revoked.isUpToDate()]).toEqual([undefined, false, true]);
   });
 
   test('are logged once, until memory was complete in between', () => {
