@@ -7,15 +7,16 @@ export interface RedisConnection {
   on(event: 'error', listener: (error: Error) => void): unknown;
   connect(): Promise<unknown>;
   publish(channel: string, message: string): Promise<unknown>;
-  ping?(): Promise<unknown>;
-  /** What the cluster client of version 4 has in place of `ping`. */
-  sendCommand(key: undefined, isReadOnly: true, command: string[]): Promise<unknown>;
+  ping(): Promise<unknown>;
   subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
   unsubscribe(channel: string): Promise<unknown>;
   /** Since version 5. */
   destroy?(): unknown;
   /** Up to version 5. */
   disconnect?(): unknown;
+  /** Only of a cluster: its masters, and the connection to one of them. */
+  readonly masters?: readonly object[];
+  nodeClient?(node: object): Promise<RedisConnection> | RedisConnection;
 }
 
 /** Makes connections with the settings of one client. */
@@ -48,7 +49,7 @@ export function connectionsOf({ url, client }: { url?: string | undefined; clien
     return duplicatesOf(createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection);
   // The message omits the URL because it may contain a password.
   throw new MultiSessionConfigurationError([
-    'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis; give exactly one',
+    'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis (of createSentinel: since version 6); give exactly one',
   ]);
 }
 
@@ -97,6 +98,14 @@ function optionsOf(client: RedisConnection): ClientOptions {
     // Version 4 cannot be read in this way.
   }
   return found;
+}
+
+/** Settles once every server that PUBLISH may be sent to has answered. */
+export async function askServers(connection: RedisConnection): Promise<void> {
+  const { masters } = connection;
+  if (!masters) return void (await connection.ping());
+  // The client's own PING asks one of them, depending on the version.
+  await Promise.all(masters.map(async (node) => (await connection.nodeClient?.(node))?.ping()));
 }
 
 /** Closes a connection, open or not, without waiting for its server. */

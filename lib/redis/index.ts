@@ -1,5 +1,5 @@
 import type { RevocationPush } from '../revocation/push.js';
-import { connectionsOf, type RedisConnections } from './connection.js';
+import { askServers, connectionsOf, type RedisConnections } from './connection.js';
 import { RedisLink } from './link.js';
 
 /** How `redisPush` connects to Redis: give either `url` or `client`. */
@@ -7,8 +7,8 @@ export interface RedisPushOptions {
   /** The address of Redis, for example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
   url?: string | undefined;
   /**
-   * A client of the package `redis`, for settings that a URL cannot express: of `createClient`, `createSentinel` or
-   * `createCluster`. The push works with duplicates of it, so you do not have to connect it.
+   * A client of the package `redis`, for settings that a URL cannot express: of `createClient`, `createCluster`, or
+   * (since version 6) `createSentinel`. The push works with duplicates of it, so you do not have to connect it.
    */
   client?: unknown;
   /** The channel. If several applications share a Redis, give each its own. Default: `'nestjs-multisession:revoked'`. */
@@ -52,7 +52,7 @@ class RedisPush implements RevocationPush {
     });
     this.publisher = new RedisLink({
       make: publisher,
-      ask: (connection) => connection.ping?.() ?? connection.sendCommand(undefined, true, ['PING']),
+      ask: askServers,
       reportsErrors: !isCluster,
       failed,
       answered: () => this.doubtful.delete(this.publisher),
@@ -67,7 +67,11 @@ class RedisPush implements RevocationPush {
 
   async publish(message: string): Promise<void> {
     // Do not queue messages while Redis is unavailable: by the time it is back, the polls have delivered the entries.
-    await this.publisher.connection?.publish(this.channel, message).catch((error: Error) => this.warnOnce(error));
+    const { connection } = this.publisher;
+    await connection?.publish(this.channel, message).catch((error: Error) => {
+      // A connection that was replaced has been reported already.
+      if (connection === this.publisher.connection) this.warnOnce(error);
+    });
   }
 
   stop(): Promise<void> {

@@ -78,8 +78,9 @@ export class RedisServer {
 
 /** Several servers that replace a master which fails. */
 export interface RedisServers {
-  /** The servers with data. */
+  /** The servers with data, and those that watch them. */
   readonly servers: readonly RedisServer[];
+  readonly sentinels?: readonly RedisServer[];
   /** What a client is given: the sentinels, or the nodes of the cluster. */
   readonly ports: readonly number[];
   /** The name under which the sentinels know the master. */
@@ -98,7 +99,7 @@ export interface RedisServers {
  * Starts a master, two replicas and three sentinels on this machine.
  * @throws if Debian's packages `redis-server` and `redis-tools` are not installed
  */
-export async function startSentinels(): Promise<RedisServers & { readonly sentinels: readonly RedisServer[] }> {
+export async function startSentinels(): Promise<RedisServers> {
   const { folder, ports } = await prepare(6);
   const [first] = ports;
   const servers = ports.slice(0, 3).map((port) => {
@@ -113,18 +114,18 @@ export async function startSentinels(): Promise<RedisServers & { readonly sentin
     ];
     return new RedisServer(folder, port, settings);
   });
-  const addressOf = async (sentinel: RedisServer) =>
+  const masterOf = async (sentinel: RedisServer) =>
     Number((await sentinel.ask('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', MASTER)).split('\n')[1]);
-  const known = async () => new Set((await Promise.all(sentinels.map(addressOf))).filter(Boolean));
+  const known = async () => new Set((await Promise.all(sentinels.map(masterOf))).filter(Boolean));
   const complete = () =>
     until('two replicas and three sentinels', async () => {
-      const [sentinel] = sentinels;
-      const [master, replicas] = [await known(), await sentinel.ask('SENTINEL', 'REPLICAS', MASTER)];
-      const up = replicas.split('\n').filter((line, at, all) => all[at - 1] === 'master-link-status' && line === 'ok');
+      const masters = await known();
+      const synced = await Promise.all(servers.map((server) => server.ask('INFO', 'replication')));
+      const counts = await Promise.all(sentinels.map((sentinel) => sentinel.ask('SENTINEL', 'CKQUORUM', MASTER)));
       return (
-        master.size === 1 &&
-        up.length === 2 &&
-        (await sentinel.ask('SENTINEL', 'CKQUORUM', MASTER)).includes('3 usable')
+        masters.size === 1 &&
+        synced.filter((info) => info.includes('master_link_status:up')).length === 2 &&
+        counts.every((text) => text.includes('3 usable'))
       );
     });
   return await started(folder, [...servers, ...sentinels], {
@@ -137,7 +138,7 @@ export async function startSentinels(): Promise<RedisServers & { readonly sentin
       const [port] = await known();
       return servers.find((server) => server.port === port) as RedisServer;
     },
-    replaced: ({ port }) =>
+    replaced: ({ port }: RedisServer) =>
       until('a new master', async () => {
         const now = await known();
         return now.size === 1 && !now.has(port);
@@ -188,7 +189,7 @@ export async function startRedisCluster(): Promise<RedisServers> {
       const found = nodes.find((node) => isUp(node) && nodes.some(({ of }) => of === node.id));
       return servers.find(({ port }) => port === found?.port) as RedisServer;
     },
-    replaced: ({ port }) =>
+    replaced: ({ port }: RedisServer) =>
       until('a new master', async () => {
         const others = servers.filter((server) => server.port !== port);
         const views = await Promise.all(others.map(nodesOf));

@@ -87,6 +87,14 @@ export interface LibraryProcessOptions {
   readonly database: DataSourceOptions;
   /** The module's options, as JSON allows. */
   readonly options: object;
+  /** The servers of a push over Redis, and how its client connects to them. Default: no such push. */
+  readonly redis?: {
+    readonly kind: 'plain' | 'sentinel' | 'cluster';
+    readonly ports: readonly number[];
+    /** Of the master that sentinels watch. */
+    readonly name?: string;
+    readonly channel: string;
+  };
   /** Whether it runs the migrations of its build first. Default: false. */
   readonly migrate?: boolean;
 }
@@ -96,12 +104,12 @@ export class LibraryProcess {
   private readonly waiting = new Map<number, (answer: CallAnswer<any>) => void>();
   private readonly holding = new Map<string, () => void>();
   private calls = 0;
-  private stderr = '';
+  private output = '';
   private readonly ended: Promise<unknown>;
 
   private constructor(private readonly child: ChildProcess) {
-    child.stderr?.on('data', (chunk) => (this.stderr += String(chunk)));
-    watch.log('library process', () => this.stderr);
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (this.output += String(chunk)));
+    watch.log('library process', () => this.output);
     child.on('message', (message: { held?: string; id: number } & CallAnswer<any>) => {
       if (message.held === undefined) this.waiting.get(message.id)?.(message);
       else this.holding.get(message.held)?.();
@@ -123,11 +131,11 @@ export class LibraryProcess {
   }: LibraryProcessOptions): Promise<LibraryProcess> {
     const { PATH = '' } = process.env;
     const env = { PATH, NO_COLOR: '1', LIBRARY_PROCESS: JSON.stringify({ build, migrate, ...rest }) };
-    const stdio = ['ignore', 'ignore', 'pipe', 'ipc'] as ['ignore', 'ignore', 'pipe', 'ipc'];
+    const stdio = ['ignore', 'pipe', 'pipe', 'ipc'] as ['ignore', 'pipe', 'pipe', 'ipc'];
     const child = fork('test/helpers/library-child.mjs', { env, execArgv: [], stdio });
     const started = new LibraryProcess(child);
     const failed = started.ended.then(() => {
-      throw new Error(`a process of the library did not start:\n${started.stderr}`);
+      throw new Error(`a process of the library did not start:\n${started.output}`);
     });
     await Promise.race([once(child, 'message'), failed]);
     failed.catch(() => undefined);
@@ -151,7 +159,7 @@ export class LibraryProcess {
    */
   async do<C extends keyof Calls>(call: C, given: Parameters<Calls[C]>[0]): Promise<ReturnType<Calls[C]>> {
     const { status, body } = await this.ask(call, given);
-    if (status !== 200) throw new Error(`${call}: ${status} ${JSON.stringify(body)}\n${this.stderr}`);
+    if (status !== 200) throw new Error(`${call}: ${status} ${JSON.stringify(body)}\n${this.output}`);
     return body as ReturnType<Calls[C]>;
   }
 
@@ -160,9 +168,9 @@ export class LibraryProcess {
     return new Promise<void>((resolve) => this.holding.set(hold, resolve)).finally(() => this.holding.delete(hold));
   }
 
-  /** What the process has printed to its standard error. */
+  /** What the process has printed: errors, and the warnings of the library. */
   get printed(): string {
-    return this.stderr;
+    return this.output;
   }
 
   /** Closes the application, and ends the process. */
