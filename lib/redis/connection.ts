@@ -46,7 +46,7 @@ const QUEUES = { disableOfflineQueue: true, commandsQueueMaxLength: 1000 };
 export function connectionsOf({ url, client }: { url?: string | undefined; client?: unknown }): RedisConnections {
   if (url === undefined && isClient(client)) return duplicatesOf(client);
   if (client === undefined && isRedisUrl(url))
-    return duplicatesOf(createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection);
+    return duplicatesOf(createClient({ url, socket: { reconnectStrategy } }));
   // The message omits the URL because it may contain a password.
   throw new MultiSessionConfigurationError([
     'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis (of createSentinel: since version 6); give exactly one',
@@ -111,9 +111,9 @@ export async function askServers(connection: RedisConnection): Promise<void> {
 /** Closes a connection, open or not, without waiting for its server. */
 export function close(connection: RedisConnection | undefined): void {
   if (!connection) return;
-  const closing = async () => (connection.destroy ? connection.destroy() : connection.disconnect?.());
+  const closing = new Promise((resolve) => resolve((connection.destroy ?? connection.disconnect)?.call(connection)));
   // It fails if the connection is closed already.
-  closing().catch(() => undefined);
+  closing.catch(() => undefined);
 }
 
 function isClient(client: unknown): client is RedisConnection {

@@ -1,10 +1,10 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { freePortsInRow } from '../helpers/free-port.js';
 
 const run = promisify(execFile);
 const PROGRAM = '/usr/bin/redis-server';
@@ -209,10 +209,10 @@ export async function startRedisCluster(): Promise<RedisServers> {
 
 async function prepare(count: number): Promise<{ folder: string; ports: number[] }> {
   if (!existsSync(PROGRAM)) throw new Error(`${PROGRAM} does not exist. Install redis-server and redis-tools.`);
-  return { folder: mkdtempSync(join(tmpdir(), 'redis-')), ports: await freePorts(count) };
+  return { folder: mkdtempSync(join(tmpdir(), 'redis-')), ports: await freePortsInRow(count, FIRST_PORT, LAST_PORT) };
 }
 
-async function started<T extends { start(): Promise<void>; complete(): Promise<void> }>(
+async function started<T extends { start: () => Promise<void>; complete: () => Promise<void> }>(
   folder: string,
   all: readonly RedisServer[],
   { start, ...rest }: T,
@@ -237,19 +237,4 @@ async function until(what: string, condition: () => Promise<boolean>): Promise<v
     if (performance.now() > giveUp) throw new Error(`no sign of ${what} within ${LIMIT} ms`);
     await sleep(100);
   }
-}
-/** Returns ports in a row that nothing listens on. */
-async function freePorts(count: number): Promise<number[]> {
-  for (let first = FIRST_PORT; first + count <= LAST_PORT; first += 20) {
-    const ports = Array.from({ length: count }, (_, at) => first + at);
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return ports;
-  }
-  throw new Error(`no ${count} free ports in a row between ${FIRST_PORT} and ${LAST_PORT}`);
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer().once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
 }

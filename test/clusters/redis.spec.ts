@@ -1,4 +1,4 @@
-import { rmSync, mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
@@ -21,7 +21,7 @@ describe.each([
   ['cluster', startRedisCluster],
 ] as const)('a push over Redis with a %s', (kind, startServers) => {
   let redis: RedisServers;
-  let processes: LibraryProcess[] = [];
+  const processes: LibraryProcess[] = [];
   const folder = mkdtempSync(join(tmpdir(), 'redis-push-'));
   /** What fails is mended after each test. */
   const failed: RedisServer[] = [];
@@ -50,7 +50,7 @@ describe.each([
     expect(outcomeOf(await to.ask('verify', { access }))).toBe('200');
     await from.do('destroy', { sessionId });
     const isRefused = async () => outcomeOf(await to.ask('verify', { access })) === '401 token_not_valid';
-    return await until(isRefused, 300).then(
+    return await until(isRefused, 1000).then(
       () => true,
       () => false,
     );
@@ -60,7 +60,8 @@ describe.each([
   async function expectPushes(since: string): Promise<void> {
     const startedAt = performance.now();
     let times = 0;
-    const both = async () => (await isPushed(processes[0], processes[1])) && (await isPushed(processes[1], processes[0]));
+    const both = async () =>
+      (await isPushed(processes[0], processes[1])) && (await isPushed(processes[1], processes[0]));
     await until(async () => (times = (await both()) ? times + 1 : 0) === 5, PATIENCE);
     console.log(`${kind}: pushes arrive ${Math.round(performance.now() - startedAt)} ms after ${since}`);
   }
