@@ -49,6 +49,12 @@ export interface SocketStatistics {
   readonly heap: number;
 }
 
+/** The progress of the job that ends all sessions. */
+interface Progress {
+  readonly status: 'running' | 'waiting' | 'done';
+  readonly ended: number;
+}
+
 /** What a process can do, with the arguments and the result of each call. The calls are those of `library-child.mjs`. */
 interface Calls {
   /** @param hold the authenticator waits until the test releases this name; see `held` */
@@ -67,6 +73,8 @@ interface Calls {
   destroy(given: { sessionId: string }): null;
   destroyAll(given: { user: string; type?: string; except?: string }): number;
   destroyOthers(given: { user: string; sessionId: string }): number;
+  endAll(given: object): Progress;
+  endAllProgress(given: object): Progress | null;
   cleanup(given: object): unknown;
   query(given: { sql: string; parameters?: unknown[] }): any;
   takeEvents(given: object): Emitted[];
