@@ -112,12 +112,14 @@ export class LibraryProcess {
   private readonly waiting = new Map<number, (answer: CallAnswer<any>) => void>();
   private readonly holding = new Map<string, () => void>();
   private calls = 0;
-  private output = '';
+  private stderr = '';
+  private stdout = '';
   private readonly ended: Promise<unknown>;
 
   private constructor(private readonly child: ChildProcess) {
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (this.output += String(chunk)));
-    watch.log('library process', () => this.output);
+    child.stderr?.on('data', (chunk) => (this.stderr += String(chunk)));
+    child.stdout?.on('data', (chunk) => (this.stdout += String(chunk)));
+    watch.log('library process', () => this.stderr + this.stdout);
     child.on('message', (message: { held?: string; id: number } & CallAnswer<any>) => {
       if (message.held === undefined) this.waiting.get(message.id)?.(message);
       else this.holding.get(message.held)?.();
@@ -143,7 +145,7 @@ export class LibraryProcess {
     const child = fork('test/helpers/library-child.mjs', { env, execArgv: [], stdio });
     const started = new LibraryProcess(child);
     const failed = started.ended.then(() => {
-      throw new Error(`a process of the library did not start:\n${started.output}`);
+      throw new Error(`a process of the library did not start:\n${started.stderr}`);
     });
     await Promise.race([once(child, 'message'), failed]);
     failed.catch(() => undefined);
@@ -167,7 +169,7 @@ export class LibraryProcess {
    */
   async do<C extends keyof Calls>(call: C, given: Parameters<Calls[C]>[0]): Promise<ReturnType<Calls[C]>> {
     const { status, body } = await this.ask(call, given);
-    if (status !== 200) throw new Error(`${call}: ${status} ${JSON.stringify(body)}\n${this.output}`);
+    if (status !== 200) throw new Error(`${call}: ${status} ${JSON.stringify(body)}\n${this.stderr}`);
     return body as ReturnType<Calls[C]>;
   }
 
@@ -176,9 +178,14 @@ export class LibraryProcess {
     return new Promise<void>((resolve) => this.holding.set(hold, resolve)).finally(() => this.holding.delete(hold));
   }
 
-  /** What the process has printed: errors, and the warnings of the library. */
+  /** What the process has printed to its standard error. */
   get printed(): string {
-    return this.output;
+    return this.stderr;
+  }
+
+  /** The warnings that the process has logged. */
+  get warned(): string {
+    return this.stdout;
   }
 
   /** Closes the application, and ends the process. */
