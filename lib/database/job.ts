@@ -139,11 +139,11 @@ export class Job {
     });
   }
 
-  /** Ends the turn of this process, so that any other may have the next one at once. */
+  /** Ends the turn of this process, so that any other may have the next one at once. The turn stays if the database fails. */
   async release(): Promise<void> {
     const { database, name, turn } = this;
-    this.turn = NO_TURN;
     if (turn !== NO_TURN) await database.execute(RELEASE, { name, turn });
+    this.turn = NO_TURN;
   }
 
   /** Reads the progress that was saved last, without waiting for the process whose turn it is. */

@@ -1,31 +1,14 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import { createClient } from 'redis';
-import { MultiSessionConfigurationError } from '../configuration-error.js';
 import type { RevocationPush } from '../revocation/push.js';
-
-/** The methods and properties of a `redis` client that we use. */
-export interface RedisConnection {
-  readonly isOpen: boolean;
-  readonly isReady: boolean;
-  duplicate(options?: object): RedisConnection;
-  on(event: string, listener: (...values: never[]) => void): unknown;
-  connect(): Promise<unknown>;
-  publish(channel: string, message: string): Promise<unknown>;
-  ping(): Promise<unknown>;
-  subscribe(channel: string, listener: (message: string) => void): Promise<unknown>;
-  /** Since version 5. */
-  destroy?(): void;
-  /** Up to version 5. */
-  disconnect?(): Promise<unknown>;
-}
+import { askServers, connectionsOf, type RedisConnections } from './connection.js';
+import { RedisLink } from './link.js';
 
 /** How `redisPush` connects to Redis: give either `url` or `client`. */
 export interface RedisPushOptions {
   /** The address of Redis, for example `'redis://user:password@host:6379'`, or `rediss://` for TLS. */
   url?: string | undefined;
   /**
-   * A client of the package `redis`, for settings that a URL cannot express. The push works with duplicates of it, so you do
-   * not have to connect it.
+   * A client of the package `redis`, for settings that a URL cannot express: of `createClient`, `createCluster`, or
+   * (since version 6) `createSentinel`. The push works with duplicates of it, so you do not have to connect it.
    */
   client?: unknown;
   /** The channel. If several applications share a Redis, give each its own. Default: `'nestjs-multisession:revoked'`. */
@@ -33,15 +16,6 @@ export interface RedisPushOptions {
 }
 
 const DEFAULT_CHANNEL = 'nestjs-multisession:revoked';
-/** Both in milliseconds. */
-const MAX_RECONNECT_PAUSE = 5000;
-/** How often each connection is checked, and how long its answer may take. A frozen server closes no connection. */
-const CHECK_INTERVAL = 2000;
-const ANSWER_LIMIT = 2000;
-/** The pause before SUBSCRIBE is sent again, at first. */
-const SUBSCRIBE_AGAIN = 500;
-/** The queue is bounded: otherwise it would fill the memory while Redis does not answer. */
-const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 1000 };
 
 /**
  * Creates a push over Redis for the option `revocation.push`. It works with any database and reconnects by itself. While Redis
@@ -49,111 +23,68 @@ const CONNECTION_OPTIONS = { disableOfflineQueue: true, commandsQueueMaxLength: 
  * @throws MultiSessionConfigurationError unless the options have either a valid `url` or a `client`
  */
 export function redisPush(options: RedisPushOptions): RevocationPush {
-  return new RedisPush(connectionOf(options), options.channel ?? DEFAULT_CHANNEL);
+  return new RedisPush(connectionsOf(options), options.channel ?? DEFAULT_CHANNEL);
 }
 
 class RedisPush implements RevocationPush {
-  private readonly subscriber: RedisConnection;
-  private readonly publisher: RedisConnection;
-  private hasWarned = false;
-  private isSubscribed = false;
-  private stopped = false;
-  /** Connections whose last check has not been answered yet. */
-  private readonly unanswered = new Set<RedisConnection>();
-  private checks?: NodeJS.Timeout;
+  private readonly subscriber: RedisLink;
+  private readonly publisher: RedisLink;
+  /** The links that have not answered since the last failure. */
+  private readonly doubtful = new Set<RedisLink>();
+  private receive: (message: string) => void = () => undefined;
   private warn: (text: string) => void = () => undefined;
 
   constructor(
-    connection: RedisConnection,
+    { isCluster, subscriber, publisher }: RedisConnections,
     private readonly channel: string,
   ) {
-    this.subscriber = connection.duplicate(CONNECTION_OPTIONS);
-    this.publisher = connection.duplicate(CONNECTION_OPTIONS);
-    for (const each of [this.subscriber, this.publisher]) {
-      each.on('error', (error: Error) => this.warnOnce(error));
-      each.on('ready', () => this.recovered());
-    }
+    const failed = (error: Error) => this.warnOnce(error);
+    // A cluster sends what PUBLISH gets to all of its nodes, so any node does. Sharded channels would save these copies, but
+    // a channel would then depend on one master, and Redis 6 has none.
+    this.subscriber = new RedisLink({
+      make: subscriber,
+      prepare: (connection) => connection.subscribe(this.channel, (message) => this.receive(message)),
+      // Any client sends it on the connection that has the subscription, as no client does with PING.
+      ask: (connection) => connection.unsubscribe(`${this.channel}:none`),
+      reportsErrors: !isCluster,
+      failed,
+      answered: () => this.doubtful.delete(this.subscriber),
+    });
+    this.publisher = new RedisLink({
+      make: publisher,
+      ask: askServers,
+      reportsErrors: !isCluster,
+      failed,
+      answered: () => this.doubtful.delete(this.publisher),
+    });
   }
 
   async start(receive: (message: string) => void, warn?: (text: string) => void): Promise<void> {
+    this.receive = receive;
     this.warn = warn ?? this.warn;
-    this.checks = setInterval(() => {
-      for (const each of [this.subscriber, this.publisher]) void this.check(each);
-    }, CHECK_INTERVAL).unref();
-    await Promise.all([this.subscriber.connect().then(() => this.subscribe(receive)), this.publisher.connect()]);
-  }
-
-  /** Subscribes, and tries again if Redis refuses it: the right to the channel may be granted later. */
-  private async subscribe(receive: (message: string) => void): Promise<void> {
-    for (let pause = SUBSCRIBE_AGAIN; !this.stopped; pause = Math.min(2 * pause, MAX_RECONNECT_PAUSE)) {
-      try {
-        await this.subscriber.subscribe(this.channel, receive);
-        this.isSubscribed = true;
-        return this.recovered();
-      } catch (error) {
-        this.warnOnce(error as Error);
-      }
-      await sleep(pause, undefined, { ref: false });
-    }
-  }
-
-  /** Warns if Redis does not answer. The connection stays open, and goes on if the server does. */
-  private async check(connection: RedisConnection): Promise<void> {
-    if (!connection.isReady || this.unanswered.has(connection)) return;
-    const limit = setTimeout(() => {
-      if (!this.stopped) this.warnOnce(new Error(`no answer within ${ANSWER_LIMIT} ms`));
-    }, ANSWER_LIMIT).unref();
-    this.unanswered.add(connection);
-    // A failure is reported by the event of the connection.
-    await connection.ping().then(
-      () => this.recovered(),
-      () => undefined,
-    );
-    this.unanswered.delete(connection);
-    clearTimeout(limit);
+    await Promise.all([this.subscriber.start(), this.publisher.start()]);
   }
 
   async publish(message: string): Promise<void> {
     // Do not queue messages while Redis is unavailable: by the time it is back, the polls have delivered the entries.
-    if (this.publisher.isReady) await this.publisher.publish(this.channel, message);
+    const { connection } = this.publisher;
+    await connection?.publish(this.channel, message).catch((error: Error) => {
+      // A connection that was replaced has been reported already.
+      if (connection === this.publisher.connection) this.warnOnce(error);
+    });
   }
 
-  async stop(): Promise<void> {
-    this.stopped = true;
-    clearInterval(this.checks);
-    for (const each of [this.subscriber, this.publisher].filter(({ isOpen }) => isOpen)) {
-      if (each.destroy) each.destroy();
-      else await each.disconnect?.();
-    }
+  stop(): Promise<void> {
+    this.subscriber.stop();
+    this.publisher.stop();
+    return Promise.resolve();
   }
 
   /** The next failure is logged again, once nothing is wrong. */
-  private recovered(): void {
-    if (this.isSubscribed) this.hasWarned = false;
-  }
-
   private warnOnce({ message }: Error): void {
-    if (!this.hasWarned) {
+    if (this.doubtful.size === 0) {
       this.warn(`Redis failed; until it is back, processes learn of ended sessions by polling: ${message}`);
     }
-    this.hasWarned = true;
+    this.doubtful.add(this.subscriber).add(this.publisher);
   }
-}
-
-function connectionOf({ url, client }: RedisPushOptions): RedisConnection {
-  if (client !== undefined && url === undefined) return client as RedisConnection;
-  if (client === undefined && isRedisUrl(url)) {
-    const reconnectStrategy = (retries: number) =>
-      Math.min(100 * 2 ** Math.min(retries, 10), MAX_RECONNECT_PAUSE) * (0.5 + Math.random());
-    return createClient({ url, socket: { reconnectStrategy } }) as unknown as RedisConnection;
-  }
-  // The message omits the URL because it may contain a password.
-  throw new MultiSessionConfigurationError([
-    'redisPush: needs either a url that begins with redis:// or rediss://, or a client of the package redis; give exactly one',
-  ]);
-}
-
-function isRedisUrl(url: string | undefined): boolean {
-  // Check it here: the error of `new URL` would quote the value.
-  return url !== undefined && URL.canParse(url) && /^rediss?:/.test(url);
 }

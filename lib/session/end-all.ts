@@ -52,7 +52,7 @@ const RETRY_AFTER = 5000;
  * Ends everybody's sessions in the background, one process at a time.
  *
  * Invariant: a batch and the progress of the job are committed together. If the process crashes, another one continues with the
- * next batch: when it starts, or when its cleanup runs.
+ * next batch: when it starts, or when its cleanup runs. If the database fails, the same process continues.
  *
  * A login that was in progress at the start may commit its session behind the first pass. A session's id contains the time
  * at which its login began, and a login takes at most `maxLogin` and its transaction's wait. After that, the second pass ends
@@ -135,7 +135,7 @@ export class EndAll {
     }
   }
 
-  /** @returns how long to wait for the next step, in milliseconds; undefined if another process does it or none is left */
+  /** @returns how long to wait for the next step, in milliseconds; undefined if none is left */
   private async runSteps(): Promise<number | undefined> {
     // Most processes find out here that there is nothing to do, without writing the job's row.
     const state = stateOf(await this.job.read());
@@ -143,14 +143,15 @@ export class EndAll {
     try {
       while (!this.stopped) {
         const step = await this.job.run((transaction, turn) => this.step(transaction, turn));
-        if (!step) return undefined;
+        // Look again: the process whose turn it is may crash, or a fail-over may have lost our own turn.
+        if (!step) return RETRY_AFTER;
         this.endings.publish(step.ended);
         if (step.next !== 0) return step.next;
         await nextTurn();
       }
       return undefined;
     } finally {
-      // If this fails, the turn ends with its lease.
+      // If this fails, this process keeps its turn, which ends with its lease.
       await this.job.release().catch(() => undefined);
     }
   }

@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { DataSource, type DataSourceOptions } from 'typeorm';
+import { freePortsInRow } from '../helpers/free-port.js';
 
 const run = promisify(execFile);
 const PROVIDER = '/usr/lib/galera/libgalera_smm.so';
@@ -158,7 +158,7 @@ export async function startGalera(count = 3): Promise<GaleraCluster> {
   if (!existsSync(PROVIDER)) throw new Error(`${PROVIDER} does not exist. Install galera-4, mariadb-server and rsync.`);
   const folder = mkdtempSync(join(tmpdir(), 'galera-'));
   chmodSync(folder, 0o755);
-  const ports = await freePorts(4 * count);
+  const ports = await freePortsInRow(4 * count, FIRST_PORT, LAST_PORT);
   const group = `gcomm://${ports
     .slice(count, 2 * count)
     .map((port) => `127.0.0.1:${port}`)
@@ -187,20 +187,4 @@ export async function startGalera(count = 3): Promise<GaleraCluster> {
       for (const node of nodes) await node.query(`SET GLOBAL wsrep_sync_wait = ${value}`);
     },
   };
-}
-
-/** Returns ports in a row that nothing listens on. */
-async function freePorts(count: number): Promise<number[]> {
-  for (let first = FIRST_PORT; first + count <= LAST_PORT; first += 20) {
-    const ports = Array.from({ length: count }, (_, at) => first + at);
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return ports;
-  }
-  throw new Error(`no ${count} free ports in a row between ${FIRST_PORT} and ${LAST_PORT}`);
-}
-
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer().once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
 }

@@ -422,6 +422,21 @@ for (const name of withServers) {
       expect(warnings).toHaveLength(2);
     });
 
+    test('a connection that is open but dead is replaced', async () => {
+      const redis = { name, options: { url: REDIS_URL }, drop: async () => {} } as unknown as TestDatabase;
+      const proxy: Proxy = use(await openProxy(redis));
+      const { url } = proxy.database.options as unknown as { url: string };
+      const channel = newChannel();
+      const one = await start(database, redisPush({ client: createClient({ url }), channel }));
+      const other = await start(database, redisPush({ url, channel }));
+      expect(await connected(one, other)).toBe(true);
+      expect(await connected(other, one)).toBe(true);
+      proxy.stall();
+      // Connections that are made from now on work.
+      expect(await connected(one, other, 60_000)).toBe(true);
+      expect(await connected(other, one, 60_000)).toBe(true);
+    });
+
     test('a right to subscribe that is granted later is used', async () => {
       const user = newChannel().replace(/\W/g, '');
       const channel = newChannel();

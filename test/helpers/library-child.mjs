@@ -8,10 +8,26 @@ import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule, getDataSourceToken } from '@nestjs/typeorm';
 
-const { build, database, options, static: more, migrate } = JSON.parse(process.env.LIBRARY_PROCESS);
+const { build, database, options, static: more, migrate, redis } = JSON.parse(process.env.LIBRARY_PROCESS);
 const load = (file) => import(pathToFileURL(join(build, 'dist', file)).href);
 const library = await load('index.js');
 const { multiSessionMigrations } = await load('migrations/index.js');
+if (redis) options.revocation.push = await redisPushOf(redis);
+
+/** Makes the push over Redis that `redis` describes. */
+async function redisPushOf({ kind, name, ports, channel }) {
+  const [{ redisPush }, { createClient, createCluster, createSentinel }] = await Promise.all([
+    load('redis/index.js'),
+    import('redis'),
+  ]);
+  const nodes = ports.map((port) => ({ host: '127.0.0.1', port }));
+  const client = {
+    plain: () => createClient({ url: `redis://127.0.0.1:${ports[0]}` }),
+    sentinel: () => createSentinel({ name, sentinelRootNodes: nodes, replicaPoolSize: 1 }),
+    cluster: () => createCluster({ rootNodes: nodes.map((socket) => ({ socket })) }),
+  }[kind]();
+  return redisPush({ client, channel });
+}
 
 /** Logins that wait until they are released, by their names. */
 const held = new Map();
@@ -93,6 +109,8 @@ const CALLS = {
   destroy: ({ sessionId }) => sessions.destroy(sessionId),
   destroyAll: ({ user, ...given }) => sessions.destroyAll(user, given),
   destroyOthers: ({ user, sessionId }) => sessions.destroyOthers(user, sessionId),
+  endAll: () => app.get(library.SessionAdministration).endAll(),
+  endAllProgress: () => app.get(library.SessionAdministration).endAllProgress(),
   cleanup: () => cleanup.run(),
   query: ({ sql, parameters }) => app.get(getDataSourceToken()).query(sql, parameters),
   takeEvents: () => emitted.splice(0),

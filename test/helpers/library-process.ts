@@ -49,6 +49,12 @@ export interface SocketStatistics {
   readonly heap: number;
 }
 
+/** The progress of the job that ends all sessions. */
+interface Progress {
+  readonly status: 'running' | 'waiting' | 'done';
+  readonly ended: number;
+}
+
 /** What a process can do, with the arguments and the result of each call. The calls are those of `library-child.mjs`. */
 interface Calls {
   /** @param hold the authenticator waits until the test releases this name; see `held` */
@@ -67,6 +73,8 @@ interface Calls {
   destroy(given: { sessionId: string }): null;
   destroyAll(given: { user: string; type?: string; except?: string }): number;
   destroyOthers(given: { user: string; sessionId: string }): number;
+  endAll(given: object): Progress;
+  endAllProgress(given: object): Progress | null;
   cleanup(given: object): unknown;
   query(given: { sql: string; parameters?: unknown[] }): any;
   takeEvents(given: object): Emitted[];
@@ -87,6 +95,14 @@ export interface LibraryProcessOptions {
   readonly database: DataSourceOptions;
   /** The module's options, as JSON allows. */
   readonly options: object;
+  /** The servers of a push over Redis, and how its client connects to them. Default: no such push. */
+  readonly redis?: {
+    readonly kind: 'plain' | 'sentinel' | 'cluster';
+    readonly ports: readonly number[];
+    /** Of the master that sentinels watch. */
+    readonly name?: string;
+    readonly channel: string;
+  };
   /** Whether it runs the migrations of its build first. Default: false. */
   readonly migrate?: boolean;
 }
@@ -97,11 +113,13 @@ export class LibraryProcess {
   private readonly holding = new Map<string, () => void>();
   private calls = 0;
   private stderr = '';
+  private stdout = '';
   private readonly ended: Promise<unknown>;
 
   private constructor(private readonly child: ChildProcess) {
     child.stderr?.on('data', (chunk) => (this.stderr += String(chunk)));
-    watch.log('library process', () => this.stderr);
+    child.stdout?.on('data', (chunk) => (this.stdout += String(chunk)));
+    watch.log('library process', () => this.stderr + this.stdout);
     child.on('message', (message: { held?: string; id: number } & CallAnswer<any>) => {
       if (message.held === undefined) this.waiting.get(message.id)?.(message);
       else this.holding.get(message.held)?.();
@@ -123,7 +141,7 @@ export class LibraryProcess {
   }: LibraryProcessOptions): Promise<LibraryProcess> {
     const { PATH = '' } = process.env;
     const env = { PATH, NO_COLOR: '1', LIBRARY_PROCESS: JSON.stringify({ build, migrate, ...rest }) };
-    const stdio = ['ignore', 'ignore', 'pipe', 'ipc'] as ['ignore', 'ignore', 'pipe', 'ipc'];
+    const stdio = ['ignore', 'pipe', 'pipe', 'ipc'] as ['ignore', 'pipe', 'pipe', 'ipc'];
     const child = fork('test/helpers/library-child.mjs', { env, execArgv: [], stdio });
     const started = new LibraryProcess(child);
     const failed = started.ended.then(() => {
@@ -163,6 +181,11 @@ export class LibraryProcess {
   /** What the process has printed to its standard error. */
   get printed(): string {
     return this.stderr;
+  }
+
+  /** The warnings that the process has logged. */
+  get warned(): string {
+    return this.stdout;
   }
 
   /** Closes the application, and ends the process. */
