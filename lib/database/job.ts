@@ -143,7 +143,8 @@ export class Job {
   async release(): Promise<void> {
     const { database, name, turn } = this;
     if (turn !== NO_TURN) await database.execute(RELEASE, { name, turn });
-    this.turn = NO_TURN;
+    // `takeOver` may have begun a new turn meanwhile.
+    if (this.turn === turn) this.turn = NO_TURN;
   }
 
   /** Reads the progress that was saved last, without waiting for the process whose turn it is. */
