@@ -13,6 +13,11 @@ export class Tally {
     return [...this.counts.keys()].sort();
   }
 
+  /** Whether all outcomes that are marked true have occurred. */
+  hasAll(outcomes: Readonly<Record<string, boolean>>): boolean {
+    return Object.keys(outcomes).every((name) => !outcomes[name] || this.counts.has(name));
+  }
+
   /** Checks that every outcome is one of these, and that those marked true have occurred. */
   expect(outcomes: Readonly<Record<string, boolean>>): void {
     const seen = [...this.counts.keys()];

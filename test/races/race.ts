@@ -54,14 +54,24 @@ export async function atOnce<A, B>(one: () => Promise<A>, other: () => Promise<B
   return Promise.all([sleep(Math.max(0, delay)).then(one), sleep(Math.max(0, -delay)).then(other)]);
 }
 
-/** Runs the rounds in batches, and calls `verify` with the results of each batch. */
+/** How many times the rounds are run again until everything has been seen. */
+const MOST_REPETITIONS = 20;
+
+/**
+ * Runs the rounds in batches, and calls `verify` with the results of each batch.
+ * @param isComplete whether everything was seen that must be. Until then, it goes on with further batches: which side wins a
+ * race depends on how busy the machine is
+ */
 export async function inBatches<T>(
-  round: (lane: number) => Promise<T>,
+  round: (lane: number, batch: number) => Promise<T>,
   verify: (results: T[]) => Promise<void>,
+  isComplete: () => boolean = () => true,
 ): Promise<void> {
-  for (let done = 0; done < ROUNDS; done += LANES) {
-    const lanes = Math.min(LANES, ROUNDS - done);
-    await verify(await Promise.all(Array.from({ length: lanes }, (_, lane) => round(lane))));
+  let batch = 0;
+  for (let done = 0; done < ROUNDS || (done < MOST_REPETITIONS * ROUNDS && !isComplete()); done += LANES) {
+    const lanes = done < ROUNDS ? Math.min(LANES, ROUNDS - done) : LANES;
+    await verify(await Promise.all(Array.from({ length: lanes }, (_, lane) => round(lane, batch))));
+    batch++;
   }
 }
 
