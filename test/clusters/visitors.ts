@@ -70,7 +70,8 @@ export class Visitor {
       const isDone = call === 'logout' && attempt > 0 && outcome === '401 session_not_found';
       this.tally.add(`${call}: ${isDone ? 'done before' : outcome}`);
       if (answer.status === 200 || isDone) return answer.body ?? {};
-      if (answer.status !== 503) throw new Error(`${call} of ${this.user}: ${JSON.stringify(answer)}`);
+      if (answer.status !== 503)
+        throw new Error(`${call} of ${this.user}: ${JSON.stringify(answer)}\n${this.process.printed}`);
       this.unavailable++;
       await sleep(25);
     }
