@@ -88,7 +88,8 @@ async function expectTold(process: LibraryProcess, { live, ended }: Told): Promi
   expect(live.length).toBeGreaterThan(0);
   expect(ended.length).toBeGreaterThan(0);
   for (const session of ended) {
-    expect(await verdictOf(process, session)).toBe('401 token_not_valid');
+    // The other processes learn of it at their next poll.
+    await until(async () => (await verdictOf(process, session)) === '401 token_not_valid');
     expect(await refreshed(process, session)).toBe('401 session_not_found');
   }
   for (const session of live) expect(await verdictOf(process, session)).toBe('200');
