@@ -146,7 +146,8 @@ test('a frozen standby: writes are answered 503, guarded requests go on, and tha
     await pair.standby.thaw();
   });
 
-  // The client has not heard of the rotation, and its logout took place without an answer.
+  // What was not answered took place: a login, a rotation and a logout.
+  expect(await quiet.do('list', { user: 'dave' })).toHaveLength(1);
   expect(await refreshed(quiet, refreshing)).toBe('200');
   await until(async () => (await verdictOf(quiet, leaving)) === '401 token_not_valid');
   for (const process of processes) {
