@@ -10,7 +10,7 @@ import { type Told, Visitor } from './visitors.js';
 const OPTIONS = {
   jwt: { secret: 'a signing secret of more than thirty-two bytes' },
   secretKey: false,
-  revocation: { pollInterval: '200ms', maxStaleness: '3s' },
+  revocation: { pollInterval: '200ms', maxStaleness: '10s' },
   policies: {
     FREE: { refreshTokenLifetime: '1d' },
     CHECKED: { refreshTokenLifetime: '1d', accessCheck: 'session' },
