@@ -26,6 +26,8 @@ export class PostgresServer {
     const options = ['-D', server.data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '-N'];
     await run(...asPostgres(postgresProgram('initdb'), options));
     const settings = ['wal_level = replica', 'max_wal_senders = 5', 'hot_standby = on', 'fsync = off'];
+    // In the folder, because a server that is killed does not remove it.
+    settings.push('dynamic_shared_memory_type = mmap');
     appendFileSync(join(server.data, 'postgresql.conf'), `${settings.join('\n')}\n`);
     await server.start();
     await server.query('CREATE DATABASE test', 'postgres');
@@ -71,6 +73,32 @@ export class PostgresServer {
     while (Number((await primary.query<[{ n: string }]>(sql))[0].n) > 0) await sleep(50);
   }
 
+  /** Makes every commit of this server wait until the standby has it. */
+  async followSynchronously(): Promise<void> {
+    await this.query(`ALTER SYSTEM SET synchronous_standby_names = 'standby'`);
+    await this.query('SELECT pg_reload_conf()');
+    const sql = `SELECT count(*) AS n FROM pg_stat_replication WHERE sync_state = 'sync'`;
+    while (Number((await this.query<[{ n: string }]>(sql))[0].n) === 0) await sleep(50);
+  }
+
+  /** Counts the commits that wait for the standby. */
+  async waitingCommits(): Promise<number> {
+    const sql = `SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'SyncRep'`;
+    return Number((await this.query<[{ n: string }]>(sql))[0].n);
+  }
+
+  /** Stops all processes of the server. Its connections stay open, and it answers nothing. */
+  async freeze(): Promise<void> {
+    await this.signal('SIGSTOP');
+  }
+
+  /** Lets the processes of the server go on. */
+  async thaw(): Promise<void> {
+    await this.signal('SIGCONT');
+    // `runuser` stops with the process that it runs.
+    this.child?.kill('SIGCONT');
+  }
+
   /** Makes this standby the primary. */
   async promote(): Promise<void> {
     await this.query('SELECT pg_promote(true, 60)');
@@ -78,11 +106,45 @@ export class PostgresServer {
 
   /** Ends the server as a crash does. */
   async kill(): Promise<void> {
-    const { child } = this;
-    if (child?.exitCode !== null || child.signalCode !== null) return;
-    // The first line is the id of its process. `runuser` does not pass on every signal.
-    process.kill(Number(readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n')[0]), 'SIGQUIT');
-    while (child.exitCode === null && child.signalCode === null) await sleep(20);
+    if (!this.isRunning) return;
+    process.kill(this.pid, 'SIGQUIT');
+    await this.thaw();
+    while (this.isRunning) await sleep(20);
+  }
+
+  /** Ends all processes of the server at once, as a loss of power does. */
+  async killAll(): Promise<void> {
+    // This segment of shared memory marks the folder as used. It outlives processes that are killed.
+    const [, segment] = this.lockFile[6].trim().split(/\s+/);
+    await this.signal('SIGKILL');
+    while (this.isRunning) await sleep(20);
+    await run('ipcrm', ['-m', segment]);
+  }
+
+  private get isRunning(): boolean {
+    return this.child?.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** The id of the server's first process. It is not that of `child`, because `runuser` does not pass on every signal. */
+  private get pid(): number {
+    return Number(this.lockFile[0]);
+  }
+
+  private get lockFile(): string[] {
+    return readFileSync(join(this.data, 'postmaster.pid'), 'utf8').split('\n');
+  }
+
+  /** Sends a signal to the first process of the server, and then to those that it has started. */
+  private async signal(signal: NodeJS.Signals): Promise<void> {
+    const { pid } = this;
+    const { stdout } = await run('pgrep', ['-P', `${pid}`]).catch(() => ({ stdout: '' }));
+    for (const one of [pid, ...stdout.split('\n').filter(Boolean).map(Number)]) {
+      try {
+        process.kill(one, signal);
+      } catch {
+        // This one has ended meanwhile.
+      }
+    }
   }
 
   private async start(): Promise<void> {
@@ -102,7 +164,7 @@ export class PostgresServer {
   }
 }
 
-/** A primary, and a standby that follows it asynchronously. */
+/** A primary, and a standby that follows it: asynchronously, unless the primary is told otherwise. */
 export interface PostgresPair {
   readonly primary: PostgresServer;
   readonly standby: PostgresServer;
