@@ -20,6 +20,7 @@ import {
   poolOf,
   queryOn,
   queryPostgresOn,
+  surviveLosses,
 } from './typeorm-internals.js';
 
 /** The transaction that a statement belongs to. Undefined for a statement outside of a transaction. */
@@ -89,6 +90,7 @@ export class Database {
     this.server = new ServerCheck(kind);
     this.mutex = mutexOf(dataSource);
     this.pool = poolOf(dataSource);
+    surviveLosses(dataSource);
     this.transactions = new Transactions(dataSource, kind, lockWait);
     watchTransactions(dataSource);
     this.hasNames = type === 'postgres';

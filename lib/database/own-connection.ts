@@ -1,6 +1,6 @@
 import { DataSource, type EntityManager, type QueryRunner } from 'typeorm';
 import type { Database } from './database.js';
-import { destroyConnection, singleConnectionOptions } from './typeorm-internals.js';
+import { destroyConnection, singleConnectionOptions, surviveLosses } from './typeorm-internals.js';
 
 /**
  * A connection to the primary outside of the application's pool, for work that must get through even if the pool is
@@ -59,8 +59,10 @@ export class OwnConnection {
     return runner;
   }
 
-  private open(): Promise<DataSource> {
+  private async open(): Promise<DataSource> {
     const { dataSource } = this.database;
-    return new DataSource(singleConnectionOptions(dataSource, this.timeout)).initialize();
+    const opened = await new DataSource(singleConnectionOptions(dataSource, this.timeout)).initialize();
+    surviveLosses(opened);
+    return opened;
   }
 }

@@ -147,7 +147,6 @@ interface PostgresClient {
     done: (fault: Error | null, answer: PostgresAnswer | PostgresAnswer[]) => void,
   ): void;
   on(event: 'error', listener: () => void): void;
-  removeListener(event: 'error', listener: () => void): void;
   end(): Promise<void>;
 }
 
@@ -161,13 +160,39 @@ type PostgresRelease = (fault?: Error) => void;
 /** If a connection is lost, its statement fails. Without a listener, the loss would also end the process. */
 const ignoreLoss = () => undefined;
 
+/** The part of pg's pool that we use. */
+interface PostgresPool {
+  on?(event: 'acquire', listener: (client: PostgresClient) => void): void;
+}
+
+/** The pools and clients that have our listener. */
+const heard = new WeakSet<PostgresPool | PostgresClient>();
+
+/**
+ * Lets no loss of a connection end the process, whoever has taken it from the pool. pg's pool stops listening when it hands out a
+ * client, and TypeORM begins a moment later. A server that stops may report the loss in between: in the same packet as the
+ * answer after which the pool hands out the client.
+ */
+export function surviveLosses({ driver, options }: DataSource): void {
+  const { master } = driver as { master?: PostgresPool };
+  if (options.type !== 'postgres' || !master || heard.has(master)) return;
+  heard.add(master);
+  master.on?.('acquire', ignoreLossOf);
+}
+
+function ignoreLossOf(client: PostgresClient): void {
+  if (heard.has(client)) return;
+  heard.add(client);
+  client.on('error', ignoreLoss);
+}
+
 class PostgresConnection implements PooledConnection {
   constructor(
     private readonly dataSource: DataSource,
     private readonly client: PostgresClient,
     private readonly releaseToPool: PostgresRelease,
   ) {
-    client.on('error', ignoreLoss);
+    ignoreLossOf(client);
   }
 
   query(statement: SentStatement, values: unknown[], isNamed: boolean, done: Done): void {
@@ -175,7 +200,6 @@ class PostgresConnection implements PooledConnection {
   }
 
   release(): void {
-    this.client.removeListener('error', ignoreLoss);
     this.releaseToPool();
   }
 

@@ -9,7 +9,7 @@ export interface Proxy {
   cut(): void;
   /** Accepts connections but forwards no data, like a network that loses every packet. */
   freeze(): void;
-  /** Holds data back, like a server that is frozen. `mend` forwards it. */
+  /** Holds data back, like a server that is frozen. `mend` forwards it, that of each connection in one piece. */
   stall(): void;
   /** Forwards data again. */
   mend(): void;
@@ -48,7 +48,10 @@ export async function openProxy(database: TestDatabase): Promise<Proxy> {
     stall: () => sockets.forEach((socket) => socket.pause()),
     mend: () => {
       state = 'open';
-      for (const socket of sockets) socket.resume();
+      for (const socket of sockets) {
+        if (socket.isPaused()) socket.read();
+        socket.resume();
+      }
     },
     close: async () => {
       endAll();
