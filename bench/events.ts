@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DataSourceOptions } from 'typeorm';
 import { type DatabaseName, selectedDatabases } from '../test/helpers/databases.js';
+import { type Inbox, startInbox } from '../test/helpers/event-inbox.js';
+import { until } from '../test/helpers/until.js';
 import { Child } from './child.js';
 import type { EventAnswer, EventQuestion } from './event-worker.js';
 import { inOwnDatabase } from './growth-app.js';
@@ -30,41 +28,39 @@ class Receiver {
   /** Milliseconds, by the ids of the events. */
   readonly lags = new Map<string, number>();
   repeated = 0;
-  private readonly server: Server = createServer((request, response) => {
-    let body = '';
-    request.on('data', (part: Buffer) => (body += part.toString()));
-    request.on('end', () => {
-      const { timestamp } = JSON.parse(body) as { timestamp: string };
-      const id = request.headers['webhook-id'] as string;
-      if (this.lags.has(id)) this.repeated++;
-      else this.lags.set(id, Date.now() - Date.parse(timestamp));
-      response.writeHead(204).end();
-    });
-  });
 
-  async start(): Promise<string> {
-    this.server.listen(0, '127.0.0.1');
-    await once(this.server, 'listening');
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}/`;
+  private constructor(private readonly inbox: Inbox) {
+    inbox.answer = ({ headers, body }) => {
+      const id = headers['webhook-id'] as string;
+      if (this.lags.has(id)) this.repeated++;
+      else this.lags.set(id, Date.now() - Date.parse((body as { timestamp: string }).timestamp));
+      return undefined;
+    };
+  }
+
+  static async start(): Promise<Receiver> {
+    return new Receiver(await startInbox());
+  }
+
+  get url(): string {
+    return this.inbox.url;
   }
 
   /** @throws Error if so many events have not arrived in time */
   async received(count: number): Promise<void> {
-    for (const until = performance.now() + LIMIT; this.lags.size < count; await sleep(50))
-      if (performance.now() > until) throw new Error(`${this.lags.size} of ${count} events have arrived`);
+    await until(() => this.lags.size >= count, LIMIT);
   }
 
-  stop(): void {
-    this.server.close();
-    this.server.closeAllConnections();
+  stop(): Promise<void> {
+    return this.inbox.close();
   }
 }
 
 /** Measures how old an event is when its webhook arrives, while two processes begin and end sessions. */
 async function measure(database: DataSourceOptions): Promise<void> {
-  const receiver = new Receiver();
+  const receiver = await Receiver.start();
   const secret = `whsec_${randomBytes(32).toString('base64')}`;
-  const argument = JSON.stringify([database, await receiver.start(), secret]);
+  const argument = JSON.stringify([database, receiver.url, secret]);
   const workers: Child<EventQuestion, EventAnswer>[] = [];
   const ask = (seconds: number) =>
     Promise.all(workers.map((worker) => worker.ask({ logins: options.rate / 2 / PROCESSES, seconds })));
@@ -81,7 +77,7 @@ async function measure(database: DataSourceOptions): Promise<void> {
     report([...receiver.lags.values()], receiver.repeated);
   } finally {
     await Promise.all(workers.map((worker) => worker.stop()));
-    receiver.stop();
+    await receiver.stop();
   }
 }
 

@@ -116,7 +116,7 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
     };
   }
 
-  /** Starts to end everybody's sessions, including the caller's, in the background. */
+  /** Starts to end everybody's sessions, including the caller's, in the background. `AdminRoute` has checked the body. */
   @AdminRoute('endAll')
   async endAll(_?: unknown, @Administrator() by?: UserId): Promise<EndAllAnswer> {
     return describeProgress(await this.administration.endAll({ by }));

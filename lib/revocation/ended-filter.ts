@@ -10,7 +10,7 @@ interface Generation {
   size: number;
   /** How many more entries it has room for. */
   room: number;
-  /** Takes no entries any more after this time: those that were there at its begin have expired by then. */
+  /** Takes no more entries after this time: those that existed when it began have expired by then. */
   closesAt: number;
   /** The latest expiry of its entries. */
   lastExpiry: number;
@@ -23,9 +23,9 @@ interface Generation {
  * Invariant: `mayHave` is true for every entry that was added, until a time after its expiry was given to `deleteExpired`. An
  * entry is in a generation that lives at least as long as the entry, and single entries are never removed.
  *
- * A generation takes entries until it is full, or until all that were there at its begin have expired, and is dropped when its
- * last entry has expired. The next one has room for as many as there are in the others. So there are about two of them, unless the number of
- * entries grows quickly.
+ * A generation takes entries until it is full, or until all that existed when it began have expired. It is dropped when its last
+ * entry has expired. The next one has room for as many as there are in the others. So there are about two of them, unless the
+ * number of entries grows quickly.
  */
 export class EndedFilter {
   /** The newest one is the last. */

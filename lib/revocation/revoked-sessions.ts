@@ -51,11 +51,11 @@ interface PushedEntry {
  * Holds recently ended sessions in memory: those whose access tokens may not have expired yet.
  *
  * Invariants:
- * - While `isUpToDate()` returns true and memory is complete, every entry that was committed more than `maxStaleness` ago is known here. While polls
- *   succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds them sooner, but no
- *   guarantee depends on it.
+ * - While `isUpToDate()` returns true and memory is complete, every entry that was committed more than `maxStaleness` ago is
+ *   known here. While polls succeed, that takes one poll interval. The `Poller` adds the entries of other processes. A push adds
+ *   them sooner, but no guarantee depends on it.
  * - `stateOf` never says `not-ended` of a session whose entry was added and has not expired, in whatever order entries are added,
- *   removed, loaded and emptied out. If there are more than `maxEntries`, a filter remembers them. It may take a live session for
+ *   removed and loaded, and memory overflows. If there are more than `maxEntries`, a filter remembers them. It may take a live session for
  *   an ended one. Such a session is `unknown`, which costs one read.
  * - A push can only refuse a session, and only until polls have had the chance to confirm its entry. It can neither remove or
  *   shorten an entry of the table nor fill up the memory.
