@@ -5,7 +5,13 @@ import { appendFileSync } from 'node:fs';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { MULTI_SESSION_ENTITIES, MultiSessionModule, OnSessionEvent, SessionService } from 'nestjs-multisession';
+import {
+  MULTI_SESSION_ENTITIES,
+  MultiSessionModule,
+  OnSessionEvent,
+  SessionNotFoundError,
+  SessionService,
+} from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
 import { Countdown } from './countdown.mjs';
 
@@ -102,6 +108,9 @@ const IN_TRANSACTIONS = [
 // On SQLite, a transaction of the application shares the connection with those of the library.
 if (database.type !== 'better-sqlite3') OPERATIONS.push(...IN_TRANSACTIONS);
 
+/** Another process may have the same user, and end all sessions of that user. */
+const isEndedByAnother = (error) => error instanceof SessionNotFoundError && error.reason === 'destroyed';
+
 if (drain) {
   const isIdle = async () => {
     const [[events], [deliveries]] = await Promise.all([
@@ -113,6 +122,11 @@ if (drain) {
   while (!(await isIdle())) await new Promise((resolve) => setTimeout(resolve, 20));
 } else {
   Object.assign(countdown, { statements: [], killBefore });
-  for (;;) await OPERATIONS[Math.floor(Math.random() * OPERATIONS.length)]();
+  for (;;) {
+    const operation = OPERATIONS[Math.floor(Math.random() * OPERATIONS.length)];
+    await operation().catch((error) => {
+      if (!isEndedByAnother(error)) throw error;
+    });
+  }
 }
 await app.close();
