@@ -6,7 +6,11 @@ import { KINDS, type DatabaseKind } from './dialect.js';
 import { withoutValues } from './faults.js';
 import { isMissing, remedyOf } from './permanent-faults.js';
 
-type EntityClass = new () => object;
+export type EntityClass = new () => object;
+
+/** What to do if the application has a table of the same name. */
+export const RENAME =
+  'rename your table, give the DataSource an entityPrefix, or give the sessions a DataSource of their own';
 
 /** How often the tables are checked again if the database could not be reached at start, in milliseconds. */
 const RETRY_INTERVAL = 1000;
@@ -35,9 +39,7 @@ export class SchemaCheck {
     const { dataSource } = this;
     const { name = 'default' } = dataSource.options as { name?: string };
     const missing = this.entities.filter((entity) => !dataSource.hasMetadata(entity));
-    const faults = this.metadatas.flatMap((own) =>
-      dataSource.entityMetadatas.filter((other) => isRival(own, other)).map((other) => shared(own, other)),
-    );
+    const faults = sharedTables(dataSource, this.entities);
     if (missing.length > 0 && dataSource.isInitialized)
       faults.unshift(
         `entities: the DataSource "${name}" lacks ${missing.map((entity) => entity.name).join(', ')}; ` +
@@ -91,9 +93,7 @@ export class SchemaCheck {
   }
 
   private get metadatas(): EntityMetadata[] {
-    return this.entities
-      .filter((entity) => this.dataSource.hasMetadata(entity))
-      .map((entity) => this.dataSource.getMetadata(entity));
+    return ownMetadatas(this.dataSource, this.entities);
   }
 
   /** Reads on the primary. By default, TypeORM would read from a replica if there is one. */
@@ -153,6 +153,18 @@ function described(what: string, error: unknown, kind: DatabaseKind): string {
   return `${what}: ${withoutValues(error).message}; ${remedyOf(error, kind)}`;
 }
 
+/** Returns the metadata of those entities that the DataSource has. */
+export function ownMetadatas(dataSource: DataSource, entities: readonly EntityClass[]): EntityMetadata[] {
+  return entities.filter((entity) => dataSource.hasMetadata(entity)).map((entity) => dataSource.getMetadata(entity));
+}
+
+/** Returns a fault for each entity of the application that would change a table of ours. Sends no statement. */
+export function sharedTables(dataSource: DataSource, entities: readonly EntityClass[]): string[] {
+  return ownMetadatas(dataSource, entities).flatMap((own) =>
+    dataSource.entityMetadatas.filter((other) => isRival(own, other)).map((other) => shared(own, other)),
+  );
+}
+
 /** Whether another entity would change the same table with `synchronize`. */
 function isRival(own: EntityMetadata, other: EntityMetadata): boolean {
   return other.target !== own.target && other.tablePath === own.tablePath && other.synchronize;
@@ -161,6 +173,6 @@ function isRival(own: EntityMetadata, other: EntityMetadata): boolean {
 function shared(own: EntityMetadata, other: EntityMetadata): string {
   return (
     `entities: ${own.name} of nestjs-multisession and your ${other.name} have the same table ${own.tablePath}; ` +
-    'rename your table, give the DataSource an entityPrefix, or give the sessions a DataSource of their own'
+    RENAME
   );
 }

@@ -1,3 +1,4 @@
+import { guardSynchronize } from '../database/synchronize-guard.js';
 import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count.entity.js';
 import { SigningKeyEntity } from '../keys/signing-key.entity.js';
 import { KnownDeviceEntity } from '../known-devices/known-device.entity.js';
@@ -15,7 +16,7 @@ import { SessionJobEntity } from '../database/job.entity.js';
 import { SessionUserEntity } from '../session/session-user.entity.js';
 
 /** The entities of this library. Add them to the `entities` of a DataSource that does not use `autoLoadEntities`. */
-export const MULTI_SESSION_ENTITIES = [
+export const MULTI_SESSION_ENTITIES = guardSynchronize([
   SessionEntity,
   BlacklistEntity,
   SigningKeyEntity,
@@ -31,4 +32,4 @@ export const MULTI_SESSION_ENTITIES = [
   SessionSignalEntity,
   SessionStreamEntity,
   SessionStreamSubjectEntity,
-] as const;
+] as const);

@@ -285,6 +285,11 @@ describe('the entities', () => {
         ),
       ]),
     );
+    // Without the module: TypeORM would mix both tables before it starts.
+    const { options } = await createDatabase('sqlite');
+    expect(await faultsOf(() => new DataSource({ ...options, ...both, synchronize: true }).initialize())).toEqual([
+      expect.stringMatching(/^entities: SessionEntity .* your RivalSession have the same table user_session/),
+    ]);
     const reading = { entities: [...MULTI_SESSION_ENTITIES, ReadSession] };
     await expect(start([sessions()], { dataSource: reading })).resolves.toBeTruthy();
   });
@@ -324,6 +329,43 @@ onEachDatabase((name) => {
           /^tables: the database lacks user_session, .*session_epoch, session_alias, session_event, session_delivery, session_provider, session_signal, session_stream, session_stream_subject; run the migrations/,
         ),
       ]);
+    });
+
+    /** Connects without creating tables. */
+    async function connected(work: (dataSource: DataSource) => Promise<void>): Promise<void> {
+      database = await createDatabase(name);
+      const dataSource = await new DataSource({
+        ...database.options,
+        synchronize: false,
+        entities: [...MULTI_SESSION_ENTITIES],
+        migrations: multiSessionMigrations.slice(0, 4),
+      }).initialize();
+      try {
+        await work(dataSource);
+      } finally {
+        await dataSource.destroy();
+      }
+    }
+
+    test("of the application are left alone by synchronize, even if one has the name of the library's", async () => {
+      await connected(async (dataSource) => {
+        await dataSource.query('CREATE TABLE user_session (id varchar(36) PRIMARY KEY, cart varchar(20) NOT NULL)');
+        await dataSource.query("INSERT INTO user_session VALUES ('1', 'apples')");
+        expect(await faultsOf(() => dataSource.synchronize())).toEqual([
+          expect.stringMatching(
+            /^tables: \S*user_session exists, and it is not a table of nestjs-multisession, because it lacks user_id, .*entityPrefix/,
+          ),
+        ]);
+        expect(await dataSource.query('SELECT * FROM user_session')).toEqual([{ id: '1', cart: 'apples' }]);
+      });
+    });
+
+    test('of the first version are brought up to date by synchronize', async () => {
+      await connected(async (dataSource) => {
+        await dataSource.runMigrations();
+        await dataSource.synchronize();
+        expect(await dataSource.getRepository(SessionEntity).find()).toEqual([]);
+      });
     });
 
     if (isServer) {
