@@ -29,7 +29,7 @@ interface Ports {
 }
 
 /** One MariaDB server of the cluster. */
-class GaleraNode {
+export class GaleraNode {
   private child?: ChildProcess;
   private readonly data: string;
   /** As which a client connects. */
@@ -72,6 +72,17 @@ class GaleraNode {
     while (child.exitCode === null && child.signalCode === null) await sleep(20);
   }
 
+  /** Lets the node lose the others. It keeps its clients. */
+  async cutOff(): Promise<void> {
+    await this.setIsolated(1);
+  }
+
+  /** Lets the node find the others again. Settles once it has every write of theirs. */
+  async rejoin(): Promise<void> {
+    await this.setIsolated(0);
+    while (!(await this.isSynced())) await sleep(100);
+  }
+
   /** Runs a statement over a new connection. */
   async query<T>(sql: string, database = 'test'): Promise<T> {
     const url = this.options.url.replace(/[^/]*$/, database);
@@ -81,6 +92,12 @@ class GaleraNode {
     } finally {
       await dataSource.destroy();
     }
+  }
+
+  /** Uses MariaDB's own client, because a node without its cluster refuses the statements with which TypeORM connects. */
+  private async setIsolated(value: 0 | 1): Promise<void> {
+    const sql = `SET GLOBAL wsrep_provider_options = 'gmcast.isolate=${value}'`;
+    await run('mariadb', ['--no-defaults', '--user=root', `--socket=${join(this.data, 'socket')}`, `--execute=${sql}`]);
   }
 
   private get log(): string {

@@ -5,7 +5,7 @@ import { Tally } from '../helpers/tally.js';
 import { until } from '../helpers/until.js';
 import { optionsOf, type PostgresPair, startPair } from './postgres-pair.js';
 import { openSwitchProxy, type SwitchProxy } from './switch-proxy.js';
-import { type Told, Visitor } from './visitors.js';
+import { ANSWER_LIMIT, expectTold, refreshed, TYPES, verdictOf, visited } from './visitors.js';
 
 const OPTIONS = {
   jwt: { secret: 'a signing secret of more than thirty-two bytes' },
@@ -16,12 +16,8 @@ const OPTIONS = {
     CHECKED: { refreshTokenLifetime: '1d', accessCheck: 'session' },
   },
 };
-const TYPES = ['FREE', 'CHECKED'] as const;
-const VISITORS = 16;
 /** Of each process that the visitors use. Fewer connections than clients whose writes hang. */
 const POOL = 5;
-/** An answer takes at most 15 seconds. After 30, most proxies would answer in place of the library. */
-const ANSWER_LIMIT = 30_000;
 
 /** A primary whose commits wait for the standby. The tests are steps of one story. */
 let pair: PostgresPair;
@@ -29,7 +25,6 @@ let proxy: SwitchProxy;
 /** Two with visitors, and one whose pool has connections left. */
 let processes: LibraryProcess[];
 let quiet: LibraryProcess;
-let visitors: Visitor[] = [];
 
 const startProcess = (poolSize: number, migrate = false) =>
   LibraryProcess.start({ database: optionsOf(proxy.port, { poolSize }), options: OPTIONS, migrate });
@@ -44,56 +39,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await Promise.all(processes?.map((process) => process.kill()) ?? []);
-  await Promise.all(visitors.map((visitor) => visitor.stop().catch(() => undefined)));
   await proxy?.close();
   await pair?.remove();
 });
-
-const verdictOf = async (process: LibraryProcess, { access }: Issued) =>
-  outcomeOf(await process.ask('verify', { access }));
-const refreshed = async (process: LibraryProcess, { refresh }: Issued) =>
-  outcomeOf(await process.ask('refresh', { refresh: refresh as string }));
-
-/** Lets visitors in until `work` is done. Then checks that they saw nothing but 200 and 503, and returns what they know. */
-async function visited(
-  work: (tally: Tally, isEach: (what: VisitorCheck) => Promise<void>) => Promise<void>,
-): Promise<Told> {
-  const tally = new Tally();
-  visitors = Array.from({ length: VISITORS }, (_, at) => {
-    return new Visitor(processes[at % 2], `visitor ${at}`, TYPES[(at >> 1) % 2], tally);
-  });
-  const isEach = (check: VisitorCheck) => until(() => refused(tally).length > 0 || visitors.every(check));
-  await isEach(({ visits }) => visits >= 2);
-  await work(tally, isEach);
-  const visitsBefore = visitors.map(({ visits }) => visits);
-  await isEach((visitor) => visitor.visits >= visitsBefore[visitors.indexOf(visitor)] + 2);
-  await Promise.all(visitors.map((visitor) => visitor.stop()));
-  console.log(
-    `${Math.round(Math.max(...visitors.map(({ longestWait }) => longestWait)))} ms at most: ${String(tally)}`,
-  );
-  expect(refused(tally)).toEqual([]);
-  for (const { longestWait } of visitors) expect(longestWait).toBeLessThan(ANSWER_LIMIT);
-  return {
-    live: visitors.flatMap(({ told }) => told.live),
-    ended: visitors.flatMap(({ told }) => told.ended),
-  };
-}
-
-type VisitorCheck = (visitor: Visitor) => boolean;
-
-const refused = ({ names }: Tally) => names.filter((name) => !/: (200|503 unavailable|done before)$/.test(name));
-
-/** Checks that a process accepts what is live, and refuses what has ended. */
-async function expectTold(process: LibraryProcess, { live, ended }: Told): Promise<void> {
-  expect(live.length).toBeGreaterThan(0);
-  expect(ended.length).toBeGreaterThan(0);
-  for (const session of ended) {
-    // The other processes learn of it at their next poll.
-    await until(async () => (await verdictOf(process, session)) === '401 token_not_valid');
-    expect(await refreshed(process, session)).toBe('401 session_not_found');
-  }
-  for (const session of live) expect(await verdictOf(process, session)).toBe('200');
-}
 
 test('a frozen standby: writes are answered 503, guarded requests go on, and thawing it mends everything', async () => {
   const looking: Issued[] = [];
@@ -102,7 +50,7 @@ test('a frozen standby: writes are answered 503, guarded requests go on, and tha
   const leaving = await quiet.do('login', { user: 'carol', type: 'FREE' });
 
   const guarded = new Tally();
-  const told = await visited(async (_, isEach) => {
+  const told = await visited(processes, async (visitors, isEach) => {
     await pair.standby.freeze();
     const before = visitors.map(({ unavailable }) => unavailable);
     await until(async () => (await pair.primary.waitingCommits()) >= POOL);
@@ -159,7 +107,7 @@ test('a frozen standby: writes are answered 503, guarded requests go on, and tha
 
 test('a fail-over to the synchronous standby loses nothing that was answered', async () => {
   for (const process of processes) await process.do('takeEvents', {});
-  const told = await visited(async () => {
+  const told = await visited(processes, async () => {
     // The standby does not get these commits any more, so none of them may be answered.
     await pair.standby.cutOff(pair.primary);
     await until(async () => (await pair.primary.waitingCommits()) >= POOL);
