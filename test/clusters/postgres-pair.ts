@@ -20,14 +20,17 @@ export class PostgresServer {
     readonly port: number,
   ) {}
 
-  /** Makes and starts a server, with an empty database `test`. */
-  static async primary(folder: string): Promise<PostgresServer> {
+  /**
+   * Makes and starts a server, with an empty database `test`.
+   * @param more lines for `postgresql.conf`
+   */
+  static async primary(folder: string, more: readonly string[] = []): Promise<PostgresServer> {
     const server = new PostgresServer(join(folder, 'primary'), await freePort());
     const options = ['-D', server.data, '-U', 'postgres', '--auth=trust', '--encoding=UTF8', '-N'];
     await run(...asPostgres(postgresProgram('initdb'), options));
     const settings = ['wal_level = replica', 'max_wal_senders = 5', 'hot_standby = on', 'fsync = off'];
     // In the folder, because a server that is killed does not remove it.
-    settings.push('dynamic_shared_memory_type = mmap');
+    settings.push('dynamic_shared_memory_type = mmap', ...more);
     appendFileSync(join(server.data, 'postgresql.conf'), `${settings.join('\n')}\n`);
     await server.start();
     await server.query('CREATE DATABASE test', 'postgres');
@@ -126,7 +129,7 @@ export class PostgresServer {
   }
 
   /** The id of the server's first process. It is not that of `child`, because `runuser` does not pass on every signal. */
-  private get pid(): number {
+  get pid(): number {
     return Number(this.lockFile[0]);
   }
 

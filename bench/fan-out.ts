@@ -1,0 +1,164 @@
+import 'reflect-metadata';
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { type RevocationPush, SessionService } from 'nestjs-multisession';
+import { redisPush } from 'nestjs-multisession/redis';
+import { createClient } from 'redis';
+import { newFolder, optionsOf, PostgresServer } from '../test/clusters/postgres-pair.js';
+import { newChannel, REDIS_URL } from '../test/helpers/redis.js';
+import { until } from '../test/helpers/until.js';
+import { Child } from './child.js';
+import type { Heard, ListenersQuestion } from './fan-out-listeners.js';
+import { wholeNumber } from './options.js';
+import { percentile, say, sayTitle, table, writeReport } from './report.js';
+import { multiSessionImports } from './session-app.js';
+
+/** How many connections listen. Each stands for a process, and one more belongs to the process that ends the sessions. */
+const LISTENERS = [1, 10, 100, 1000];
+const POOL = 10;
+/** How long the last listener may take to hear of the last ending, in milliseconds. */
+const LIMIT = 60_000;
+/** The kernel counts the time of processes in hundredths of a second. */
+const MS_PER_TICK = 10;
+
+const { values } = parseArgs({
+  options: { rate: { type: 'string', default: '20' }, seconds: { type: 'string', default: '20' } },
+});
+const options = { rate: wholeNumber('rate', values.rate, 1), seconds: wholeNumber('seconds', values.seconds, 1) };
+
+/** A server that passes on which sessions have ended. */
+interface Broker {
+  readonly push: RevocationPush | 'postgres';
+  readonly url: string;
+  /** The channel of the library's messages. */
+  readonly channel: () => Promise<string>;
+  /** CPU time that the server has used, in milliseconds. */
+  readonly serverTime: () => Promise<number>;
+}
+
+/** Measures how long an ending takes, and when the last listener hears of it, for growing numbers of listeners. */
+async function measure(database: PostgresServer, { push, url, channel, serverTime }: Broker): Promise<void> {
+  @Module({ imports: multiSessionImports(optionsOf(database.port, { poolSize: POOL }), {}, { revocation: { push } }) })
+  class AppModule {}
+  const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error', 'warn'] });
+  const sessions = app.get(SessionService);
+  const listeners = await Child.start<ListenersQuestion, Heard>('fan-out-listeners', [
+    JSON.stringify([url, await channel()]),
+  ]);
+  const rows: string[][] = [];
+  for (const open of LISTENERS) {
+    const ids: string[] = [];
+    for (let at = 0; at < options.rate * options.seconds; at++)
+      ids.push((await sessions.create(`user ${at}`, { type: 'LONG' })).session.id);
+    await listeners.ask({ open });
+    const before = await serverTime();
+    const endings = await endAtPace(sessions, ids);
+    let heard: Heard = [];
+    const all = async () => (heard = await listeners.ask({ heardBy: open })).length === ids.length;
+    await until(all, LIMIT);
+    const spent = ((await serverTime()) - before) / ids.length;
+    const took = endings.map(({ begun, ended }) => ended - begun);
+    const last = new Map(heard);
+    const delays = endings.map(({ id, begun }) => (last.get(id) as number) - begun);
+    const cells = [percentile(took, 50), percentile(took, 99), percentile(delays, 50), percentile(delays, 99), spent];
+    rows.push([String(open), ...cells.map((value) => value.toFixed(1))]);
+  }
+  await listeners.stop();
+  await app.close();
+  say(table(['listeners', 'ending, median ms', 'p99', 'last heard, median ms', 'p99', 'server CPU, ms'], rows));
+}
+
+/** In milliseconds since 1970. */
+interface Ending {
+  readonly id: string;
+  readonly begun: number;
+  readonly ended: number;
+}
+
+/** Ends sessions at a fixed pace, however long each of them takes. */
+async function endAtPace(sessions: SessionService, ids: readonly string[]): Promise<Ending[]> {
+  const now = () => performance.timeOrigin + performance.now();
+  const start = performance.now();
+  const running: Promise<Ending>[] = [];
+  const end = async (id: string) => {
+    const begun = now();
+    await sessions.destroy(id);
+    return { id, begun, ended: now() };
+  };
+  for (const [at, id] of ids.entries()) {
+    const early = start + (at * 1000) / options.rate - performance.now();
+    if (early > 0) await sleep(early);
+    running.push(end(id));
+  }
+  return Promise.all(running);
+}
+
+/** CPU time of all processes of a PostgreSQL server, in milliseconds. */
+function postgresTime({ pid }: PostgresServer): number {
+  const children = execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
+    .trim()
+    .split('\n')
+    .map(Number);
+  const ticks = [pid, ...children].map((id) => {
+    const [user, system, endedUser, endedSystem] = statOf(id).slice(11, 15);
+    return id === pid ? user + system + endedUser + endedSystem : user + system;
+  });
+  return ticks.reduce((sum, each) => sum + each, 0) * MS_PER_TICK;
+}
+
+/** The fields of `/proc/<pid>/stat` after the name, or zeros for a process that has ended. */
+function statOf(pid: number): number[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat
+      .slice(stat.lastIndexOf(')') + 2)
+      .split(' ')
+      .map(Number);
+  } catch {
+    return Array<number>(15).fill(0);
+  }
+}
+
+/** The time of a Redis server, in milliseconds. */
+async function redisTime(client: ReturnType<typeof createClient>): Promise<number> {
+  const info = await client.info('cpu');
+  const of = (name: string) => Number(new RegExp(`${name}:([\\d.]+)`).exec(info)?.[1]);
+  return (of('used_cpu_user') + of('used_cpu_sys')) * 1000;
+}
+
+const folder = await newFolder();
+const settings = [`max_connections = ${Math.max(...LISTENERS) + POOL + 20}`, 'fsync = on'];
+const database = await PostgresServer.primary(folder, settings);
+const redis = createClient({ url: REDIS_URL });
+try {
+  sayTitle(`NOTIFY of PostgreSQL, ${options.rate} endings a second`);
+  await measure(database, {
+    push: 'postgres',
+    url: database.options.url,
+    channel: async () => {
+      const sql = `SELECT substr(query, 8) AS channel FROM pg_stat_activity WHERE query LIKE 'LISTEN %'`;
+      let found: { channel: string }[] = [];
+      await until(async () => (found = await database.query<typeof found>(sql)).length > 0, LIMIT);
+      return found[0].channel;
+    },
+    serverTime: () => Promise.resolve(postgresTime(database)),
+  });
+  await redis.connect();
+  const channel = newChannel();
+  sayTitle(`Redis, ${options.rate} endings a second`);
+  await measure(database, {
+    push: redisPush({ url: REDIS_URL, channel }),
+    url: REDIS_URL,
+    channel: () => Promise.resolve(channel),
+    serverTime: () => redisTime(redis as ReturnType<typeof createClient>),
+  });
+} finally {
+  redis.destroy();
+  await database.kill();
+  rmSync(folder, { recursive: true, force: true });
+}
+writeReport('fan-out', options);
