@@ -10,7 +10,7 @@ import { freePortsInRow } from '../helpers/free-port.js';
 const run = promisify(execFile);
 const PROVIDER = '/usr/lib/galera/libgalera_smm.so';
 /** How long a node may take to start, in milliseconds. */
-const START_LIMIT = 90_000;
+const START_LIMIT = 300_000;
 /** Below the ports that the system gives to outgoing connections, so that none is taken while the cluster runs. */
 const FIRST_PORT = 5400;
 const LAST_PORT = 5900;
