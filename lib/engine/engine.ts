@@ -150,7 +150,7 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const loginStore = new LoginStore(database, userRows, rows, rowEndings, changes);
   const refreshStore = new RefreshStore(database, revocations, times.assumedAccessSeconds, changes);
   const endingStore = new EndingStore(database, userRows, rows, rowEndings, now);
-  const cleanupStore = new CleanupStore(database, cleanupJob, userRows, rows, rowEndings, revocations, times);
+  const cleanupStore = new CleanupStore(database, cleanupJob, userRows, rowEndings, revocations, times);
   const lost = new LostEndings(database, userRows, rows, rowEndings, revocations, revoked, now);
   const seen = new SeenGenerations((batch) => refreshStore.confirm(batch));
   const endings = new SessionEndings(

@@ -5,10 +5,8 @@ import type { Sql, SqlValues } from '../database/sql.js';
 import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { EndedSession } from './change-log.js';
-import { FIND_DUE, postpone } from './cleanup-sql.js';
+import { type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
 import type { EntryTimes, RowEndings } from './row-endings.js';
-import type { SessionEntity } from './session.entity.js';
-import type { SessionRows } from './session-rows.js';
 import { deleteSessions, idValues } from './session-sql.js';
 import type { UserRows } from './user-row.js';
 
@@ -36,7 +34,6 @@ export class CleanupStore {
     private readonly database: Database,
     private readonly cleanup: Pick<Job, 'run'>,
     private readonly users: UserRows,
-    private readonly rows: SessionRows,
     private readonly endings: RowEndings,
     private readonly revocations: RevocationTable,
     private readonly times: Pick<EntryTimes, 'now' | 'overlap'>,
@@ -51,18 +48,17 @@ export class CleanupStore {
       const now = this.times.now();
       const found = await this.database.query(FIND_DUE, { now, limit }, manager);
       // A refresh may extend a session until it is locked.
-      const due = await this.rows.lock(
+      const due = await this.lock(
         manager,
         found.map(({ id }) => id),
       );
-      const isLapsed = ({ preparedAt }: SessionEntity) =>
-        preparedAt !== null && preparedAt.getTime() <= now - MAX_LOGIN;
-      const hasExpired = (row: SessionEntity) => !row.preparedAt && row.expiresAt.getTime() <= now;
+      const isLapsed = ({ preparedAt }: DueRow) => preparedAt !== null && preparedAt.getTime() <= now - MAX_LOGIN;
+      const hasExpired = (row: DueRow) => !row.preparedAt && row.expiresAt.getTime() <= now;
       const lapsed = due.filter(isLapsed);
       const postponed = due.filter((row) => !isLapsed(row) && !hasExpired(row));
       await this.executeEach(manager, postpone, postponed);
       await this.executeEach(manager, deleteSessions, lapsed);
-      const ended = await this.endings.endLocked(manager, due.filter(hasExpired), 'expired', { haveExpired: true });
+      const ended = await this.endings.endExpired(manager, due.filter(hasExpired));
       return { ended, lapsed: lapsed.length, postponed: postponed.length };
     });
   }
@@ -87,11 +83,15 @@ export class CleanupStore {
     return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, before(), limit));
   }
 
+  private async lock(manager: EntityManager, ids: readonly string[]): Promise<DueRow[]> {
+    return ids.length === 0 ? [] : this.database.query(lockDue(ids.length), idValues(ids), manager);
+  }
+
   /** Sends a statement for all of these rows, which the transaction has locked. */
   private async executeEach(
     manager: EntityManager,
     statement: (count: number) => Sql<SqlValues>,
-    rows: readonly SessionEntity[],
+    rows: readonly DueRow[],
   ): Promise<void> {
     for (let at = 0; at < rows.length; at += STATEMENT_SIZE) {
       const ids = rows.slice(at, at + STATEMENT_SIZE).map(({ id }) => id);

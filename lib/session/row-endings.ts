@@ -141,7 +141,6 @@ export class RowEndings {
 
   /**
    * Ends sessions whose rows the transaction has locked, with one statement for all rows.
-   * @param options.haveExpired whether the sessions have merely expired and so need no entries. Default: false
    * @param options.also changes that are written about together with the endings
    * @param options.by the user who ends them, such as an administrator. Default: not known
    * @throws UnavailableError if it took too long
@@ -150,27 +149,38 @@ export class RowEndings {
     transaction: EntityManager,
     rows: readonly EndedRow[],
     reason: EndReason,
-    { haveExpired = false, also = [], by }: { haveExpired?: boolean } & EndingNotes = {},
+    { also = [], by }: EndingNotes = {},
   ): Promise<EndedSession[]> {
     if (rows.length === 0 && also.length === 0) return [];
     const startedAt = performance.now();
-    const ended = rows.map((row) => (haveExpired ? { row, reason } : this.revoked(row, reason, by)));
-    for (let at = 0; at < rows.length; at += BATCH_SIZE) {
-      const ids = rows.slice(at, at + BATCH_SIZE).map(({ id }) => id);
-      if (!haveExpired) await this.writeEntries(transaction, ids, reason);
+    const ended = rows.map((row) => this.revoked(row, reason, by));
+    for (const ids of batchesOf(rows)) {
+      await this.writeEntries(transaction, ids, reason);
       await this.database.execute(deleteSessions(ids.length), idValues(ids), transaction);
     }
     await this.conclude(transaction, ended, also, startedAt);
     return ended;
   }
 
+  /**
+   * Ends sessions that have expired, and whose rows the transaction has locked. They need no entries, because an access token
+   * never outlives its session.
+   */
+  async endExpired(transaction: EntityManager, rows: readonly ShownRow[]): Promise<EndedSession[]> {
+    if (rows.length === 0) return [];
+    const ended = rows.map((row) => ({ row, reason: 'expired' as const }));
+    for (const ids of batchesOf(rows))
+      await this.database.execute(deleteSessions(ids.length), idValues(ids), transaction);
+    await this.changes.write(transaction, [{ kind: 'ended', sessions: ended }]);
+    return ended;
+  }
+
   /** Locks rows, in batches and in the order of their ids, and returns those that still exist. */
   private async lock(transaction: EntityManager, rows: readonly ShownRow[]): Promise<EndedRow[]> {
     const byId = new Map(rows.map((row) => [row.id, row]));
-    const ids = [...byId.keys()].sort();
+    const inOrder = [...byId.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
     const locked: EndedRow[] = [];
-    for (let at = 0; at < ids.length; at += BATCH_SIZE) {
-      const batch = ids.slice(at, at + BATCH_SIZE);
+    for (const batch of batchesOf(inOrder)) {
       for (const { id, accessLifetime } of await this.database.query(
         lockAll(batch.length),
         idValues(batch),
@@ -254,4 +264,12 @@ export class RowEndings {
     if (performance.now() - startedAt > limit)
       throw new UnavailableError(new Error(`a transaction took more than ${limit} ms to write revocation entries`));
   }
+}
+
+/** Returns the ids of rows, as many at a time as one statement may have. */
+function batchesOf(rows: readonly { readonly id: string }[]): string[][] {
+  const batches: string[][] = [];
+  for (let at = 0; at < rows.length; at += BATCH_SIZE)
+    batches.push(rows.slice(at, at + BATCH_SIZE).map(({ id }) => id));
+  return batches;
 }
