@@ -110,6 +110,20 @@ onEachDatabase((name) => {
       expect(await all[0].read()).toEqual({ count: all.length * increments });
     });
 
+    test('gives a turn that the release of the one before does not end, in any order', async () => {
+      for (let round = 0; round < 20; round++) {
+        const [one, two, three] = jobs();
+        expect(await one.run(done)).toBe('done');
+        const takenOver = two.takeOver(done).then(() => two.run(done));
+        if (round % 2) await takenOver;
+        else await sleep(Math.random() * 4);
+        await one.release();
+        expect(await takenOver).toBe('done');
+        expect(await three.run(done)).toBeUndefined();
+        await two.release();
+      }
+    });
+
     test('waits for a transaction that is running, whose work is then complete', async () => {
       if (isEmbedded({ name })) return;
       const [one, two] = jobs();
