@@ -1,3 +1,4 @@
+import { SessionAdminActionEntity } from '../admin/actions/session-admin-action.entity.js';
 import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count.entity.js';
 import { SigningKeyEntity } from '../keys/signing-key.entity.js';
 import { KnownDeviceEntity } from '../known-devices/known-device.entity.js';
@@ -31,4 +32,5 @@ export const MULTI_SESSION_ENTITIES = [
   SessionSignalEntity,
   SessionStreamEntity,
   SessionStreamSubjectEntity,
+  SessionAdminActionEntity,
 ] as const;
