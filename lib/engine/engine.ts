@@ -121,8 +121,8 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const cleanupJob = new Job(database, 'cleanup', JOB_LEASE);
   const adminActions = new AdminActions(database, cleanupJob, config.adminActionRetention, now, config.tokens);
   const changes = new ChangeLog([
-    ...(config.events ? [new OutboxWriter(database, now)] : []),
     adminActions,
+    ...(config.events ? [new OutboxWriter(database, now)] : []),
     ...(push.isTransactional ? [new PushWriter(push)] : []),
   ]);
   const history = new SessionHistory(database, config.tokens);

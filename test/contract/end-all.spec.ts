@@ -33,7 +33,11 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  const on = ({ database, endingStore, endings, adminActions }: TestProcess, secondPassAfter = 0, lease = HOUR): EndAll => {
+  const on = (
+    { database, endingStore, endings, adminActions }: TestProcess,
+    secondPassAfter = 0,
+    lease = HOUR,
+  ): EndAll => {
     const job = new EndAll(new Job(database, 'end-all', lease), endingStore, endings, secondPassAfter, adminActions);
     started.push(job);
     return job;
