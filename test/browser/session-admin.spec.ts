@@ -409,7 +409,7 @@ describe('<session-admin> with names, events and managed keys', () => {
     await told.nth(52).waitFor();
     expect(await told.count()).toBe(53);
     expect(await more.count()).toBe(0);
-    expect(await focused(page)).toEqual(['What administrators did', false]);
+    expect(await focused(page)).toEqual(['What administrators did', true]);
   });
 
   test('shows dead letters and delivers one again, with the keyboard', async () => {
