@@ -148,6 +148,19 @@ export type EndAllProgress = {
   second_pass_at: string | null;
   finished_at: string | null;
 };
+export type AdminActionPage = { actions: AdminAction[]; next: string | null };
+export type AdminAction = {
+  id: string;
+  at: string;
+  action: 'end-session' | 'end-user' | 'end-all' | 'replay-events';
+  by_user_id: (string | number) | null;
+  by_user_name: string | null;
+  user_id: (string | number) | null;
+  user_name: string | null;
+  session_id: string | null;
+  ended: number | null;
+  details: {} & { [name: string]: unknown };
+};
 export type SigningKey = {
   kid: string;
   algorithm: string;
@@ -521,6 +534,23 @@ export interface Operations {
     body: undefined;
     answers: {
       200: EndAllProgress;
+      401: ErrorBody & {
+        code?:
+          | 'not_authenticated'
+          | 'bad_authorization_header'
+          | 'token_not_valid'
+          | 'device_proof_required'
+          | 'invalid_dpop_proof'
+          | 'use_dpop_nonce';
+      };
+      503: ErrorBody & { code?: 'unavailable' };
+    };
+  };
+  AdminSessionsController_actions: {
+    body: undefined;
+    answers: {
+      200: AdminActionPage;
+      400: ErrorBody & { code?: 'validation_failed' };
       401: ErrorBody & {
         code?:
           | 'not_authenticated'

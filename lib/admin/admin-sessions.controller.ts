@@ -25,6 +25,8 @@ import {
   ReplayEventsDto,
 } from './admin-events.dto.js';
 import {
+  ACTIONS_QUERY,
+  type AdminActionPageAnswer,
   type AdminHistoryPage,
   type AdminSessionPage,
   type EndAllAnswer,
@@ -128,6 +130,24 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
     return describeProgress(await this.administration.endAllProgress());
   }
 
+  /** Lists what administrators did, whosever sessions it concerned. */
+  @AdminRoute('actions')
+  async actions(@Query() query: QueryParameters, @Req() request: unknown): Promise<AdminActionPageAnswer> {
+    const { actions, next } = await this.administration.actions(readQuery(query, ACTIONS_QUERY));
+    const users = actions.flatMap(({ by, userId }) => [by ?? [], userId ?? []].flat());
+    const names = await namesOf(users, await this.administration.users(request), request);
+    const nameOf = (id: UserId | null) => (id !== null && names?.get(id)) || null;
+    return {
+      actions: actions.map(({ id, at, action, by, userId, sessionId, ended, details }) => ({
+        ...{ id, at: at.toISOString(), action },
+        ...{ by_user_id: by, by_user_name: nameOf(by) },
+        ...{ user_id: userId, user_name: nameOf(userId), session_id: sessionId },
+        ...{ ended, details },
+      })),
+      next,
+    };
+  }
+
   /** Lists the signing keys without their key material. Empty unless the option `jwt.managed` is set. */
   @AdminRoute('keys')
   async keys(): Promise<SigningKeyAnswer[]> {
@@ -170,8 +190,11 @@ export class AdminSessionsController implements Handlers<typeof ADMIN_ROUTES> {
 
   /** Delivers one event, or those of a time, to a destination again. */
   @AdminRoute('replay')
-  async replay(@ValidBody() { destination, ...filter }: ReplayEventsDto): Promise<ReplayedEventsAnswer> {
-    const replayed = await this.events.replay(destination, replayFilterOf(filter));
+  async replay(
+    @ValidBody() { destination, ...filter }: ReplayEventsDto,
+    @Administrator() by?: UserId,
+  ): Promise<ReplayedEventsAnswer> {
+    const replayed = await this.events.replay(destination, replayFilterOf(filter), { by });
     if (replayed === undefined) throw new ValidationFailedError({ destination: ['Not a destination.'] });
     return { replayed };
   }

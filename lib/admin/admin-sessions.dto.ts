@@ -4,6 +4,7 @@ import { DescribedSession } from '../http/described-session.js';
 import { EXAMPLES } from '../http/examples.js';
 import { Field, ObjectSchema } from '../http/schema.js';
 import { PastEvent, type SessionHistoryPage } from '../http/session-history.dto.js';
+import type { AdminAction } from '../session/change-log.js';
 import type { EndAllProgress } from '../session/end-all.js';
 import type { EndReason } from '../session/events.js';
 import { canonicalSessionId, isSessionId } from '../session/id.js';
@@ -29,6 +30,8 @@ export class EndAllDto {
   confirm!: string;
 }
 
+const USER_ID = { oneOf: [{ type: 'string' }, { type: 'integer' }], nullable: true } as const;
+const NAME = { type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true } as const;
 const TIME_OF_JOB = { type: 'string', format: 'date-time', nullable: true } as const;
 
 /** The answer of `admin/sessions/end-all`. */
@@ -71,7 +74,7 @@ export class AdminSession extends DescribedSession {
   })
   user_id!: UserId;
 
-  @Field({ type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true, example: 'alice' })
+  @Field({ ...NAME, example: 'alice' })
   user_name!: string | null;
 }
 
@@ -97,15 +100,10 @@ export class AdminSessionPage {
 /** One event in the answer of `GET admin/users/:userId/history`. */
 @ObjectSchema('AdminPastEvent')
 export class AdminPastEvent extends PastEvent {
-  @Field({
-    oneOf: [{ type: 'string' }, { type: 'integer' }],
-    description: 'Administrator who ended it',
-    nullable: true,
-    example: '7',
-  })
+  @Field({ ...USER_ID, description: 'Administrator who ended it', example: '7' })
   by_user_id!: UserId | null;
 
-  @Field({ type: 'string', description: 'User name, as `describeUsers` gives it', nullable: true, example: 'carol' })
+  @Field({ ...NAME, example: 'carol' })
   by_user_name!: string | null;
 }
 
@@ -129,6 +127,12 @@ const TIME = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 /** The error message for a time that is not valid. */
 export const NOT_A_TIME = 'Not a time, such as 2026-11-24 or 2026-11-24T08:00:00Z.';
 
+const time = (description: string): Parameter<Date> => ({
+  schema: { type: 'string', description, example: '2026-11-24T08:00:00Z' },
+  read: readTime,
+  fault: NOT_A_TIME,
+});
+
 /** The parameters of `GET admin/sessions`. */
 export const LIST_QUERY = {
   user: shortText('Only sessions of this user', '42', 'Not a user id.'),
@@ -139,21 +143,97 @@ export const LIST_QUERY = {
   ),
   device: shortText('Only sessions with this in their device name, user agent or `info`, case-insensitive', 'firefox'),
   type: shortText('Only sessions of this type, case-insensitive', 'LONG'),
-  since: {
-    schema: {
-      type: 'string',
-      description: 'Only sessions that started then or later',
-      example: '2026-11-24T08:00:00Z',
-    },
-    read: readTime,
-    fault: NOT_A_TIME,
-  } satisfies Parameter<Date>,
+  since: time('Only sessions that started then or later'),
   after: {
     schema: { type: 'string', description: '`next` of the previous page', format: 'uuid', example: EXAMPLES.sessionId },
     read: (text) => (isSessionId(canonicalSessionId(text)) ? canonicalSessionId(text) : undefined),
     fault: 'Not the `next` of a page.',
   } satisfies Parameter<string>,
   limit: wholeNumber({ description: 'Page size', maximum: 200, default: 50, example: 50 }),
+};
+
+/** One action in the answer of `GET admin/actions`. */
+@ObjectSchema('AdminAction')
+export class AdminActionAnswer {
+  @Field({ type: 'string', description: 'Id of the record', format: 'uuid', example: EXAMPLES.otherSessionId })
+  id!: string;
+
+  @Field({ type: 'string', format: 'date-time', description: 'When it happened, in UTC', example: EXAMPLES.lastUpdate })
+  at!: string;
+
+  @Field({
+    type: 'string',
+    description: 'What was done',
+    enum: ['end-session', 'end-user', 'end-all', 'replay-events'] satisfies AdminAction['action'][],
+    example: 'end-session',
+  })
+  action!: AdminAction['action'];
+
+  @Field({
+    ...USER_ID,
+    description: 'Administrator; null if a guard of the application let the caller pass',
+    example: '7',
+  })
+  by_user_id!: UserId | null;
+
+  @Field({ ...NAME, example: 'carol' })
+  by_user_name!: string | null;
+
+  @Field({ ...USER_ID, description: 'User whose sessions were ended', example: '42' })
+  user_id!: UserId | null;
+
+  @Field({ ...NAME, example: 'alice' })
+  user_name!: string | null;
+
+  @Field({
+    type: 'string',
+    description: 'Session that was ended, if it was a single one',
+    format: 'uuid',
+    nullable: true,
+    example: EXAMPLES.sessionId,
+  })
+  session_id!: string | null;
+
+  @Field({
+    type: 'integer',
+    description: 'Sessions that were ended; null while `end-all` is in progress, and for `replay-events`',
+    nullable: true,
+    example: 1,
+  })
+  ended!: number | null;
+
+  @Field({
+    type: 'object',
+    additionalProperties: true,
+    description: 'Further details, by action',
+    example: { session_type: 'LONG' },
+  })
+  details!: Readonly<Record<string, unknown>>;
+}
+
+/** The answer of `GET admin/actions`. */
+@ObjectSchema('AdminActionPage')
+export class AdminActionPageAnswer {
+  @Field({ type: 'array', items: { ref: AdminActionAnswer }, description: 'The latest first' })
+  actions!: AdminActionAnswer[];
+
+  @Field({
+    type: 'string',
+    description: 'The parameter `after` of the next page, or null on the last page',
+    format: 'uuid',
+    nullable: true,
+    example: EXAMPLES.otherSessionId,
+  })
+  next!: string | null;
+}
+
+/** The parameters of `GET admin/actions`. */
+export const ACTIONS_QUERY = {
+  by: shortText('Only what this administrator did', '7', 'Not a user id.'),
+  since: time('Only actions at this time or later'),
+  until: time('Only actions before this time'),
+  after: LIST_QUERY.after,
+  limit: LIST_QUERY.limit,
 };
 
 /** The parameters of `GET admin/statistics`. */

@@ -9,6 +9,8 @@ import {
   ReplayEventsDto,
 } from './admin-events.dto.js';
 import {
+  ACTIONS_QUERY,
+  AdminActionPageAnswer,
   AdminHistoryPage,
   AdminSessionPage,
   EndAllAnswer,
@@ -69,6 +71,15 @@ export const ADMIN_ROUTES = {
     path: 'sessions/end-all',
     auth: 'administrator',
     answer: EndAllAnswer,
+  },
+  actions: {
+    summary: 'List what administrators did, the latest first, page by page',
+    method: 'GET',
+    path: 'actions',
+    auth: 'administrator',
+    query: schemasOf(ACTIONS_QUERY),
+    answer: AdminActionPageAnswer,
+    errors: { 400: ['validation_failed'] },
   },
   statistics: {
     summary: 'Count active sessions by type, and the logins and endings of each day',

@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { AdminActions } from '../admin/actions/admin-actions.js';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
 import { DpopProofs } from '../binding/dpop.js';
 import { Clock } from '../database/clock.js';
@@ -117,7 +118,10 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   dpop.listen((proof) => push.publishProof(proof));
   push.listenForProofs((proof) => dpop.addUsed(proof));
 
+  const cleanupJob = new Job(database, 'cleanup', JOB_LEASE);
+  const adminActions = new AdminActions(database, cleanupJob, config.adminActionRetention, now, config.tokens);
   const changes = new ChangeLog([
+    adminActions,
     ...(config.events ? [new OutboxWriter(database, now)] : []),
     ...(push.isTransactional ? [new PushWriter(push)] : []),
   ]);
@@ -132,7 +136,6 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
     now,
   };
   const hasEnded = (sessionId: string) => revoked.hasEnded(sessionId);
-  const cleanupJob = new Job(database, 'cleanup', JOB_LEASE);
   const userRows = new UserRows(database);
   const rows = new SessionRows(database, now);
   const rowEndings = new RowEndings(database, changes, times);
@@ -260,10 +263,11 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
 
   const knownDevices = new KnownDevices(database, userRows, events, config.rememberDevices, cleanupJob, changes);
   const dailyCounts = new DailyCounts(database, events, config.dailyCounts, now);
-  const endAll = new EndAll(new Job(database, 'end-all', JOB_LEASE), endingStore, endings, SECOND_PASS_AFTER);
-  const administration = new SessionAdministration(policies, store, endAll, clock, config.tokens, users);
+  const endAllJob = new Job(database, 'end-all', JOB_LEASE);
+  const endAll = new EndAll(endAllJob, endingStore, endings, SECOND_PASS_AFTER, adminActions);
+  const administration = new SessionAdministration(policies, store, endAll, clock, config.tokens, adminActions, users);
   const oldEvents = new EventRetention(database, config.events?.retention ?? 0, cleanupJob);
-  const eventAdministration = new EventAdministration(database, outbox, now);
+  const eventAdministration = new EventAdministration(database, outbox, now, adminActions);
   if (outbox.isOn) telemetry.observeEvents(() => eventAdministration.status());
   const cleanup = new SessionCleanup(
     cleanupJob,
@@ -274,6 +278,7 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
     knownDevices,
     oldEvents,
     providerSessions,
+    adminActions,
   );
   const signals = new SignalReceiver(
     config.identityProviders,
@@ -321,6 +326,7 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
     history,
     eventAdministration,
     changes,
+    adminActions,
     administration,
     endAll,
     cleanup,

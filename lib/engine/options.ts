@@ -70,6 +70,8 @@ export interface MultiSessionOptions extends HttpOptions {
    * every application that shares the tables. Default: false.
    */
   events?: EventsOptions | boolean | undefined;
+  /** How long it is recorded what administrators did. Default: `'400d'`. */
+  adminActionRetention?: Duration | undefined;
   /**
    * The identity providers that may end sessions, by logout tokens, security events or requests. Needs the static option
    * `signals`. Default: none.
@@ -165,6 +167,8 @@ export type MultiSessionModuleAsyncOptions = ConfigurableModuleAsyncOptions<Mult
 
 /** The largest `maxSessions`: one transaction must be able to end all sessions of a user. */
 const MAX_MAX_SESSIONS = 1000;
+/** 400 days. */
+const ADMIN_ACTION_RETENTION = 400 * 86_400_000;
 
 /** All options, checked and completed, grouped by the part of the library that reads them. */
 export interface MultiSessionConfig {
@@ -178,6 +182,8 @@ export interface MultiSessionConfig {
   readonly dailyCounts: boolean;
   /** Null if it is off. */
   readonly events: EventsConfig | null;
+  /** Milliseconds. */
+  readonly adminActionRetention: number;
   readonly identityProviders: readonly IdentityProviderConfig[];
   readonly revocation: RevocationConfig;
   readonly cleanup: CleanupConfig;
@@ -205,6 +211,7 @@ export function readOptions(
     rememberDevices,
     dailyCounts,
     events,
+    adminActionRetention,
     identityProviders,
     revocation,
     cleanup,
@@ -219,6 +226,7 @@ export function readOptions(
       value === undefined || value === false ? 0 : duration()(value, name, all),
     dailyCounts: withDefault(routes.admin === true, boolean),
     events: readEventsOptions,
+    adminActionRetention: withDefault(ADMIN_ACTION_RETENTION, duration()),
     identityProviders: readIdentityProviders,
     userIdType: withDefault('string', oneOf('string', 'number')),
     revocation: (value: unknown) => readRevocationOptions(value, faults),
@@ -238,6 +246,7 @@ export function readOptions(
     rememberDevices,
     dailyCounts,
     events,
+    adminActionRetention,
     identityProviders,
     revocation,
     cleanup,

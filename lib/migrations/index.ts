@@ -9,9 +9,11 @@ import { CreateEvents1803000000000 } from './1803000000000-create-events.js';
 import { CreateSignals1804000000000 } from './1804000000000-create-signals.js';
 import { CreateStreams1805000000000 } from './1805000000000-create-streams.js';
 import { IndexCleanupTime1806000000000 } from './1806000000000-index-cleanup-time.js';
+import { CreateAdminActions1807000000000 } from './1807000000000-create-admin-actions.js';
 
 export {
   AddBinding1802000000000,
+  CreateAdminActions1807000000000,
   CreateAliases1801000000000,
   CreateDailyCounts1798000000000,
   CreateEvents1803000000000,
@@ -37,4 +39,5 @@ export const multiSessionMigrations = [
   CreateSignals1804000000000,
   CreateStreams1805000000000,
   IndexCleanupTime1806000000000,
+  CreateAdminActions1807000000000,
 ];

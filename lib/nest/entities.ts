@@ -1,4 +1,5 @@
 import { guardSynchronize } from '../database/synchronize-guard.js';
+import { SessionAdminActionEntity } from '../admin/actions/session-admin-action.entity.js';
 import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count.entity.js';
 import { SigningKeyEntity } from '../keys/signing-key.entity.js';
 import { KnownDeviceEntity } from '../known-devices/known-device.entity.js';
@@ -32,4 +33,5 @@ export const MULTI_SESSION_ENTITIES = guardSynchronize([
   SessionSignalEntity,
   SessionStreamEntity,
   SessionStreamSubjectEntity,
+  SessionAdminActionEntity,
 ] as const);

@@ -1,7 +1,9 @@
 import type { EntityManager } from 'typeorm';
+import type { AdminActions } from '../admin/actions/admin-actions.js';
 import type { Database } from '../database/database.js';
 import { Job } from '../database/job.js';
 import { JOB_LEASE } from '../engine/timing.js';
+import type { UserId } from '../token/options.js';
 import { deliveryValues, insertDeliveries, type PendingEvent } from './delivery-sql.js';
 import { type DestinationState, FRESH, stateOf } from './delivery.js';
 import { newDelivery, wants } from './distribution.js';
@@ -58,6 +60,7 @@ export class EventAdministration {
     private readonly database: Database,
     private readonly outbox: Outbox,
     private readonly now: () => number,
+    private readonly actions: Pick<AdminActions, 'record'>,
   ) {}
 
   /**
@@ -129,13 +132,22 @@ export class EventAdministration {
 
   /**
    * Delivers events to a destination again, with the same ids, whether it has accepted them or not. Switches the destination on
-   * if it was off.
+   * if it was off. Records first that it was asked to.
+   * @param options.by the id of the administrator who asks for it. Default: not known
    * @returns how many events will be delivered; undefined if there is no such destination
    * @throws UnavailableError if the database cannot be reached
    */
-  async replay(destination: string, filter: ReplayFilter): Promise<number | undefined> {
+  async replay(
+    destination: string,
+    filter: ReplayFilter,
+    { by }: { by?: UserId | undefined } = {},
+  ): Promise<number | undefined> {
     const found = this.outbox.destinations.find(({ name }) => name === destination);
     if (!found) return undefined;
+    const details =
+      'eventId' in filter ? { event_id: filter.eventId } : { since: filter.since, until: filter.until ?? null };
+    const action = { kind: 'admin-action', action: 'replay-events', by: by?.toString() } as const;
+    await this.actions.record({ ...action, details: { destination, ...details } });
     let replayed = 0;
     for (let after: SessionEventEntity | undefined; ;) {
       const events = await this.page(filter, after);

@@ -48,6 +48,8 @@ export function recordsOf(change: SessionChange, now: number): EventRecord[] {
       const { name, row, details } = change;
       return [recordOf(now, name, 1, row, { initiator: NOTED_BY[name] ?? 'policy', details })];
     }
+    case 'admin-action':
+      return [];
     case 'user-revoked': {
       const { userId, reason, types, except, by } = change;
       const details = { types: types ?? null, kept_session_id: except ?? null };

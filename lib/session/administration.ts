@@ -1,3 +1,4 @@
+import type { AdminActionFilter, AdminActionPage, AdminActions } from '../admin/actions/admin-actions.js';
 import type { TokenConfig, UserId } from '../token/options.js';
 import { MAX_LOGIN } from '../engine/timing.js';
 import type { Clock } from '../database/clock.js';
@@ -49,6 +50,7 @@ export class SessionAdministration {
     private readonly allEndings: EndAll,
     private readonly clock: Clock,
     private readonly config: TokenConfig,
+    private readonly adminActions: Pick<AdminActions, 'list'>,
     /** @internal */
     readonly users: Users,
   ) {}
@@ -86,7 +88,7 @@ export class SessionAdministration {
    * Starts to end every session that began before now, and returns at once. The work goes on in the background, in batches, and
    * another process continues it if this one crashes. A second pass ends the sessions of logins that were in progress. If it is
    * called again meanwhile, it starts again, for all sessions that have begun since.
-   * @param options.by the id of who ends them, for durable events. Default: not known
+   * @param options.by the id of who ends them, for durable events and the record of this action. Default: not known
    * @returns the progress at the start; call `endAllProgress` for a later one
    * @throws UnavailableError if the database cannot be reached
    */
@@ -101,6 +103,15 @@ export class SessionAdministration {
    */
   endAllProgress(): Promise<EndAllProgress | null> {
     return this.allEndings.progress();
+  }
+
+  /**
+   * Lists what administrators did page by page, the latest first: which sessions they ended, and which events they replayed. The
+   * option `adminActionRetention` says how long it is known.
+   * @throws UnavailableError if the database cannot be reached
+   */
+  actions(wanted: AdminActionFilter = {}): Promise<AdminActionPage> {
+    return this.adminActions.list(wanted);
   }
 }
 

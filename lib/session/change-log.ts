@@ -18,7 +18,7 @@ export interface EndedSession {
 }
 
 /** A change of sessions. `kind` tells which. */
-export type SessionChange = SessionsEnded | SessionCreated | UserRevoked | SessionNoted;
+export type SessionChange = SessionsEnded | SessionCreated | UserRevoked | SessionNoted | AdminAction;
 
 export interface SessionsEnded {
   readonly kind: 'ended';
@@ -42,6 +42,22 @@ export interface UserRevoked {
   readonly except?: string;
   /** The user who ended them, such as an administrator, if the caller named one. */
   readonly by?: string | undefined;
+}
+
+/** An administrator did something. It is one change, however many sessions it ends. */
+export interface AdminAction {
+  readonly kind: 'admin-action';
+  readonly action: 'end-session' | 'end-user' | 'end-all' | 'replay-events';
+  /** The administrator, if the caller named one. */
+  readonly by?: string | undefined;
+  /** The user whose sessions were ended. */
+  readonly userId?: string;
+  /** The session that was ended. */
+  readonly sessionId?: string;
+  /** How many sessions were ended, if that is known. */
+  readonly ended?: number | undefined;
+  /** It becomes JSON that administrators read, so it must contain no secrets. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 /** The names of what can be noted about a session that goes on, or that another change ends. */

@@ -17,6 +17,8 @@ export interface CleanupResult {
   readonly events: number;
   /** Signals of identity providers, and records of logins there. */
   readonly signals: number;
+  /** Records of administrators' actions that are older than `adminActionRetention`. */
+  readonly adminActions: number;
 }
 
 /** What one batch of a step did. */
@@ -59,6 +61,7 @@ export class SessionCleanup {
     private readonly knownDevices: OldRows,
     private readonly oldEvents: OldRows,
     private readonly oldSignals: OldRows,
+    private readonly oldAdminActions: OldRows,
   ) {}
 
   /** Starts the timer, and continues what a process that has crashed has left undone. */
@@ -106,7 +109,10 @@ export class SessionCleanup {
    * steps.
    */
   private async runOnce(): Promise<CleanupResult> {
-    const result = { sessions: 0, blacklistEntries: 0, knownDevices: 0, userRows: 0, events: 0, signals: 0 };
+    const result = {
+      ...{ sessions: 0, blacklistEntries: 0, knownDevices: 0, userRows: 0 },
+      ...{ events: 0, signals: 0, adminActions: 0 },
+    };
     for (const [counted, batch] of this.steps()) {
       for (;;) {
         const startedAt = performance.now();
@@ -136,6 +142,7 @@ export class SessionCleanup {
       ['knownDevices', untilNone(() => this.knownDevices.deleteOld(batchSize))],
       ['events', untilNone(() => this.oldEvents.deleteOld(batchSize))],
       ['signals', untilNone(() => this.oldSignals.deleteOld(batchSize))],
+      ['adminActions', untilNone(() => this.oldAdminActions.deleteOld(batchSize))],
       ['userRows', untilNone(this.unusedUsers())],
     ];
   }

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
+import type { AdminActions } from '../admin/actions/admin-actions.js';
 import type { Job, JobState, JobTurn } from '../database/job.js';
 import type { SessionEndings } from './endings.js';
 import { firstSessionIdOf } from './id.js';
@@ -34,6 +35,8 @@ interface State {
   readonly finishedAt: number | null;
   /** The user who started the job, until it is done. */
   readonly by?: string | undefined;
+  /** The id of the record of the start. Absent if an earlier version started the job. */
+  readonly action?: string | undefined;
 }
 
 /** What a process found out in one transaction. */
@@ -72,6 +75,7 @@ export class EndAll {
     private readonly store: Pick<EndingStore, 'endBetween'>,
     private readonly endings: Pick<SessionEndings, 'publish'>,
     private readonly secondPassAfter: number,
+    private readonly actions: Pick<AdminActions, 'record' | 'setEnded'>,
   ) {}
 
   /**
@@ -80,11 +84,12 @@ export class EndAll {
    * @throws UnavailableError if the database fails
    */
   async start(by?: string): Promise<EndAllProgress> {
-    const state = await this.job.takeOver(async (_, turn) => {
+    const state = await this.job.takeOver(async (transaction, turn) => {
       const { now } = turn;
+      const action = await this.actions.record({ kind: 'admin-action', action: 'end-all', by }, transaction);
       const begun: State = {
         ...{ until: now, secondPassAt: now + this.secondPassAfter },
-        ...{ pass: 1, after: '', ended: 0, finishedAt: null, by },
+        ...{ pass: 1, after: '', ended: 0, finishedAt: null, by, action },
       };
       await turn.save({ ...begun });
       return begun;
@@ -162,7 +167,9 @@ export class EndAll {
     if (state.pass === 2 && turn.now < state.secondPassAt) return { ended: [], next: state.secondPassAt - turn.now };
     const until = firstSessionIdOf(state.until + 1);
     const { ended, last } = await this.store.endBetween(transaction, state.after, until, 'admin', BATCH_SIZE, state.by);
-    await turn.save({ ...advanced(state, last, turn.now), ended: state.ended + ended.length });
+    const next = { ...advanced(state, last, turn.now), ended: state.ended + ended.length };
+    if (next.finishedAt !== null && next.action) await this.actions.setEnded(next.action, next.ended, transaction);
+    await turn.save(next);
     return { ended, next: 0 };
   }
 

@@ -129,9 +129,15 @@ export class EndingStore {
         ...(types && { types }),
         ...(except !== undefined && { except }),
       };
-      const also = knownNotBefore === undefined ? [revoked] : [];
+      const isLast = found.length < MAX_ENDED;
+      const action: SessionChange = {
+        ...{ kind: 'admin-action', action: 'end-user', by, userId },
+        ended: isLast ? live.length : undefined,
+        details: { types: types ?? null, kept_session_id: except ?? null },
+      };
+      const also = knownNotBefore === undefined ? [revoked, ...(reason === 'admin' ? [action] : [])] : [];
       const ended = await this.endings.endLocked(manager, live, reason, { also, by });
-      return { ended, notBefore, isLast: found.length < MAX_ENDED, last: found.at(-1)?.id };
+      return { ended, notBefore, isLast, last: found.at(-1)?.id };
     });
   }
 

@@ -82,7 +82,10 @@ export class SessionEndings {
   ): Promise<void> {
     const row = await this.store.find(sessionId);
     const isTheirs = userId === undefined || row?.userId === String(userId);
-    if (row && isTheirs && this.isActive(row) && (await this.end(row, reason, {}, { by: by?.toString() }))) return;
+    if (row && isTheirs && this.isActive(row)) {
+      const notes = notesOn(row, reason, by?.toString());
+      if (await this.end(row, reason, {}, notes)) return;
+    }
     throw new SessionNotFoundError();
   }
 
@@ -169,4 +172,11 @@ export class SessionEndings {
   private isActive({ expiresAt }: Pick<ShownRow, 'expiresAt'>): boolean {
     return expiresAt.getTime() > this.clock.now();
   }
+}
+
+/** Returns what is written about the end of one session: who ended it, and a record if it was an administrator. */
+function notesOn({ id, userId, type }: ShownRow, reason: EndReason, by: string | undefined): EndingNotes {
+  if (reason !== 'admin') return { by };
+  const target = { userId, sessionId: id, ended: 1, details: { session_type: type } };
+  return { by, also: [{ kind: 'admin-action', action: 'end-session', by, ...target }] };
 }

@@ -260,7 +260,8 @@ export class SessionService {
    * Ends one session. This process refuses its access tokens at once, and the others within the poll interval.
    * @param options.userId if given, the session must be this user's
    * @param options.reason Default: `'destroyed'`
-   * @param options.by the id of who ends it, for durable events. Default: not known
+   * @param options.by the id of who ends it, for durable events and, with the reason `'admin'`, the record of
+   * administrators' actions. Default: not known
    * @throws SessionNotFoundError (404) if there is no such active session
    */
   destroy(
@@ -324,7 +325,8 @@ export class SessionService {
    * @param options.type one type, or `ALL`. Default: `ALL`
    * @param options.except a session to keep
    * @param options.reason Default: `'destroyed'`
-   * @param options.by the id of who ends them, for durable events. Default: not known
+   * @param options.by the id of who ends them, for durable events and, with the reason `'admin'`, the record of
+   * administrators' actions. Default: not known
    * @returns how many were ended
    * @throws InvalidSessionTypeError if there is no such session type
    * @throws MultiSessionConfigurationError if it is called inside of a transaction of the same DataSource

@@ -14,6 +14,7 @@ import {
 } from 'nestjs-multisession';
 import type { BrowserContext, Page } from 'playwright-core';
 import { DataSource } from 'typeorm';
+import { SessionAdminActionEntity } from '../../lib/admin/actions/session-admin-action.entity.js';
 import { ADAPTERS, startApp, type TestApp, TestUsers } from '../helpers/app.js';
 import { launchBrowser } from '../helpers/browser.js';
 import {
@@ -380,6 +381,37 @@ describe('<session-admin> with names, events and managed keys', () => {
     expect(await objections(page)).toEqual([]);
   });
 
+  test('shows what administrators did, page by page, with the keyboard', async () => {
+    const service = app.get(SessionService);
+    await app.get(DataSource).manager.clear(SessionAdminActionEntity);
+    await open();
+    await openSection('What administrators did');
+    expect(await section('What administrators did').textContent()).toContain('not done anything yet.');
+    await section('What administrators did').locator('summary').press('Enter');
+    for (let at = 0; at < 51; at++) await service.destroyAll('bob', { reason: 'admin', by: `number ${at}` });
+    const { session } = await service.create('bob', { type: 'LONG' });
+    await service.destroy(session.id, { reason: 'admin', by: 'alice' });
+    await app.get(EventAdministration).replay('webhook:audit', { eventId: session.id });
+    await openSection('What administrators did');
+    const told = section('What administrators did').locator('.event');
+    expect(await told.count()).toBe(50);
+    const [replayed, ended, endedOfUser] = await told.allTextContents();
+    expect(replayed).toMatch(/^Delivered events again.* · by an administrator · webhook:audit$/);
+    expect(ended).toMatch(
+      /^Ended a session.* · by an administrator \(Name of alice\) · of user Name of bob · LONG · 1 ended$/,
+    );
+    expect(endedOfUser).toMatch(
+      /^Ended the sessions of a user.*\(Name of number 50\) · of user Name of bob · 0 ended$/,
+    );
+    expect(await objections(page)).toEqual([]);
+    const more = section('What administrators did').getByRole('button', { name: 'Show more' });
+    await more.press('Enter');
+    await told.nth(52).waitFor();
+    expect(await told.count()).toBe(53);
+    expect(await more.count()).toBe(0);
+    expect(await focused(page)).toEqual(['What administrators did', true]);
+  });
+
   test('shows dead letters and delivers one again, with the keyboard', async () => {
     await until(isIdle);
     inbox.status = 400;
@@ -414,6 +446,7 @@ describe('<session-admin> with names, events and managed keys', () => {
     await openSection('Statistik');
     await page.locator('.as-table > summary').press('Enter');
     await openSection('Zustellung von Ereignissen');
+    await openSection('Aktionen der Administration');
     await page.locator('li .summary').first().press('Enter');
     await page.getByRole('button', { name: 'Verlauf von Benutzer Name of alice' }).press('Enter');
     await page.locator('.event').first().waitFor();

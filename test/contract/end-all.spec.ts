@@ -33,8 +33,12 @@ onEachDatabase((name) => {
     await database.drop();
   });
 
-  const on = ({ database, endingStore, endings }: TestProcess, secondPassAfter = 0, lease = HOUR): EndAll => {
-    const job = new EndAll(new Job(database, 'end-all', lease), endingStore, endings, secondPassAfter);
+  const on = (
+    { database, endingStore, endings, adminActions }: TestProcess,
+    secondPassAfter = 0,
+    lease = HOUR,
+  ): EndAll => {
+    const job = new EndAll(new Job(database, 'end-all', lease), endingStore, endings, secondPassAfter, adminActions);
     started.push(job);
     return job;
   };
@@ -54,6 +58,7 @@ onEachDatabase((name) => {
       await sleep(10);
     }
   };
+  const actions = async () => (await processes[0].adminActions.list({})).actions;
   const passed = async (time: Date) => {
     while (processes[0].clock.now() <= time.getTime()) await sleep(5);
   };
@@ -70,7 +75,7 @@ onEachDatabase((name) => {
     const rows = [...(await insert(BATCH + 50)), ...(await insert(1, { type: 'UNKNOWN' }))];
     await passed(rows[0].createdAt);
     const job = on(processes[0]);
-    const progress = await job.start();
+    const progress = await job.start('alice');
     expect(progress).toEqual({
       ...{ status: 'running', ended: 0, finishedAt: null },
       ...{ startedAt: expect.any(Date) as unknown, secondPassAt: progress.startedAt },
@@ -81,6 +86,7 @@ onEachDatabase((name) => {
     expect(await reached(job, 'done')).toMatchObject({ ended: rows.length, startedAt: progress.startedAt });
     expect((await left()).map(({ id }) => id)).toEqual([later.id]);
     expect(await entries()).toBe(rows.length);
+    expect(await actions()).toMatchObject([{ action: 'end-all', by: 'alice', ended: rows.length, sessionId: null }]);
     for (const { id } of rows) expect(processes[0].revoked.has(id)).toBe(true);
     await processes[1].poller.poll();
     for (const { id } of rows) expect(processes[1].revoked.has(id)).toBe(true);
@@ -133,6 +139,7 @@ onEachDatabase((name) => {
       await sleep(20);
     }
     expect([await left(), await entries(), (await two.progress())?.ended]).toEqual([[], 3 * BATCH, 3 * BATCH]);
+    expect(await actions()).toMatchObject([{ action: 'end-all', by: null, ended: 3 * BATCH }]);
   });
 
   test.each([

@@ -163,12 +163,12 @@ onEachDatabase((name) => {
       const process = await start(await databaseFor(variant), { ...variant, ...migrated });
       expect(await pending(process)).toEqual([]);
       await works(process);
-      for (const left of [15, 13, 11, 9, 9, 8, 5, 4, 3, 2, 0]) {
+      for (const left of [15, 15, 13, 11, 9, 9, 8, 5, 4, 3, 2, 0]) {
         await process.dataSource.undoLastMigration();
         expect(await ownTables(process)).toBe(left);
       }
       await process.dataSource.runMigrations();
-      expect(await ownTables(process)).toBe(15);
+      expect(await ownTables(process)).toBe(16);
       expect(await pending(process)).toEqual([]);
       expect(await process.dataSource.runMigrations()).toEqual([]);
     });
@@ -203,6 +203,7 @@ onEachDatabase((name) => {
       'CreateSignals1804000000000',
       'CreateStreams1805000000000',
       'IndexCleanupTime1806000000000',
+      'CreateAdminActions1807000000000',
     ]);
   });
 
@@ -212,7 +213,7 @@ onEachDatabase((name) => {
     const row = newRow('alice');
     await createFreely(process, row);
     // As after a run that has dropped one of the old indexes and was then interrupted.
-    await dataSource.undoLastMigration({ transaction: 'none' });
+    for (let undone = 0; undone < 2; undone++) await dataSource.undoLastMigration({ transaction: 'none' });
     const nameOf = (...columns: string[]) => dataSource.namingStrategy.indexName('user_session', columns);
     const quote = (text: string) => dataSource.driver.escape(text);
     await dataSource.query(`ALTER TABLE user_session ADD COLUMN cleanup_at bigint NOT NULL DEFAULT 0`);
@@ -224,7 +225,10 @@ onEachDatabase((name) => {
     await dataSource.query(`DROP INDEX ${quote(nameOf('expires_at'))} ${name === 'mariadb' ? 'ON user_session' : ''}`);
 
     const { statements } = await process.log.during(() => dataSource.runMigrations({ transaction: 'none' }));
-    const changes = statements.map(({ query }) => query).filter((query) => /^(CREATE|DROP|ALTER) .*INDEX/.test(query));
+    const changes = statements
+      .map(({ query }) => query)
+      // The index of a new table.
+      .filter((query) => /^(CREATE|DROP|ALTER) .*INDEX/.test(query) && !query.includes('session_admin_action'));
     if (name === 'postgres') expect(changes.filter((query) => !query.includes(' CONCURRENTLY '))).toEqual([]);
     if (name === 'mariadb') expect(changes.filter((query) => !query.endsWith(', LOCK=NONE'))).toEqual([]);
     expect(changes.length).toBeGreaterThan(0);
@@ -254,7 +258,7 @@ onEachDatabase((name) => {
       expect(two.revoked.has(row.id)).toBe(false);
       for (const process of [one, two]) expect(await pending(process)).toEqual([]);
       for (let undone = 0; undone < multiSessionMigrations.length; undone++) await two.dataSource.undoLastMigration();
-      expect([await ownTables(one), await ownTables(two)]).toEqual([15, 0]);
+      expect([await ownTables(one), await ownTables(two)]).toEqual([16, 0]);
     });
   }
 

@@ -45,6 +45,9 @@ onEachDatabase((name) => {
     process = await startProcess(database, { migrations: multiSessionMigrations, migrationsRun: true, revocation });
     filled = new FilledSessions(process.dataSource, { rows: ROWS, kid: 'a-key', expiredEvery: 1000 });
     await filled.fill();
+    await process.dataSource.query(`
+      INSERT INTO session_admin_action (id, action, by_user_id, user_id, session_id, ended, details, created_at)
+      SELECT id, 'end-session', user_id, user_id, id, 1, '{}', created_at FROM user_session`);
     await fillBlacklist(process.dataSource, { entries: ROWS, expiredEvery: 1000 });
     await settle(process.dataSource);
     await beginAtOnce(BURST);
@@ -131,6 +134,13 @@ onEachDatabase((name) => {
         endingStore.endBetween(manager, '', filled.session(50_000).id, 'admin', FEW),
       ),
     isKeyInUse: async ({ store }) => store.isKeyInUse('a-key', FEW),
+    'actions of administrators': async ({ adminActions }) => adminActions.list({ limit: FEW }),
+    'actions of administrators, in a time': async ({ adminActions, clock }) => {
+      const [since, until] = [2, 1].map((days) => new Date(clock.now() - days * 86_400_000));
+      return adminActions.list({ since, until, after: filled.session(50_000).id, limit: FEW });
+    },
+    'actions of one administrator': async ({ adminActions }) => adminActions.list({ by: filled.userId(3), limit: FEW }),
+    'old actions of administrators': async ({ adminActions }) => adminActions.deleteOld(FEW).then(() => 'done'),
     poll: async () => process.poller.poll().then(() => 'done'),
   };
 

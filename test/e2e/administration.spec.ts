@@ -122,6 +122,7 @@ onEachDatabaseAndAdapter((databaseName, adapter) => {
       ['GET', 'statistics'],
       ['GET', 'users/alice/history'],
       ['GET', 'keys'],
+      ['GET', 'actions'],
       ['GET', 'events'],
     ];
     for (const [method, route] of routes) {

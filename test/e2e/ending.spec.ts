@@ -177,6 +177,7 @@ onEachDatabase((databaseName) => {
         userRows: 0,
         events: 0,
         signals: 0,
+        adminActions: 0,
       });
       expect((await rows.find()).map(({ id }) => id).sort()).toEqual(ids.slice(17).sort());
       expect(names()).toEqual(Array(17).fill('session.ended'));

@@ -326,7 +326,7 @@ onEachDatabase((name) => {
       expect(faults).toEqual([
         expect.stringMatching(/^secretKey: must have at least 16/),
         expect.stringMatching(
-          /^tables: the database lacks user_session, .*session_epoch, session_alias, session_event, session_delivery, session_provider, session_signal, session_stream, session_stream_subject; run the migrations/,
+          /^tables: the database lacks user_session, .*session_epoch, session_alias, session_event, session_delivery, session_provider, session_signal, session_stream, session_stream_subject, session_admin_action; run the migrations/,
         ),
       ]);
     });

@@ -10,6 +10,7 @@ import {
   type IssuedSession,
 } from 'nestjs-multisession';
 import { DataSource, type DataSourceOptions, Not } from 'typeorm';
+import { SessionAdminActionEntity } from '../../lib/admin/actions/session-admin-action.entity.js';
 import { SessionJobEntity } from '../../lib/database/job.entity.js';
 import { bearer, SECRET_KEY, SIGNING_SECRET, startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type DatabaseName, sharedDatabases, type TestDatabase } from '../helpers/databases.js';
@@ -47,6 +48,8 @@ interface Stored {
   readonly rows: readonly (readonly [string, number])[];
   readonly ended: readonly string[];
   readonly superseded: number;
+  /** What administrators did. */
+  readonly actions?: readonly string[];
 }
 
 /** An operation during which a process is killed. */
@@ -81,7 +84,9 @@ class Bench {
     const { manager } = this.app.get(DataSource);
     const rows = await manager.find(SessionEntity, { where: { userId }, order: { id: 'ASC' } });
     const entries = await manager.find(BlacklistEntity, { where: { userId }, order: { sessionId: 'ASC' } });
+    const actions = await manager.findBy(SessionAdminActionEntity, { userId });
     return {
+      ...(actions.length > 0 && { actions: actions.map(({ action, byUserId }) => `${action} by ${byUserId}`) }),
       rows: rows.map(({ id, generation }) => [id, generation] as const),
       ended: entries.filter(({ kind }) => kind === 'session').map(({ sessionId }) => sessionId),
       superseded: entries.filter(({ kind }) => kind === 'token').length,
@@ -141,6 +146,33 @@ const SCENARIOS: Scenario[] = [
     },
     all: ([first, second, kept]) => ({
       rows: live([kept]),
+      ended: [first.session.id, second.session.id].sort(),
+      superseded: 0,
+    }),
+  },
+  {
+    title: 'destroy by an administrator',
+    prepare: async (at, userId) => {
+      const before = await at.begin(userId, 2);
+      return { work: { operation: 'adminDestroy', sessionId: before[0].session.id }, before };
+    },
+    all: ([first, second]) => ({
+      actions: ['end-session by admin'],
+      rows: live([second]),
+      ended: [first.session.id],
+      superseded: 0,
+    }),
+  },
+  {
+    title: 'destroyAll by an administrator',
+    inSmall: true,
+    prepare: async (at, userId) => ({
+      work: { operation: 'adminDestroyAll', userId },
+      before: await at.begin(userId, 2),
+    }),
+    all: ([first, second]) => ({
+      actions: ['end-user by admin'],
+      rows: [],
       ended: [first.session.id, second.session.id].sort(),
       superseded: 0,
     }),

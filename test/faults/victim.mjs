@@ -39,6 +39,8 @@ const OPERATIONS = {
   refresh: ({ token }) => sessions.refresh(token),
   logout: ({ token }) => sessions.logout(token),
   destroyAllOther: ({ userId, kept }) => sessions.destroyOthers(userId, kept),
+  adminDestroy: ({ sessionId }) => sessions.destroy(sessionId, { reason: 'admin', by: 'admin' }),
+  adminDestroyAll: ({ userId }) => sessions.destroyAll(userId, { reason: 'admin', by: 'admin' }),
   signal: ({ token }) => providerNamed('SignalReceiver').logout(token),
   cleanup: () => cleanup.run(),
 };

@@ -7,6 +7,8 @@ export type Work =
   | { operation: 'login'; userId: string }
   | { operation: 'refresh' | 'logout'; token: string }
   | { operation: 'destroyAllOther'; userId: string; kept: string }
+  | { operation: 'adminDestroy'; sessionId: string }
+  | { operation: 'adminDestroyAll'; userId: string }
   | { operation: 'signal'; token: string }
   | { operation: 'cleanup' };
 

@@ -1,4 +1,5 @@
 import type {
+  AdminActionPage,
   AdminSessionHistory,
   AdminSessionPage,
   DeadLetter,
@@ -49,6 +50,12 @@ export class AdminRequests {
   async history(user: string, before: string | null): Promise<AdminSessionHistory> {
     const query = new URLSearchParams(before === null ? {} : { before });
     return (await this.ask('GET', `users/${encodeURIComponent(user)}/history?${query}`)) as AdminSessionHistory;
+  }
+
+  /** @param after `next` of the previous page, or null */
+  async actions(after: string | null): Promise<AdminActionPage> {
+    const query = new URLSearchParams(after === null ? {} : { after });
+    return (await this.ask('GET', `actions?${query}`)) as AdminActionPage;
   }
 
   async statistics(days: number): Promise<SessionStatistics> {

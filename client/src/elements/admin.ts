@@ -1,6 +1,7 @@
 import type { AdminSession } from '../contract.js';
 import type { SessionError } from '../errors.js';
 import type { SessionState } from '../types.js';
+import { ActionsSection } from './admin-actions.js';
 import { DeliveriesSection } from './admin-deliveries.js';
 import { UserHistory } from './admin-history.js';
 import { KeysSection } from './admin-keys.js';
@@ -28,8 +29,8 @@ const MAX_EMPTY_PAGES = 20;
 
 /**
  * `<session-admin session-types="SHORT LONG">`: everybody's sessions, for administrators. It finds sessions by user, type, login,
- * address and device, ends several at once, and shows the history of a user. It also shows statistics, and the deliveries of
- * events and the signing keys if the server has them. It is visible while the user is logged in.
+ * address and device, ends several at once, and shows the history of a user. It also shows statistics and what
+ * administrators did, and the deliveries of events and the signing keys if the server has them. It is visible while the user is logged in.
  */
 export class SessionAdminElement extends SessionElement {
   static override readonly observedAttributes = ['lang', 'session-types'];
@@ -74,7 +75,12 @@ export class SessionAdminElement extends SessionElement {
       act: (control, work) => this.act(control, work),
       say: (words) => this.say(words),
     };
-    this.sections = [new StatisticsSection(view), new DeliveriesSection(view), new KeysSection(view)];
+    this.sections = [
+      new StatisticsSection(view),
+      new ActionsSection(view),
+      new DeliveriesSection(view),
+      new KeysSection(view),
+    ];
     this.history = new UserHistory(view);
     this.heading = h('h1', { part: 'heading', tabindex: '-1' }, texts.administration);
     this.items = h('ul', { part: 'list' });

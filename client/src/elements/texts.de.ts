@@ -27,6 +27,14 @@ const REASONS: Readonly<Partial<Record<string, string>>> = {
   failover: 'bei einer Umschaltung verloren',
 };
 
+/** What administrators do, in German. */
+const ACTIONS: Readonly<Partial<Record<string, string>>> = {
+  'end-session': 'Sitzung beendet',
+  'end-user': 'Sitzungen eines Benutzers beendet',
+  'end-all': 'Sitzungen aller Benutzer beendet',
+  'replay-events': 'Ereignisse erneut zugestellt',
+};
+
 /** What happens to sessions, in German. */
 const EVENTS: Readonly<Partial<Record<string, string>>> = {
   'session.created': 'Anmeldung',
@@ -156,6 +164,12 @@ export const GERMAN: SessionTexts = {
   dayCounts: (day, logins, endings) => `${day}: ${logins} Anmeldungen, ${endings} beendet`,
   highest: (count) => `Höchster Balken: ${count}`,
   asTable: 'Als Tabelle anzeigen',
+
+  actions: 'Aktionen der Administration',
+  noActions: 'Die Administration hat noch nichts getan.',
+  actionName: (action) => ACTIONS[action] ?? action,
+  ofUser: (user) => `von Benutzer ${user}`,
+  endedCount: (count) => `${count} beendet`,
 
   deliveries: 'Zustellung von Ereignissen',
   waitingEvents: 'Wartend',

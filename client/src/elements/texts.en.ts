@@ -17,6 +17,14 @@ const REASONS: Readonly<Partial<Record<string, string>>> = {
   failover: 'lost in a fail-over',
 };
 
+/** What administrators do, in English. */
+const ACTIONS: Readonly<Partial<Record<string, string>>> = {
+  'end-session': 'Ended a session',
+  'end-user': 'Ended the sessions of a user',
+  'end-all': "Ended everyone's sessions",
+  'replay-events': 'Delivered events again',
+};
+
 /** What happens to sessions, in English. */
 const EVENTS: Readonly<Partial<Record<string, string>>> = {
   'session.created': 'Login',
@@ -134,6 +142,12 @@ export const ENGLISH: SessionTexts = {
   dayCounts: (day, logins, endings) => `${day}: ${logins} logins, ${endings} ended`,
   highest: (count) => `Highest bar: ${count}`,
   asTable: 'Show as a table',
+
+  actions: 'What administrators did',
+  noActions: 'Administrators have not done anything yet.',
+  actionName: (action) => ACTIONS[action] ?? action,
+  ofUser: (user) => `of user ${user}`,
+  endedCount: (count) => `${count} ended`,
 
   deliveries: 'Event deliveries',
   waitingEvents: 'Waiting',

@@ -115,6 +115,13 @@ export interface SessionTexts {
   readonly highest: (count: number) => string;
   readonly asTable: string;
 
+  // What administrators did.
+  readonly actions: string;
+  readonly noActions: string;
+  readonly actionName: (action: string) => string;
+  readonly ofUser: (user: string) => string;
+  readonly endedCount: (count: number) => string;
+
   // The deliveries of events.
   readonly deliveries: string;
   readonly waitingEvents: string;
