@@ -10,6 +10,7 @@ import { CreateSignals1804000000000 } from './1804000000000-create-signals.js';
 import { CreateStreams1805000000000 } from './1805000000000-create-streams.js';
 import { IndexCleanupTime1806000000000 } from './1806000000000-index-cleanup-time.js';
 
+export { type MigrationClass, partitionBlacklist, partitionSessions } from './partitions.js';
 export {
   AddBinding1802000000000,
   CreateAliases1801000000000,
