@@ -1,6 +1,6 @@
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { KINDS } from '../database/dialect.js';
-import { AHEAD, partitionName } from '../revocation/blacklist-partitions.js';
+import { AHEAD, partitionName } from '../database/partition-names.js';
 import { BLACKLIST, SESSIONS } from './1790000000000-create-sessions.js';
 import { columnNameOf, escapedPath, pathOf, type StoredTable } from './table.js';
 
