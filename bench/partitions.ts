@@ -7,7 +7,7 @@ import { fillBlacklist, FilledSessions, settle } from '../test/helpers/fill.js';
 import { FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp } from './growth-app.js';
 import { operationsOn, type Use } from './growth-operations.js';
 import { wholeNumber } from './options.js';
-import { median, percentile, say, sayTitle, table, whole, writeReport } from './report.js';
+import { percentile, say, sayTitle, table, whole, writeReport } from './report.js';
 
 /** Databases that have partitions. */
 const MEASURED: readonly DatabaseName[] = ['postgres', 'mariadb'];
@@ -19,12 +19,13 @@ const OPERATIONS = [
   'page of all sessions',
   'logout',
 ];
+const POLL = 'first statement of a poll';
 const WARM_UP = 50;
 
 const { values } = parseArgs({
   options: {
     sessions: { type: 'string', default: '10000000' },
-    entries: { type: 'string', default: '10000000' },
+    entries: { type: 'string', default: '1000000' },
     partitions: { type: 'string', default: '16' },
     operations: { type: 'string', default: '500' },
   },
@@ -38,65 +39,81 @@ const options = {
 };
 
 /** Durations in milliseconds by operation name. */
-type Times = ReadonlyMap<string, readonly number[]>;
+type Times = Map<string, number[]>;
 
-async function measure(database: DataSourceOptions): Promise<void> {
+/** One of the two databases that are compared. */
+interface Contestant {
+  readonly app: GrowthApp;
+  readonly filled: FilledSessions;
+  readonly operations: ReadonlyMap<string, () => Use>;
+  readonly times: Times;
+}
+
+async function measure(name: DatabaseName): Promise<void> {
+  await inOwnDatabase(name, (plain) =>
+    inOwnDatabase(name, async (split) => {
+      const contestants: Contestant[] = [];
+      try {
+        for (const database of [plain, split]) contestants.push(await enter(database));
+        const { app } = contestants[1];
+        const sessions = new (partitionSessions({ partitions: options.partitions }))();
+        const blacklist = new (partitionBlacklist())();
+        const took: string[][] = [];
+        for (const [table, migration] of Object.entries({ sessions, blacklist }))
+          took.push([`${table}, to partitions`, await converted(app, migration, 'up')]);
+        await compare(contestants);
+        report(contestants.map(({ times }) => times));
+        for (const [table, migration] of Object.entries({ sessions, blacklist }))
+          took.push([`${table}, back to one table`, await converted(app, migration, 'down')]);
+        say(table(['conversion', 'seconds'], took));
+      } finally {
+        for (const { app } of contestants) await app.close();
+      }
+    }),
+  );
+}
+
+async function enter(database: DataSourceOptions): Promise<Contestant> {
   const app = await startGrowthApp(database);
-  try {
-    const tokens = new FilledTokens();
-    const filled = new FilledSessions(app.dataSource, { rows: options.sessions, kid: tokens.kid });
-    await filled.fill();
-    await fillBlacklist(app.dataSource, { entries: options.entries });
-    await settle(app.dataSource);
-    const operations = operationsOn({ app, filled, tokens, polling: app });
-    const time = () => timesOf(app, operations, filled);
-
-    // Measure the plain table twice, before and after, so that the report shows what the machine alone changes.
-    const sessions = new (partitionSessions({ partitions: options.partitions }))();
-    const before = await time();
-    const took = [`sessions, to partitions: ${await converted(app, sessions, 'up')}`];
-    const split = await time();
-    took.push(`sessions, back to one table: ${await converted(app, sessions, 'down')}`);
-    const after = await time();
-    report(['sessions in one table', 'partitions', 'one table again'], [before, split, after]);
-
-    const blacklist = new (partitionBlacklist())();
-    took.push(`blacklist, to partitions: ${await converted(app, blacklist, 'up')}`);
-    const entries = await time();
-    took.push(`blacklist, back to one table: ${await converted(app, blacklist, 'down')}`);
-    report(['blacklist in one table', 'partitions'], [after, entries]);
-    say(took.join('\n'));
-  } finally {
-    await app.close();
-  }
+  const tokens = new FilledTokens();
+  const filled = new FilledSessions(app.dataSource, { rows: options.sessions, kid: tokens.kid });
+  await filled.fill();
+  await fillBlacklist(app.dataSource, { entries: options.entries });
+  await settle(app.dataSource);
+  const operations = operationsOn({ app, filled, tokens, polling: app });
+  return { app, filled, operations, times: new Map([...OPERATIONS, POLL].map((name) => [name, []])) };
 }
 
 /** Times the operations in turn, one at a time, so that a disturbance affects all of them alike. */
-async function timesOf(
-  app: GrowthApp,
-  operations: ReadonlyMap<string, () => Use>,
-  filled: FilledSessions,
-): Promise<Times> {
-  const times = new Map([...OPERATIONS, 'first statement of a poll'].map((name) => [name, [] as number[]]));
+async function compare(contestants: readonly Contestant[]): Promise<void> {
   for (let round = -Math.min(WARM_UP, options.operations); round < options.operations; round++) {
+    // Each round starts with another one.
+    const inTurn = round % 2 === 0 ? contestants : [...contestants].reverse();
     for (const name of OPERATIONS) {
-      const use = (operations.get(name) as () => Use)();
-      const startedAt = performance.now();
-      const check = await use.run();
-      const took = performance.now() - startedAt;
-      await check();
-      if (use.changes !== undefined) await filled.restore(use.changes);
-      if (round >= 0) times.get(name)?.push(took);
+      for (const { filled, operations, times } of inTurn) {
+        const use = (operations.get(name) as () => Use)();
+        const startedAt = performance.now();
+        const check = await use.run();
+        const took = performance.now() - startedAt;
+        await check();
+        if (use.changes !== undefined) await filled.restore(use.changes);
+        if (round >= 0) times.get(name)?.push(took);
+      }
     }
-    const startedAt = performance.now();
-    const now = Date.now();
-    await app.database.query(READ_STATE, { since: now - 30_000, recent: now - 2000 });
-    if (round >= 0) times.get('first statement of a poll')?.push(performance.now() - startedAt);
+    for (const { app, times } of inTurn) {
+      const startedAt = performance.now();
+      const now = Date.now();
+      await app.database.query(READ_STATE, { since: now - 30_000, recent: now - 2000 });
+      if (round >= 0) times.get(POLL)?.push(performance.now() - startedAt);
+    }
   }
-  return times;
 }
 
-async function converted({ dataSource }: GrowthApp, migration: MigrationInterface, way: 'up' | 'down') {
+async function converted(
+  { dataSource }: GrowthApp,
+  migration: MigrationInterface,
+  way: 'up' | 'down',
+): Promise<string> {
   const runner = dataSource.createQueryRunner();
   const startedAt = performance.now();
   try {
@@ -104,28 +121,22 @@ async function converted({ dataSource }: GrowthApp, migration: MigrationInterfac
   } finally {
     await runner.release();
   }
-  const took = `${((performance.now() - startedAt) / 1000).toFixed(1)} s`;
+  const took = ((performance.now() - startedAt) / 1000).toFixed(1);
   await settle(dataSource);
   return took;
 }
 
-/** Compares each table with the first one. */
-function report(names: readonly string[], results: readonly Times[]): void {
-  const rows = [...results[0].keys()].map((name) => {
-    const cells = results.map((times) => {
-      const of = (percent: number) => percentile(times.get(name) ?? [], percent);
-      const ratio = (percent: number) => of(percent) / percentile(results[0].get(name) ?? [], percent);
-      const shown = `${median(times.get(name) ?? []).toFixed(2)} / ${of(99).toFixed(2)}`;
-      return times === results[0] ? [shown] : [shown, `${ratio(50).toFixed(2)} / ${ratio(99).toFixed(2)}`];
-    });
-    return [name, ...cells.flat()];
+function report([plain, split]: readonly Times[]): void {
+  const rows = [...plain.keys()].map((name) => {
+    const [one, other] = [plain, split].map((times) => [50, 99].map((at) => percentile(times.get(name) ?? [], at)));
+    return [name, ...[...one, ...other, other[0] / one[0], other[1] / one[1]].map((value) => value.toFixed(2))];
   });
-  const head = names.flatMap((name, at) => (at === 0 ? [name] : [name, 'ratio']));
-  say(table(['median / p99 in ms', ...head], rows));
+  const head = ['one table: median', 'p99', 'partitions: median', 'p99', 'ratio of medians', 'of p99'];
+  say(table(['operation, in ms', ...head], rows));
 }
 
 for (const name of selectedDatabases().filter((each) => MEASURED.includes(each))) {
   sayTitle(`${whole(options.sessions)} sessions and ${whole(options.entries)} entries on ${name}`);
-  await inOwnDatabase(name, measure);
+  await measure(name);
 }
 writeReport('partitions', options);

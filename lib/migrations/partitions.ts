@@ -136,8 +136,8 @@ async function convertOnMysql(
 }
 
 /**
- * Replaces the table by a copy. PostgreSQL cannot partition a table that exists. The copy has the indexes, owner and rights of the
- * table. The lock keeps readers away, too: a transaction that has read the table and then wants to write would be in a deadlock with
+ * Replaces the table by a copy. PostgreSQL cannot partition a table that exists. The copy has the indexes, foreign keys,
+ * triggers, owner and rights of the table. The lock keeps readers away, too: a transaction that has read the table and then wants to write would be in a deadlock with
  * the replacement.
  */
 async function convertOnPostgres(
@@ -160,6 +160,12 @@ async function convertOnPostgres(
   const indexes = await read(
     "SELECT replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ') AS definition FROM pg_index WHERE NOT indisprimary AND indrelid",
   );
+  const foreignKeys = await read(`
+    SELECT concat('ALTER TABLE ', conrelid::regclass, ' ADD CONSTRAINT ', quote_ident(conname), ' ', pg_get_constraintdef(oid)) AS definition
+    FROM pg_constraint WHERE contype = 'f' AND conrelid`);
+  const triggers = await read(
+    'SELECT pg_get_triggerdef(oid) AS definition FROM pg_trigger WHERE NOT tgisinternal AND tgrelid',
+  );
   const rights = await read(`
     SELECT concat('GRANT ', privilege_type, ' ON ', oid::regclass, ' TO ',
       CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END,
@@ -174,7 +180,8 @@ async function convertOnPostgres(
     `DROP TABLE ${table}`,
     `ALTER TABLE ${copy} RENAME TO ${escapedPath(runner, path.split('.').at(-1) as string)}`,
     `ALTER TABLE ${table} ADD CONSTRAINT ${key.name} PRIMARY KEY (${primaryKey.join(', ')})`,
-    ...[...indexes, ...rights].map(({ definition }) => definition),
+    ...[...indexes, ...foreignKeys, ...triggers, ...rights].map(({ definition }) => definition),
+    `ANALYZE ${table}`,
   ])
     await runner.query(statement);
 }

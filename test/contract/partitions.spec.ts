@@ -24,6 +24,7 @@ import {
   newRow,
   NO_GRACE,
   openDataSource,
+  REVOCATION,
   shown,
   startProcess,
   type TestProcess,
@@ -233,6 +234,68 @@ onEachDatabase((name) => {
     await process.poller.poll();
     expect(process.revoked.has(id)).toBe(true);
   });
+
+  test('a full load knows the later expiry of a session whose entries are on two pages', async () => {
+    const process = use(await startProcess(database, { ...SPLIT, revocation: { ...REVOCATION, maxEntries: 20_000 } }));
+    await fillBlacklist(process.dataSource, { entries: 9999 });
+    const [id, earlier, later] = ['ffffffff', process.clock.now() + 60_000, process.clock.now() + 3 * DAY];
+    await writeEntry(process, id, earlier);
+    await writeEntry(process, id, later);
+    await process.poller.poll();
+    const { entries } = process.revoked.page(0, 20_000);
+    expect(entries).toHaveLength(10_000);
+    expect(new Map(entries).get(id)).toBe(later);
+  });
+
+  test('two processes that restore the same endings write one entry each', async () => {
+    const [one, two] = [await start(SPLIT), await start({})];
+    for (const process of [one, two]) await process.poller.poll();
+    const logins = await Promise.all(
+      Array.from({ length: 30 }, (_, at) => one.sessions.create(`user ${at}`, { type: 'LONG' })),
+    );
+    const rows = await one.dataSource.manager.find(SessionEntity);
+    for (const { refresh } of logins) await one.sessions.logout(refresh);
+    await two.poller.poll();
+    // As after a fail-over that has lost the endings.
+    await one.dataSource.manager.deleteAll(BlacklistEntity);
+    for (const row of rows) await insertRow(one, row);
+    await Promise.all([one.lost.restore(), two.lost.restore()]);
+    const entries = await one.dataSource.manager.find(BlacklistEntity);
+    expect(entries.map(({ id, userId }) => [id, userId]).sort()).toEqual(
+      rows.map(({ id, userId }) => [id, userId]).sort(),
+    );
+  });
+
+  test('synchronize cannot change the partitioned table, and leaves its rows', async () => {
+    const process = await start(SPLIT);
+    const { id } = newRow('alice');
+    await writeEntry(process, id, Date.now() + DAY);
+    await expect(process.dataSource.synchronize()).rejects.toThrow();
+    expect(await partitionsOf(process.dataSource)).toHaveLength(9);
+    expect(await entriesIn(process)).toEqual([id]);
+    await writeEntry(process, id, Date.now() + 2 * DAY);
+  });
+
+  if (isPostgres) {
+    test('the copy of a table has its foreign keys and triggers', async () => {
+      const { dataSource } = await start({ migrations: multiSessionMigrations, migrationsRun: true });
+      const statements = [
+        'CREATE TABLE account (id varchar PRIMARY KEY)',
+        'ALTER TABLE user_session ADD CONSTRAINT its_account FOREIGN KEY (user_id) REFERENCES account (id)',
+        'CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$',
+        'CREATE TRIGGER looks AFTER INSERT ON user_session FOR EACH ROW EXECUTE FUNCTION same()',
+      ];
+      for (const statement of statements) await dataSource.query(statement);
+      const additions = () =>
+        dataSource.query(`
+          SELECT conname AS name FROM pg_constraint WHERE contype = 'f' AND conrelid = 'user_session'::regclass
+          UNION SELECT tgname FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = 'user_session'::regclass ORDER BY 1`);
+      for (const way of ['up', 'down'] as const) {
+        await migrate(dataSource, way, SESSIONS);
+        expect(await additions()).toEqual([{ name: 'its_account' }, { name: 'looks' }]);
+      }
+    });
+  }
 
   test('a user of the database that may not change the table gets one warning, and the rows are deleted', async () => {
     const admin = await start({ migrations: multiSessionMigrations, migrationsRun: true });

@@ -10,7 +10,6 @@ export type DatabaseName = (typeof DATABASE_NAMES)[number];
 const POSTGRES_URL = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test';
 const MARIADB_URL = process.env.TEST_MARIADB_URL ?? 'mariadb://root@127.0.0.1:3306/test';
 
-// `TEST_PARTITIONS=1` runs any spec on partitioned tables, on the databases that have them.
 if (process.env.TEST_PARTITIONS) splitSynchronizedTables();
 
 /**

@@ -20,14 +20,19 @@ export function splitTables(dataSource: DataSource): Promise<void> {
   return migrate(dataSource, 'up', partitionSessions({ partitions: 4 }), partitionBlacklist());
 }
 
+/** Whether `TEST_PARTITIONS=1` asks to run each spec on partitioned tables, and the database has them. */
+export function splitsTables(type: string): boolean {
+  return process.env.TEST_PARTITIONS !== undefined && ['postgres', 'mariadb'].includes(type);
+}
+
 /**
- * Splits the tables of each DataSource that creates them with `synchronize`, so that any spec can run on partitions. TypeORM
- * cannot synchronize them afterwards, so another DataSource of the same database leaves them as they are.
+ * Splits the tables of each DataSource that creates them with `synchronize`. TypeORM cannot synchronize them afterwards, so another
+ * DataSource of the same database leaves them as they are.
  */
 export function splitSynchronizedTables(): void {
   const { synchronize } = DataSource.prototype;
   DataSource.prototype.synchronize = async function (this: DataSource, ...given) {
-    const isServer = ['postgres', 'mariadb'].includes(this.options.type);
+    const isServer = splitsTables(this.options.type);
     const runner = this.createQueryRunner();
     const isSplit = isServer && (await runner.hasTable('user_session'));
     await runner.release();
