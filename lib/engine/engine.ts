@@ -152,7 +152,16 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const refreshStore = new RefreshStore(database, revocations, times.assumedAccessSeconds, changes);
   const endingStore = new EndingStore(database, userRows, rows, rowEndings, now);
   const partitions = new BlacklistPartitions(database);
-  const cleanupStore = new CleanupStore(database, cleanupJob, userRows, rows, rowEndings, revocations, partitions, times);
+  const cleanupStore = new CleanupStore(
+    database,
+    cleanupJob,
+    userRows,
+    rows,
+    rowEndings,
+    revocations,
+    partitions,
+    times,
+  );
   const lost = new LostEndings(database, userRows, rows, rowEndings, revocations, revoked, now);
   const seen = new SeenGenerations((batch) => refreshStore.confirm(batch));
   const endings = new SessionEndings(

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { DataSource, type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
+import { type DataSource, type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
 import {
   IndexCleanupTime1806000000000,
   multiSessionMigrations,

@@ -30,7 +30,10 @@ export function splitsTables(type: string): boolean {
  * DataSource of the same database leaves them as they are.
  */
 export function splitSynchronizedTables(): void {
-  const { synchronize } = DataSource.prototype;
+  const synchronize = Reflect.get(DataSource.prototype, 'synchronize') as (
+    this: DataSource,
+    ...given: unknown[]
+  ) => Promise<void>;
   DataSource.prototype.synchronize = async function (this: DataSource, ...given) {
     const isServer = splitsTables(this.options.type);
     const runner = this.createQueryRunner();
