@@ -35,6 +35,7 @@ export const SIDEBAR = [
       deployment: 'nginx, Docker, environment, migrations, upgrades, backup and restore',
       databases: 'entities, migrations, collations, cleanup, time',
       scaling: 'standbys, PgBouncer, Galera: settings, and what a fail-over may lose',
+      partitions: 'split the two large tables, and what that costs',
       regions: 'a plan for a billion users: shards, regions, what a lost region costs',
       observability: 'health checks, metrics, traces, alerts',
       incidents: 'what to do when a token, a key or the database was stolen',

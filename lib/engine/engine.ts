@@ -20,6 +20,7 @@ import { EventRetention } from '../outbox/retention.js';
 import { SessionHistory } from '../outbox/session-history.js';
 import { Poller } from '../revocation/poller.js';
 import { PushedRevocations } from '../revocation/pushed-revocations.js';
+import { BlacklistPartitions } from '../revocation/blacklist-partitions.js';
 import { RevocationTable } from '../revocation/revocation-table.js';
 import { RevokedSessions } from '../revocation/revoked-sessions.js';
 import { SessionAccess } from '../session/access.js';
@@ -153,7 +154,8 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   const loginStore = new LoginStore(database, userRows, rows, rowEndings, changes);
   const refreshStore = new RefreshStore(database, revocations, times.assumedAccessSeconds, changes);
   const endingStore = new EndingStore(database, userRows, rows, rowEndings, now);
-  const cleanupStore = new CleanupStore(database, cleanupJob, userRows, rowEndings, revocations, times);
+  const partitions = new BlacklistPartitions(database);
+  const cleanupStore = new CleanupStore(database, cleanupJob, userRows, rowEndings, revocations, partitions, times);
   const lost = new LostEndings(database, userRows, rows, rowEndings, revocations, revoked, now);
   const seen = new SeenGenerations((batch) => refreshStore.confirm(batch));
   const endings = new SessionEndings(

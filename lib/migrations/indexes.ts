@@ -1,6 +1,6 @@
 import { type QueryRunner, TableIndex } from 'typeorm';
 import { type DatabaseKind, KINDS } from '../database/dialect.js';
-import { indexOf, pathOf, type StoredTable } from './table.js';
+import { escapedPath, indexOf, pathOf, type StoredTable } from './table.js';
 
 /** Indexes to create and to drop, each given by its columns. */
 export interface IndexChange {
@@ -13,7 +13,7 @@ export interface IndexChange {
  * Leaves out what is done already, so that a run that was interrupted can be repeated.
  *
  * On MySQL and MariaDB it does not block writers: the server refuses the statement if it would. PostgreSQL does not block them if
- * the migration runs outside of a transaction: `migrationsTransactionMode: 'none'`.
+ * the migration runs outside of a transaction: `migrationsTransactionMode: 'none'`, and if the table is not partitioned.
  */
 export async function replaceIndexes(runner: QueryRunner, table: StoredTable, change: IndexChange): Promise<void> {
   const replace = REPLACE[KINDS[runner.connection.options.type] as DatabaseKind];
@@ -39,13 +39,15 @@ const REPLACE: Readonly<Record<DatabaseKind, Replace>> = {
 };
 
 async function replaceOnPostgres(runner: QueryRunner, path: string, { create, drop }: NamedChange): Promise<void> {
-  const isConcurrent = !runner.isTransactionActive;
+  const isOutside = !runner.isTransactionActive;
+  // PostgreSQL refuses it for a partitioned table.
+  const isConcurrent = isOutside && !(await isPartitioned(runner, path));
   const dropIfExists = async (index: NamedIndex) => {
     if ((await postgresState(runner, path, index)) !== undefined)
       await runner.dropIndex(path, new TableIndex({ ...index, isConcurrent }));
   };
   // A role for requests often has a short limit. To build an index of millions of rows takes longer.
-  await runner.query(`SET ${isConcurrent ? 'SESSION' : 'LOCAL'} statement_timeout = 0`);
+  await runner.query(`SET ${isOutside ? 'SESSION' : 'LOCAL'} statement_timeout = 0`);
   try {
     for (const index of create) {
       if ((await postgresState(runner, path, index)) === 'valid') continue;
@@ -55,8 +57,13 @@ async function replaceOnPostgres(runner: QueryRunner, path: string, { create, dr
     }
     for (const index of drop) await dropIfExists(index);
   } finally {
-    if (isConcurrent) await runner.query('RESET statement_timeout');
+    if (isOutside) await runner.query('RESET statement_timeout');
   }
+}
+
+async function isPartitioned(runner: QueryRunner, path: string): Promise<boolean> {
+  const sql = "SELECT 1 FROM pg_class WHERE oid = $1::regclass AND relkind = 'p'";
+  return ((await runner.query(sql, [escapedPath(runner, path)])) as unknown[]).length > 0;
 }
 
 async function postgresState(
@@ -96,11 +103,4 @@ async function replaceOnSqlite(runner: QueryRunner, path: string, { create, drop
 
 async function existingIndexes(runner: QueryRunner, path: string): Promise<ReadonlySet<string | undefined>> {
   return new Set((await runner.getTable(path))?.indices.map(({ name }) => name));
-}
-
-function escapedPath(runner: QueryRunner, path: string): string {
-  return path
-    .split('.')
-    .map((name) => runner.connection.driver.escape(name))
-    .join('.');
 }

@@ -80,9 +80,17 @@ export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTabl
  * Returns a column's name from the DataSource's naming strategy. Like the entities, it passes a custom name to the strategy only
  * if the name differs from the property's.
  */
-function columnNameOf({ connection }: QueryRunner, name: string): string {
+export function columnNameOf({ connection }: QueryRunner, name: string): string {
   const property = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
+}
+
+/** Escapes a table's path for a statement. */
+export function escapedPath({ connection }: QueryRunner, path: string): string {
+  return path
+    .split('.')
+    .map((name) => connection.driver.escape(name))
+    .join('.');
 }
 
 /**

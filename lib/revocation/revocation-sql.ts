@@ -75,8 +75,11 @@ interface Limits {
  * and walk through most of the table.
  */
 export const READ_NEW = readEntries<{ from: number }>('created_at >= :from');
-/** Reads entries in the order of their ids, those after `after`. */
-export const READ_PAGE = readEntries<{ after: string }>('id > :after ORDER BY id');
+/**
+ * Reads entries in the order of their ids, from `after` on. It repeats that of `after`, because a session may have several entries in
+ * a partitioned table, and only the last expiry counts.
+ */
+export const READ_PAGE = readEntries<{ after: string }>('id >= :after ORDER BY id');
 
 const ROW = (at: number, now: string) =>
   `(:id${at}, :kind${at}, :sessionId${at}, :userId${at}, :reason${at}, ${now}, :expiresAt${at})`;

@@ -1,4 +1,4 @@
-import { type EntityManager, LessThanOrEqual } from 'typeorm';
+import { Between, type EntityManager, In, LessThanOrEqual } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 import { entryValues, insertEntries } from './revocation-sql.js';
@@ -28,17 +28,23 @@ export class RevocationTable {
 
   /**
    * Deletes up to `limit` entries of either kind that expired at `before` or earlier (milliseconds since 1970).
+   * @param from leaves out those that expired earlier. Default: 0
    * @returns how many it deleted
    */
-  async deleteExpired(manager: EntityManager, before: number, limit: number): Promise<number> {
+  async deleteExpired(manager: EntityManager, before: number, limit: number, from = 0): Promise<number> {
+    if (from > before) return 0;
     const rows = await manager.find(BlacklistEntity, {
       select: { id: true },
-      where: { expiresAt: LessThanOrEqual(new Date(before)) },
+      where: { expiresAt: Between(new Date(from), new Date(before)) },
       order: { expiresAt: 'ASC' },
       take: limit,
     });
     if (rows.length === 0) return 0;
-    const { affected } = await manager.delete(BlacklistEntity, rows.map((row) => row.id).sort());
+    // In a partitioned table, another entry of the session may expire later.
+    const { affected } = await manager.delete(BlacklistEntity, {
+      id: In(rows.map(({ id }) => id).sort()),
+      expiresAt: LessThanOrEqual(new Date(before)),
+    });
     return affected ?? rows.length;
   }
 }

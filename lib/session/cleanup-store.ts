@@ -3,6 +3,7 @@ import type { Database } from '../database/database.js';
 import type { Job } from '../database/job.js';
 import type { Sql, SqlValues } from '../database/sql.js';
 import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
+import type { BlacklistPartitions } from '../revocation/blacklist-partitions.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { EndedSession } from './change-log.js';
 import { type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
@@ -36,6 +37,7 @@ export class CleanupStore {
     private readonly users: UserRows,
     private readonly endings: RowEndings,
     private readonly revocations: RevocationTable,
+    private readonly partitions: Pick<BlacklistPartitions, 'maintain'>,
     private readonly times: Pick<EntryTimes, 'now' | 'overlap'>,
   ) {}
 
@@ -74,13 +76,25 @@ export class CleanupStore {
   }
 
   /**
+   * Drops the expired partitions of the revocation entries, if the table has any: see `BlacklistPartitions.maintain`.
+   * @returns the value of `from` for `deleteExpiredEntries`
+   */
+  async dropExpiredPartitions(): Promise<number> {
+    return this.partitions.maintain(this.unneededSince());
+  }
+
+  /**
    * Deletes up to `limit` revocation entries that have expired.
+   * @param from leaves out those that expired earlier. Default: 0
    * @returns how many it deleted; undefined if another process is cleaning up
    */
-  async deleteExpiredEntries(limit: number): Promise<number | undefined> {
-    // The polls of other processes may still look back for entries that expired a moment ago.
-    const before = () => this.times.now() - this.times.overlap;
-    return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, before(), limit));
+  async deleteExpiredEntries(limit: number, from = 0): Promise<number | undefined> {
+    return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, this.unneededSince(), limit, from));
+  }
+
+  /** The polls of other processes may still look back for entries that expired a moment ago. */
+  private unneededSince(): number {
+    return this.times.now() - this.times.overlap;
   }
 
   private async lock(manager: EntityManager, ids: readonly string[]): Promise<DueRow[]> {

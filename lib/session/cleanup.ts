@@ -10,6 +10,7 @@ import type { SessionEndings } from './endings.js';
 /** How many rows one run of the cleanup deleted. */
 export interface CleanupResult {
   readonly sessions: number;
+  /** Without those in partitions that it dropped. */
   readonly blacklistEntries: number;
   readonly knownDevices: number;
   readonly userRows: number;
@@ -138,7 +139,7 @@ export class SessionCleanup {
     const untilNone = (step: () => Promise<number | undefined>) => async () => batchOf(await step());
     return [
       ['sessions', async () => this.published(await store.endExpired(batchSize))],
-      ['blacklistEntries', untilNone(() => store.deleteExpiredEntries(batchSize))],
+      ['blacklistEntries', untilNone(this.expiredEntries())],
       ['knownDevices', untilNone(() => this.knownDevices.deleteOld(batchSize))],
       ['events', untilNone(() => this.oldEvents.deleteOld(batchSize))],
       ['signals', untilNone(() => this.oldSignals.deleteOld(batchSize))],
@@ -151,6 +152,15 @@ export class SessionCleanup {
     if (!reviewed) return undefined;
     const { ended, lapsed, postponed } = reviewed;
     return { deleted: this.endings.publish(ended) + lapsed, isLast: ended.length + lapsed + postponed === 0 };
+  }
+
+  /** Returns the batch that deletes entries. Before the first one, it drops partitions: the first step has found that it is our turn. */
+  private expiredEntries(): () => Promise<number | undefined> {
+    let from: number | undefined;
+    return async () => {
+      from ??= await this.store.dropExpiredPartitions();
+      return this.store.deleteExpiredEntries(this.config.batchSize, from);
+    };
   }
 
   /** Returns the batch that looks for rows of users without sessions. Each run continues where the last one stopped. */

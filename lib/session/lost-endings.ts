@@ -1,5 +1,5 @@
 import { Logger } from '@nestjs/common';
-import { In } from 'typeorm';
+import { type EntityManager, In } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { CLOCK_MARGIN, MAX_LOGIN } from '../engine/timing.js';
 import { BlacklistEntity } from '../revocation/blacklist.entity.js';
@@ -88,10 +88,7 @@ export class LostEndings {
     const needed = entries.filter(([, expiresAt]) => expiresAt > until);
     if (needed.length === 0) return 0;
     const ids = needed.map(([sessionId]) => sessionId);
-    const found = await this.database.run((manager) =>
-      manager.find(BlacklistEntity, { select: { id: true }, where: { id: In(ids) } }),
-    );
-    const known = new Set(found.map(({ id }) => id));
+    const known = await this.database.run((manager) => knownOf(manager, ids));
     const lost = needed.filter(([sessionId]) => !known.has(sessionId)).sort(([a], [b]) => (a < b ? -1 : 1));
     for (let at = 0; at < lost.length; at += BATCH_SIZE) await this.endAgain(lost.slice(at, at + BATCH_SIZE));
     return lost.length;
@@ -104,10 +101,15 @@ export class LostEndings {
         manager,
         lost.map(([sessionId]) => sessionId),
       );
+      // Another process may have ended them since. In a partitioned table, the primary key does not refuse a second entry.
+      const known = await knownOf(
+        manager,
+        lost.map(([sessionId]) => sessionId),
+      );
       await this.endings.endLocked(manager, revived, 'failover');
       // The login may be lost as well. Then the user is not known, but access tokens may still be in use.
       const entries = lost
-        .filter(([sessionId]) => !revived.some(({ id }) => id === sessionId))
+        .filter(([sessionId]) => !known.has(sessionId) && !revived.some(({ id }) => id === sessionId))
         .map(([id, expiresAt]) => ({
           id,
           sessionId: id,
@@ -118,4 +120,10 @@ export class LostEndings {
       await this.table.record(manager, 'session', entries);
     });
   }
+}
+
+/** Returns which of these sessions have an entry. */
+async function knownOf(manager: EntityManager, ids: string[]): Promise<ReadonlySet<string>> {
+  const found = await manager.find(BlacklistEntity, { select: { id: true }, where: { id: In(ids) } });
+  return new Set(found.map(({ id }) => id));
 }

@@ -8,6 +8,7 @@ import { BlacklistEntity, type MultiSessionOptions, SessionEntity } from 'nestjs
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { User } from '../../sample-app/src/users/user.entity.js';
 import { createDatabase, type DatabaseName } from './databases.js';
+import { splitsTables, splitTables } from './partitions.js';
 import { SAMPLE_SECRET_KEY, type SampleApp, startSampleApp } from './sample-app.js';
 
 const PASSWORD = 'the password of every user of the cluster';
@@ -153,6 +154,7 @@ export async function startCluster(
   const own = isServer ? database.options : { type: 'better-sqlite3', database: url, timeout: 10_000 };
   const entities = [SessionEntity, BlacklistEntity, User];
   const dataSource = await new DataSource({ ...own, entities } as DataSourceOptions).initialize();
+  if (splitsTables(databaseName)) await splitTables(dataSource);
   return {
     databaseName,
     processes,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { DataSource, type DataSourceOptions } from 'typeorm';
+import { splitSynchronizedTables } from './partitions.js';
 
 /** The databases that tests can run on. */
 export const DATABASE_NAMES = ['sqlite', 'sqljs', 'postgres', 'mariadb'] as const;
@@ -8,6 +9,8 @@ export type DatabaseName = (typeof DATABASE_NAMES)[number];
 /** The database servers, unless the environment names others. */
 const POSTGRES_URL = process.env.TEST_POSTGRES_URL ?? 'postgres://postgres@127.0.0.1:5432/test';
 const MARIADB_URL = process.env.TEST_MARIADB_URL ?? 'mariadb://root@127.0.0.1:3306/test';
+
+if (process.env.TEST_PARTITIONS) splitSynchronizedTables();
 
 /**
  * Returns the databases that `TEST_DATABASES` names. Default: only embedded SQLite.
