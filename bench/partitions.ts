@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util';
 import type { DataSourceOptions, MigrationInterface } from 'typeorm';
-import { partitionBlacklist, partitionSessions } from 'nestjs-multisession/migrations';
+import { partitionBlacklist, partitionSessions } from '../examples/partitions/partitions.js';
 import { READ_STATE } from '../lib/revocation/revocation-sql.js';
 import { type DatabaseName, selectedDatabases } from '../test/helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../test/helpers/fill.js';

@@ -4,6 +4,8 @@
  * - Public names keep their docstrings. Others, and private members, lose theirs.
  * - If a constructor has parameters that are not public, only the library calls it. They become `any`, which Nest's
  *   types accept.
+ * - Classes lose `implements`: their members are declared anyway. Those that only the library makes keep one private member, without
+ *   which another object could pass for one.
  * - The constants that describe routes lose what only documents and guards read, such as error codes: no type depends on it.
  * - Declarations that the same entries need share a file, so that no entry loads types of a package that it does not need.
  */
@@ -158,7 +160,7 @@ class Slimmer {
         cuts.push([pos, end, '']);
     };
     const visit = (node) => {
-      if (isUnusedOfRoute(node)) return void cuts.push([node.getFullStart(), node.end, '']);
+      if (this.isUnused(node)) return void cuts.push([node.getFullStart(), node.end, '']);
       if (this.isInternalConstructor(node))
         cuts.push([node.getStart(file), node.end, 'constructor(...internal: any[]);']);
       else if (ts.isImportTypeNode(node) && this.statementsOf(this.symbolOf(node.qualifier)).length > 0)
@@ -187,11 +189,19 @@ class Slimmer {
   /** Calls back for each name in a declaration, except for those in a part that `print` leaves out. */
   eachName(statement, callback) {
     const visit = (node) => {
-      if (this.isInternalConstructor(node) || isUnusedOfRoute(node)) return;
+      if (this.isInternalConstructor(node) || this.isUnused(node)) return;
       if (ts.isIdentifier(node)) callback(node);
       ts.forEachChild(node, visit);
     };
     visit(statement);
+  }
+
+  /** Whether no type depends on this part of a declaration. */
+  isUnused(node) {
+    if (ts.isHeritageClause(node)) return node.token === ts.SyntaxKind.ImplementsKeyword;
+    if (!ts.isClassDeclaration(node.parent) || !isPrivate(node)) return isUnusedOfRoute(node);
+    const { members } = node.parent;
+    return members.some((member) => this.isInternalConstructor(member)) && members.find(isPrivate) !== node;
   }
 
   isInternalConstructor(node) {

@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dirname, '..');
 const DIST = join(ROOT, 'dist');
 const SLIM = join(ROOT, 'dist-slim');
 /** The length after which a line is broken. */
-const LINE = 1000;
+const LINE = 2000;
 /** The exports at the end of a bundled file, and its imports of others. */
 const EXPORTS = /^export \{([^}]*)\};/m;
 const IMPORTS = /^import \{([^}]*)\} from "((?:\.{1,2}\/)+(?:chunks\/)?)(\w+\.js)";/gm;
@@ -148,7 +148,7 @@ function withoutComments(code) {
   const mangle = { topLevel: true, keepClassNames: true, keepFnNames: true };
   // Statements become expressions, and short functions become parts of their callers.
   const steps = { if_return: true, conditionals: true, join_vars: true, booleans: true, dead_code: true, inline: 1 };
-  const compress = { defaults: false, keep_classnames: true, keep_fnames: true, ...steps };
+  const compress = { defaults: true, keep_classnames: true, keep_fnames: true, ...steps };
   const { code: mangled } = minifySync(code, { module: true, compress, mangle, format: { comments: false } });
   return transformSync(mangled, { minifyWhitespace: true, lineLimit: LINE, target: 'es2023' }).code;
 }

@@ -1,8 +1,8 @@
 import type { MigrationInterface, QueryRunner, TableColumnOptions } from 'typeorm';
 import { binaryCollation, createTable, pathOf, textColumn, timeColumn as time } from './table.js';
 
-export const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
-export const BLACKLIST = { name: 'session_blacklist', entity: 'BlacklistEntity' };
+const SESSIONS = { name: 'user_session', entity: 'SessionEntity' };
+const BLACKLIST = { name: 'session_blacklist', entity: 'BlacklistEntity' };
 
 /** Creates the tables for sessions and the blacklist, like those of `synchronize` but with collations that compare bytes. */
 export class CreateSessions1790000000000 implements MigrationInterface {

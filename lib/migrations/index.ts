@@ -11,7 +11,6 @@ import { CreateStreams1805000000000 } from './1805000000000-create-streams.js';
 import { IndexCleanupTime1806000000000 } from './1806000000000-index-cleanup-time.js';
 import { CreateAdminActions1807000000000 } from './1807000000000-create-admin-actions.js';
 
-export { type MigrationClass, partitionBlacklist, partitionSessions } from './partitions.js';
 export {
   AddBinding1802000000000,
   CreateAdminActions1807000000000,

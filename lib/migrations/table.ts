@@ -80,7 +80,7 @@ export function pathOf({ connection }: QueryRunner, { name, entity }: StoredTabl
  * Returns a column's name from the DataSource's naming strategy. Like the entities, it passes a custom name to the strategy only
  * if the name differs from the property's.
  */
-export function columnNameOf({ connection }: QueryRunner, name: string): string {
+function columnNameOf({ connection }: QueryRunner, name: string): string {
   const property = name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
   return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
 }

@@ -2,9 +2,11 @@ import { Logger } from '@nestjs/common';
 import type { EntityManager, EntityMetadata } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { withoutValues } from '../database/faults.js';
-import { AHEAD, partitionName } from '../database/partition-names.js';
 import { remedyOf } from '../database/permanent-faults.js';
 import { BlacklistEntity } from './blacklist.entity.js';
+
+/** How many partitions are kept ahead of the time. */
+const AHEAD = 7;
 
 interface Partition {
   readonly name: string;
@@ -24,8 +26,7 @@ interface PartitionSql {
 }
 
 /**
- * Keeps the range partitions of `session_blacklist`, if the application has created them with the migration of
- * `partitionBlacklist`. An entry that no partition is meant for is in the partition `rest`, so an entry is never refused.
+ * Keeps the range partitions of `session_blacklist`, if the application has created them as docs/partitions.md says. An entry that no partition is meant for is in the partition `rest`, so an entry is never refused.
  *
  * Invariant: any statement here may fail, or run twice, or at the same time in another process. The name of a partition says
  * what its bound is, so it is never dropped before all of its entries have expired.
@@ -64,7 +65,7 @@ export class BlacklistPartitions {
         while (last < before + AHEAD * width) {
           // If no process has cleaned up for long, the first one spans all of that time.
           const until = last + width * Math.max(1, Math.ceil((before - last) / width));
-          const range = { name: partitionName(until), rest: rest.name, from: last, until };
+          const range = { name: `p${until}`, rest: rest.name, from: last, until };
           await this.change(manager, sql.create(table, range));
           last = until;
         }

@@ -2,12 +2,8 @@ import { randomBytes } from 'node:crypto';
 import { Logger } from '@nestjs/common';
 import { afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type DataSource, type DataSourceOptions, DefaultNamingStrategy } from 'typeorm';
-import {
-  IndexCleanupTime1806000000000,
-  multiSessionMigrations,
-  partitionBlacklist,
-  partitionSessions,
-} from '../../lib/migrations/index.js';
+import { partitionBlacklist, partitionSessions } from '../../examples/partitions/partitions.js';
+import { IndexCleanupTime1806000000000, multiSessionMigrations } from '../../lib/migrations/index.js';
 import { SchemaCheck } from '../../lib/database/schema-check.js';
 import { MULTI_SESSION_ENTITIES } from '../../lib/nest/entities.js';
 import { BlacklistEntity } from '../../lib/revocation/blacklist.entity.js';
@@ -75,7 +71,7 @@ onEachDatabase((name) => {
     test.each([SESSIONS, BLACKLIST])('the migration says that SQLite has no partitions', async (Migration) => {
       const { dataSource } = await start({ migrations: multiSessionMigrations, migrationsRun: true });
       for (const way of ['up', 'down'] as const)
-        await expect(migrate(dataSource, way, Migration)).rejects.toThrow(/^SQLite has no partitions for .* leave /);
+        await expect(migrate(dataSource, way, Migration)).rejects.toThrow(/ has no partitions for .* leave /);
     });
     return;
   }
@@ -110,7 +106,8 @@ onEachDatabase((name) => {
   /** Counts the transactions that wait for a row. */
   const WAITING = isPostgres
     ? "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    : "SELECT COUNT(*) AS n FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'";
+    : // `innodb_trx` is not brought up to date while it is read again and again.
+      "SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = DATABASE() AND info LIKE 'SELECT%FOR UPDATE'";
   const daysFromNow = (days: number) => Math.floor(Date.now() / DAY + days) * DAY;
   const writeEntry = async ({ dataSource }: TestProcess, id: string, expiresAt: number, userId = 'alice') => {
     const values = { id, kind: 'session', sessionId: id, userId, reason: 'logout' } as const;

@@ -1,5 +1,5 @@
 import { DataSource, type MigrationInterface } from 'typeorm';
-import { partitionBlacklist, partitionSessions } from '../../lib/migrations/partitions.js';
+import { partitionBlacklist, partitionSessions } from '../../examples/partitions/partitions.js';
 
 /** Runs migrations outside of TypeORM's list of them. */
 export async function migrate(

@@ -1,13 +1,18 @@
+import { BlacklistEntity, SessionEntity } from 'nestjs-multisession';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { KINDS } from '../database/dialect.js';
-import { AHEAD, partitionName } from '../database/partition-names.js';
-import { BLACKLIST, SESSIONS } from './1790000000000-create-sessions.js';
-import { columnNameOf, escapedPath, pathOf, type StoredTable } from './table.js';
+
+/*
+ * Optional migrations of the tables of nestjs-multisession. Copy this file to your migrations: see docs/partitions.md. The
+ * DataSource needs the entities of the library, from which the names of the tables and columns come.
+ */
 
 /** The class of a migration. */
 export type MigrationClass = new () => MigrationInterface;
+type EntityClass = typeof SessionEntity | typeof BlacklistEntity;
 
 const DAY = 86_400_000;
+/** How many partitions of `session_blacklist` are created ahead of the time. The cleanup keeps as many. */
+const AHEAD = 7;
 
 /**
  * Returns a migration that splits the table `user_session` into hash partitions by the id of the session. Its `down` makes it one
@@ -22,8 +27,8 @@ export function partitionSessions({ partitions = 16 }: { partitions?: number } =
     readonly name = 'PartitionSessions1806500000000';
 
     async up(runner: QueryRunner): Promise<void> {
-      const [id] = columnsOf(runner, 'id');
-      await convert(runner, SESSIONS, {
+      const [id] = columnsOf(runner, SessionEntity, 'id');
+      await convert(runner, SessionEntity, {
         primaryKey: [id],
         by: `PARTITION BY HASH (${id})`,
         parts: numbers.map((at) => [`p${at}`, `FOR VALUES WITH (MODULUS ${partitions}, REMAINDER ${at})`]),
@@ -32,7 +37,10 @@ export function partitionSessions({ partitions = 16 }: { partitions?: number } =
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      await convert(runner, SESSIONS, { primaryKey: columnsOf(runner, 'id'), onMysql: 'REMOVE PARTITIONING' });
+      await convert(runner, SessionEntity, {
+        primaryKey: columnsOf(runner, SessionEntity, 'id'),
+        onMysql: 'REMOVE PARTITIONING',
+      });
     }
   };
 }
@@ -52,31 +60,31 @@ export function partitionBlacklist({ days = 1 }: { days?: number } = {}): Migrat
     readonly name = 'PartitionBlacklist1806500000001';
 
     async up(runner: QueryRunner): Promise<void> {
-      const [id, expiresAt] = columnsOf(runner, 'id', 'expires_at');
+      const [id, expiresAt] = columnsOf(runner, BlacklistEntity, 'id', 'expiresAt');
       const start = Math.ceil(Date.now() / DAY) * DAY;
       const bounds = Array.from({ length: AHEAD + 1 }, (_, at) => start + at * days * DAY);
-      await convert(runner, BLACKLIST, {
+      await convert(runner, BlacklistEntity, {
         primaryKey: [id, expiresAt],
         by: `PARTITION BY RANGE (${expiresAt})`,
         parts: [
           ...bounds.map((until, at): Part => {
             const from = at === 0 ? 'MINVALUE' : bounds[at - 1];
-            return [partitionName(until), `FOR VALUES FROM (${from}) TO (${until})`];
+            return [`p${until}`, `FOR VALUES FROM (${from}) TO (${until})`];
           }),
           ['rest', 'DEFAULT'],
         ],
         onMysql: `PARTITION BY RANGE (${expiresAt}) (
-          ${bounds.map((until) => `PARTITION ${partitionName(until)} VALUES LESS THAN (${until})`).join(', ')},
+          ${bounds.map((until) => `PARTITION p${until} VALUES LESS THAN (${until})`).join(', ')},
           PARTITION rest VALUES LESS THAN MAXVALUE)`,
       });
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      const [id, expiresAt] = columnsOf(runner, 'id', 'expires_at');
-      const table = escapedPath(runner, pathOf(runner, BLACKLIST));
+      const [id, expiresAt] = columnsOf(runner, BlacklistEntity, 'id', 'expiresAt');
+      const table = escapedPath(runner, pathOf(runner, BlacklistEntity));
       // Two entries of a session differ in their expiry. Keep the later one.
       const isEarlier = `a.${id} = b.${id} AND a.${expiresAt} < b.${expiresAt}`;
-      await convert(runner, BLACKLIST, {
+      await convert(runner, BlacklistEntity, {
         primaryKey: [id],
         before: isPostgres(runner)
           ? `DELETE FROM ${table} a USING ${table} b WHERE ${isEarlier}`
@@ -102,13 +110,11 @@ interface Conversion {
   readonly onMysql: string;
 }
 
-async function convert(runner: QueryRunner, stored: StoredTable, conversion: Conversion): Promise<void> {
-  const kind = KINDS[runner.connection.options.type];
-  if (kind === 'sqlite')
-    throw new Error(
-      `SQLite has no partitions for ${stored.name}; leave this migration out of the DataSource, or only use it on other databases`,
-    );
-  const path = pathOf(runner, stored);
+async function convert(runner: QueryRunner, entity: EntityClass, conversion: Conversion): Promise<void> {
+  const path = pathOf(runner, entity);
+  const { type } = runner.connection.options;
+  if (!['postgres', 'mysql', 'mariadb'].includes(type))
+    throw new Error(`${type} has no partitions for ${path}; leave this migration out of the DataSource`);
   if (!isPostgres(runner)) await convertOnMysql(runner, escapedPath(runner, path), conversion);
   else if (runner.isTransactionActive) await convertOnPostgres(runner, path, conversion);
   else {
@@ -187,11 +193,27 @@ async function convertOnPostgres(
 }
 
 function isPostgres({ connection }: QueryRunner): boolean {
-  return KINDS[connection.options.type] === 'postgres';
+  return connection.options.type === 'postgres';
 }
 
-function columnsOf(runner: QueryRunner, ...names: string[]): string[] {
-  return names.map((name) => runner.connection.driver.escape(columnNameOf(runner, name)));
+/** The path of a table, with its prefix and schema. */
+function pathOf({ connection }: QueryRunner, entity: EntityClass): string {
+  return connection.getMetadata(entity).tablePath;
+}
+
+function escapedPath({ connection }: QueryRunner, path: string): string {
+  return path
+    .split('.')
+    .map((name) => connection.driver.escape(name))
+    .join('.');
+}
+
+/** The escaped names of the columns of these properties. */
+function columnsOf({ connection }: QueryRunner, entity: EntityClass, ...properties: string[]): string[] {
+  return connection
+    .getMetadata(entity)
+    .columns.filter(({ propertyName }) => properties.includes(propertyName))
+    .map(({ databaseName }) => connection.driver.escape(databaseName));
 }
 
 function checkRange(name: string, value: number, min: number, max: number): void {
