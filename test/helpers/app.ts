@@ -1,3 +1,4 @@
+import type { Server } from 'node:http';
 import { type INestApplication, Injectable, type ModuleMetadata, type Type } from '@nestjs/common';
 import { ExpressAdapter } from '@nestjs/platform-express';
 import { FastifyAdapter, type NestFastifyApplication } from '@nestjs/platform-fastify';
@@ -130,6 +131,8 @@ export async function startApp(given: TestAppOptions = {}): Promise<TestApp> {
     await app.close();
     throw error;
   });
+  // The server shares its thread with the test. If that is busy for seconds, the server would close a connection that `fetch` is using.
+  (app.getHttpServer() as Server).keepAliveTimeout = 0;
   const url = await app.getUrl();
   const request: TestApp['request'] = async (method, path, { body, headers } = {}) => {
     const isText = typeof body === 'string' || body === undefined;

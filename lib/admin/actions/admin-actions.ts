@@ -24,7 +24,7 @@ export interface RecordedAdminAction {
   readonly sessionId: string | null;
   /**
    * How many sessions were ended. Null for a replay of events, while the end of everybody's sessions is in progress, and if a user
-   * had more than 1,000.
+   * had 1,000 or more.
    */
   readonly ended: number | null;
   /** What else there is to say: the type of the session, or what was to be replayed. */
