@@ -1,6 +1,5 @@
 import 'reflect-metadata';
-import { execFileSync } from 'node:child_process';
-import { readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Module } from '@nestjs/common';
@@ -15,20 +14,26 @@ import { Child } from './child.js';
 import type { Heard, ListenersQuestion } from './fan-out-listeners.js';
 import { wholeNumber } from './options.js';
 import { percentile, say, sayTitle, table, writeReport } from './report.js';
+import { serverTime } from './server-time.js';
 import { multiSessionImports } from './session-app.js';
 
-/** How many connections listen. Each stands for a process, and one more belongs to the process that ends the sessions. */
-const LISTENERS = [1, 10, 100, 1000];
 const POOL = 10;
 /** How long the last listener may take to hear of the last ending, in milliseconds. */
 const LIMIT = 60_000;
-/** The kernel counts the time of processes in hundredths of a second. */
-const MS_PER_TICK = 10;
 
 const { values } = parseArgs({
-  options: { rate: { type: 'string', default: '20' }, seconds: { type: 'string', default: '20' } },
+  options: {
+    listeners: { type: 'string', default: '1,10,100,1000' },
+    rate: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '20' },
+  },
 });
-const options = { rate: wholeNumber('rate', values.rate, 1), seconds: wholeNumber('seconds', values.seconds, 1) };
+const options = {
+  /** How many connections listen. Each stands for a process, and one more belongs to the process that ends the sessions. */
+  listeners: values.listeners.split(',').map((count) => wholeNumber('listeners', count, 1)),
+  rate: wholeNumber('rate', values.rate, 1),
+  seconds: wholeNumber('seconds', values.seconds, 1),
+};
 
 /** A server that passes on which sessions have ended. */
 interface Broker {
@@ -41,26 +46,32 @@ interface Broker {
 }
 
 /** Measures how long an ending takes, and when the last listener hears of it, for growing numbers of listeners. */
-async function measure(database: PostgresServer, { push, url, channel, serverTime }: Broker): Promise<void> {
-  @Module({ imports: multiSessionImports(optionsOf(database.port, { poolSize: POOL }), {}, { revocation: { push } }) })
+async function measure(database: PostgresServer, broker: Broker): Promise<void> {
+  @Module({
+    imports: multiSessionImports(
+      optionsOf(database.port, { poolSize: POOL }),
+      {},
+      { revocation: { push: broker.push } },
+    ),
+  })
   class AppModule {}
   const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error', 'warn'] });
   const sessions = app.get(SessionService);
   const listeners = await Child.start<ListenersQuestion, Heard>('fan-out-listeners', [
-    JSON.stringify([url, await channel()]),
+    JSON.stringify([broker.url, await broker.channel()]),
   ]);
   const rows: string[][] = [];
-  for (const open of LISTENERS) {
+  for (const open of options.listeners) {
     const ids: string[] = [];
     for (let at = 0; at < options.rate * options.seconds; at++)
       ids.push((await sessions.create(`user ${at}`, { type: 'LONG' })).session.id);
     await listeners.ask({ open });
-    const before = await serverTime();
+    const before = await broker.serverTime();
     const endings = await endAtPace(sessions, ids);
     let heard: Heard = [];
     const all = async () => (heard = await listeners.ask({ heardBy: open })).length === ids.length;
     await until(all, LIMIT);
-    const spent = ((await serverTime()) - before) / ids.length;
+    const spent = ((await broker.serverTime()) - before) / ids.length;
     const took = endings.map(({ begun, ended }) => ended - begun);
     const last = new Map(heard);
     const delays = endings.map(({ id, begun }) => (last.get(id) as number) - begun);
@@ -97,32 +108,6 @@ async function endAtPace(sessions: SessionService, ids: readonly string[]): Prom
   return Promise.all(running);
 }
 
-/** CPU time of all processes of a PostgreSQL server, in milliseconds. */
-function postgresTime({ pid }: PostgresServer): number {
-  const children = execFileSync('pgrep', ['-P', String(pid)], { encoding: 'utf8' })
-    .trim()
-    .split('\n')
-    .map(Number);
-  const ticks = [pid, ...children].map((id) => {
-    const [user, system, endedUser, endedSystem] = statOf(id).slice(11, 15);
-    return id === pid ? user + system + endedUser + endedSystem : user + system;
-  });
-  return ticks.reduce((sum, each) => sum + each, 0) * MS_PER_TICK;
-}
-
-/** The fields of `/proc/<pid>/stat` after the name, or zeros for a process that has ended. */
-function statOf(pid: number): number[] {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    return stat
-      .slice(stat.lastIndexOf(')') + 2)
-      .split(' ')
-      .map(Number);
-  } catch {
-    return Array<number>(15).fill(0);
-  }
-}
-
 /** The time of a Redis server, in milliseconds. */
 async function redisTime(client: ReturnType<typeof createClient>): Promise<number> {
   const info = await client.info('cpu');
@@ -131,7 +116,7 @@ async function redisTime(client: ReturnType<typeof createClient>): Promise<numbe
 }
 
 const folder = await newFolder();
-const settings = [`max_connections = ${Math.max(...LISTENERS) + POOL + 20}`, 'fsync = on'];
+const settings = [`max_connections = ${Math.max(...options.listeners) + POOL + 20}`, 'fsync = on'];
 const database = await PostgresServer.primary(folder, settings);
 const redis = createClient({ url: REDIS_URL });
 try {
@@ -145,7 +130,7 @@ try {
       await until(async () => (found = await database.query<typeof found>(sql)).length > 0, LIMIT);
       return found[0].channel;
     },
-    serverTime: () => Promise.resolve(postgresTime(database)),
+    serverTime: () => Promise.resolve(serverTime('postgres') / 1000),
   });
   await redis.connect();
   const channel = newChannel();

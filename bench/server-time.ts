@@ -12,6 +12,13 @@ export function serverTime(server: ServerName): number {
   return times.length > 0 ? times.reduce((sum, time) => sum + time) * TICK : NaN;
 }
 
+/** CPU time of a process, in microseconds. NaN if the system does not report it, or if the process has ended. */
+export function processTimeOf(pid: number): number {
+  const [stat] = statOf(String(pid));
+  const name = stat?.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'));
+  return stat === undefined ? NaN : timeOf(stat, name)[0] * TICK;
+}
+
 function processStats(): string[] {
   try {
     return readdirSync('/proc').flatMap((name) => (/^\d+$/.test(name) ? statOf(name) : []));

@@ -1,4 +1,3 @@
-import { BlacklistEntity, SessionEntity } from 'nestjs-multisession';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /*
@@ -8,7 +7,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 
 /** The class of a migration. */
 export type MigrationClass = new () => MigrationInterface;
-type EntityClass = typeof SessionEntity | typeof BlacklistEntity;
+type EntityName = 'SessionEntity' | 'BlacklistEntity';
 
 const DAY = 86_400_000;
 /** How many partitions of `session_blacklist` are created ahead of the time. The cleanup keeps as many. */
@@ -27,8 +26,8 @@ export function partitionSessions({ partitions = 16 }: { partitions?: number } =
     readonly name = 'PartitionSessions1806500000000';
 
     async up(runner: QueryRunner): Promise<void> {
-      const [id] = columnsOf(runner, SessionEntity, 'id');
-      await convert(runner, SessionEntity, {
+      const [id] = columnsOf(runner, 'SessionEntity', 'id');
+      await convert(runner, 'SessionEntity', {
         primaryKey: [id],
         by: `PARTITION BY HASH (${id})`,
         parts: numbers.map((at) => [`p${at}`, `FOR VALUES WITH (MODULUS ${partitions}, REMAINDER ${at})`]),
@@ -37,8 +36,8 @@ export function partitionSessions({ partitions = 16 }: { partitions?: number } =
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      await convert(runner, SessionEntity, {
-        primaryKey: columnsOf(runner, SessionEntity, 'id'),
+      await convert(runner, 'SessionEntity', {
+        primaryKey: columnsOf(runner, 'SessionEntity', 'id'),
         onMysql: 'REMOVE PARTITIONING',
       });
     }
@@ -60,10 +59,10 @@ export function partitionBlacklist({ days = 1 }: { days?: number } = {}): Migrat
     readonly name = 'PartitionBlacklist1806500000001';
 
     async up(runner: QueryRunner): Promise<void> {
-      const [id, expiresAt] = columnsOf(runner, BlacklistEntity, 'id', 'expiresAt');
+      const [id, expiresAt] = columnsOf(runner, 'BlacklistEntity', 'id', 'expiresAt');
       const start = Math.ceil(Date.now() / DAY) * DAY;
       const bounds = Array.from({ length: AHEAD + 1 }, (_, at) => start + at * days * DAY);
-      await convert(runner, BlacklistEntity, {
+      await convert(runner, 'BlacklistEntity', {
         primaryKey: [id, expiresAt],
         by: `PARTITION BY RANGE (${expiresAt})`,
         parts: [
@@ -80,11 +79,11 @@ export function partitionBlacklist({ days = 1 }: { days?: number } = {}): Migrat
     }
 
     async down(runner: QueryRunner): Promise<void> {
-      const [id, expiresAt] = columnsOf(runner, BlacklistEntity, 'id', 'expiresAt');
-      const table = escapedPath(runner, pathOf(runner, BlacklistEntity));
+      const [id, expiresAt] = columnsOf(runner, 'BlacklistEntity', 'id', 'expiresAt');
+      const table = escapedPath(runner, pathOf(runner, 'BlacklistEntity'));
       // Two entries of a session differ in their expiry. Keep the later one.
       const isEarlier = `a.${id} = b.${id} AND a.${expiresAt} < b.${expiresAt}`;
-      await convert(runner, BlacklistEntity, {
+      await convert(runner, 'BlacklistEntity', {
         primaryKey: [id],
         before: isPostgres(runner)
           ? `DELETE FROM ${table} a USING ${table} b WHERE ${isEarlier}`
@@ -110,7 +109,7 @@ interface Conversion {
   readonly onMysql: string;
 }
 
-async function convert(runner: QueryRunner, entity: EntityClass, conversion: Conversion): Promise<void> {
+async function convert(runner: QueryRunner, entity: EntityName, conversion: Conversion): Promise<void> {
   const path = pathOf(runner, entity);
   const { type } = runner.connection.options;
   if (!['postgres', 'mysql', 'mariadb'].includes(type))
@@ -197,7 +196,7 @@ function isPostgres({ connection }: QueryRunner): boolean {
 }
 
 /** The path of a table, with its prefix and schema. */
-function pathOf({ connection }: QueryRunner, entity: EntityClass): string {
+function pathOf({ connection }: QueryRunner, entity: EntityName): string {
   return connection.getMetadata(entity).tablePath;
 }
 
@@ -209,7 +208,7 @@ function escapedPath({ connection }: QueryRunner, path: string): string {
 }
 
 /** The escaped names of the columns of these properties. */
-function columnsOf({ connection }: QueryRunner, entity: EntityClass, ...properties: string[]): string[] {
+function columnsOf({ connection }: QueryRunner, entity: EntityName, ...properties: string[]): string[] {
   return connection
     .getMetadata(entity)
     .columns.filter(({ propertyName }) => properties.includes(propertyName))

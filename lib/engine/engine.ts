@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { AdminActions } from '../admin/actions/admin-actions.js';
+import { AdminActions } from '../session/admin-actions.js';
 import { DailyCounts } from '../admin/statistics/daily-counts.js';
 import { DpopProofs } from '../binding/dpop.js';
 import { Clock } from '../database/clock.js';

@@ -1,5 +1,5 @@
-import { guardSynchronize } from '../database/synchronize-guard.js';
-import { SessionAdminActionEntity } from '../admin/actions/session-admin-action.entity.js';
+import { guardSynchronize } from './synchronize-guard.js';
+import { SessionAdminActionEntity } from '../session/session-admin-action.entity.js';
 import { SessionDailyCountEntity } from '../admin/statistics/session-daily-count.entity.js';
 import { SigningKeyEntity } from '../keys/signing-key.entity.js';
 import { KnownDeviceEntity } from '../known-devices/known-device.entity.js';

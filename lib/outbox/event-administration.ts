@@ -1,5 +1,5 @@
 import type { EntityManager } from 'typeorm';
-import type { AdminActions } from '../admin/actions/admin-actions.js';
+import type { AdminActions } from '../session/admin-actions.js';
 import type { Database } from '../database/database.js';
 import { Job } from '../database/job.js';
 import { JOB_LEASE } from '../engine/timing.js';

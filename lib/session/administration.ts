@@ -1,4 +1,4 @@
-import type { AdminActionFilter, AdminActionPage, AdminActions } from '../admin/actions/admin-actions.js';
+import type { AdminActionFilter, AdminActionPage, AdminActions } from './admin-actions.js';
 import type { TokenConfig, UserId } from '../token/options.js';
 import { MAX_LOGIN } from '../engine/timing.js';
 import type { Clock } from '../database/clock.js';

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
-import type { AdminActions } from '../admin/actions/admin-actions.js';
+import type { AdminActions } from './admin-actions.js';
 import type { Job, JobState, JobTurn } from '../database/job.js';
 import type { SessionEndings } from './endings.js';
 import { firstSessionIdOf } from './id.js';

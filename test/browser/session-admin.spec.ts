@@ -14,7 +14,7 @@ import {
 } from 'nestjs-multisession';
 import type { BrowserContext, Page } from 'playwright-core';
 import { DataSource } from 'typeorm';
-import { SessionAdminActionEntity } from '../../lib/admin/actions/session-admin-action.entity.js';
+import { SessionAdminActionEntity } from '../../lib/session/session-admin-action.entity.js';
 import { ADAPTERS, startApp, type TestApp, TestUsers } from '../helpers/app.js';
 import { launchBrowser } from '../helpers/browser.js';
 import {

@@ -9,7 +9,7 @@ import {
   type UserId,
 } from 'nestjs-multisession';
 import { DataSource } from 'typeorm';
-import { SessionAdminActionEntity } from '../../lib/admin/actions/session-admin-action.entity.js';
+import { SessionAdminActionEntity } from '../../lib/session/session-admin-action.entity.js';
 import { SessionDeliveryEntity } from '../../lib/outbox/session-delivery.entity.js';
 import { firstSessionIdOf, uuidV7 } from '../../lib/session/id.js';
 import { randomId } from '../../lib/token/random-id.js';

@@ -10,7 +10,7 @@ import {
   type IssuedSession,
 } from 'nestjs-multisession';
 import { DataSource, type DataSourceOptions, Not } from 'typeorm';
-import { SessionAdminActionEntity } from '../../lib/admin/actions/session-admin-action.entity.js';
+import { SessionAdminActionEntity } from '../../lib/session/session-admin-action.entity.js';
 import { SessionJobEntity } from '../../lib/database/job.entity.js';
 import { bearer, SECRET_KEY, SIGNING_SECRET, startApp, type TestApp } from '../helpers/app.js';
 import { createDatabase, type DatabaseName, sharedDatabases, type TestDatabase } from '../helpers/databases.js';

@@ -1,7 +1,7 @@
 import { DataSource, type EntityMetadata } from 'typeorm';
 import { MultiSessionConfigurationError } from '../configuration-error.js';
-import { KINDS } from './dialect.js';
-import { type EntityClass, ownMetadatas, RENAME, sharedTables } from './schema-check.js';
+import { KINDS } from '../database/dialect.js';
+import { type EntityClass, ownMetadatas, RENAME, sharedTables } from '../database/schema-check.js';
 
 /**
  * Makes TypeORM's `synchronize` fail before it changes a table of the application that has the name of one of ours. TypeORM goes

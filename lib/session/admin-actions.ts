@@ -1,12 +1,12 @@
 import type { EntityManager } from 'typeorm';
-import type { Database } from '../../database/database.js';
-import type { Job } from '../../database/job.js';
-import type { Sql, SqlValues } from '../../database/sql.js';
-import type { AdminAction, ChangeWriter, SessionChange } from '../../session/change-log.js';
-import { firstSessionIdOf, uuidV7 } from '../../session/id.js';
-import { readUserId } from '../../token/access-token.js';
-import type { TokenConfig, UserId } from '../../token/options.js';
-import { randomId } from '../../token/random-id.js';
+import type { Database } from '../database/database.js';
+import type { Job } from '../database/job.js';
+import type { Sql, SqlValues } from '../database/sql.js';
+import type { AdminAction, ChangeWriter, SessionChange } from './change-log.js';
+import { firstSessionIdOf, uuidV7 } from './id.js';
+import { readUserId } from '../token/access-token.js';
+import type { TokenConfig, UserId } from '../token/options.js';
+import { randomId } from '../token/random-id.js';
 import { SessionAdminActionEntity } from './session-admin-action.entity.js';
 
 /** What an administrator did. */

@@ -1,5 +1,5 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
-import { instant } from '../../database/instant.js';
+import { instant } from '../database/instant.js';
 
 /**
  * Something that an administrator did. What ends sessions is recorded in the transaction that ends them, so the row exists if and
