@@ -26,24 +26,29 @@ export function guardSynchronize<Entities extends readonly EntityClass[]>(entiti
 
 /** Returns a fault for each table that has the name of one of ours, and lacks a column that each version of ours has had. */
 async function foreignTables(dataSource: DataSource, entities: readonly EntityClass[]): Promise<string[]> {
-  const metadatas = new Map(ownMetadatas(dataSource, entities).map((metadata) => [metadata.tablePath, metadata]));
-  if (metadatas.size === 0 || !KINDS[dataSource.options.type]) return [];
+  const metadatas = ownMetadatas(dataSource, entities);
+  if (metadatas.length === 0 || !KINDS[dataSource.options.type]) return [];
   const runner = dataSource.createQueryRunner('master');
   try {
-    const faults: string[] = [];
-    for (const [path, metadata] of metadatas) {
-      if (!(await runner.hasTable(path))) continue;
-      const columns = new Set((await runner.getTable(path))?.columns.map(({ name }) => name));
-      const lacking = requiredColumns(metadata).filter((name) => !columns.has(name));
-      if (lacking.length > 0)
-        faults.push(
-          `tables: ${path} exists, and it is not a table of nestjs-multisession, because it lacks ${lacking.join(', ')}; ${RENAME}`,
-        );
-    }
-    return faults;
+    const tables = await runner.getTables(metadatas.map(({ tablePath }) => tablePath));
+    const columnsOf = new Map(
+      tables.map((table) => [
+        dataSource.driver.parseTableName(table).tableName,
+        new Set(table.columns.map(({ name }) => name)),
+      ]),
+    );
+    return metadatas.flatMap((metadata) => {
+      const columns = columnsOf.get(metadata.tableName);
+      const lacking = columns ? requiredColumns(metadata).filter((name) => !columns.has(name)) : [];
+      return lacking.length === 0 ? [] : [foreign(metadata, lacking)];
+    });
   } finally {
     await runner.release();
   }
+}
+
+function foreign({ tablePath }: EntityMetadata, lacking: readonly string[]): string {
+  return `tables: ${tablePath} exists, and it is not a table of nestjs-multisession, because it lacks ${lacking.join(', ')}; ${RENAME}`;
 }
 
 /** Columns that were there from the beginning: one that is added later is nullable or has a default, for the rows that exist. */
