@@ -142,8 +142,8 @@ async function convertOnMysql(
 
 /**
  * Replaces the table by a copy. PostgreSQL cannot partition a table that exists. The copy has the indexes, foreign keys,
- * triggers, owner and rights of the table. The lock keeps readers away, too: a transaction that has read the table and then wants to write would be in a deadlock with
- * the replacement.
+ * triggers, owner and rights of the table. The lock also keeps readers away: a transaction that has read the table and then
+ * writes to it would be in a deadlock with the replacement.
  */
 async function convertOnPostgres(
   runner: QueryRunner,

@@ -78,19 +78,22 @@ export class AdminSession extends DescribedSession {
   user_name!: string | null;
 }
 
+/** The id with which the next page begins. */
+const NEXT = {
+  type: 'string',
+  description: 'The parameter `after` of the next page, or null on the last page',
+  format: 'uuid',
+  nullable: true,
+  example: EXAMPLES.otherSessionId,
+} as const;
+
 /** The answer of `GET admin/sessions`. */
 @ObjectSchema('AdminSessionPage')
 export class AdminSessionPage {
   @Field({ type: 'array', items: { ref: AdminSession }, description: 'The newest session first' })
   sessions!: AdminSession[];
 
-  @Field({
-    type: 'string',
-    description: 'The parameter `after` of the next page, or null on the last page',
-    format: 'uuid',
-    nullable: true,
-    example: EXAMPLES.otherSessionId,
-  })
+  @Field(NEXT)
   next!: string | null;
 
   @Field({ type: 'boolean', description: 'Whether the parameter `user_name` is supported', example: true })
@@ -217,13 +220,7 @@ export class AdminActionPageAnswer {
   @Field({ type: 'array', items: { ref: AdminActionAnswer }, description: 'The latest first' })
   actions!: AdminActionAnswer[];
 
-  @Field({
-    type: 'string',
-    description: 'The parameter `after` of the next page, or null on the last page',
-    format: 'uuid',
-    nullable: true,
-    example: EXAMPLES.otherSessionId,
-  })
+  @Field(NEXT)
   next!: string | null;
 }
 

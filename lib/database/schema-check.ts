@@ -5,6 +5,7 @@ import { before } from './deadline.js';
 import { KINDS, type DatabaseKind } from './dialect.js';
 import { withoutValues } from './faults.js';
 import { isMissing, remedyOf } from './permanent-faults.js';
+import { quotedPath } from './typeorm-internals.js';
 
 export type EntityClass = new () => object;
 
@@ -136,7 +137,7 @@ export class SchemaCheck {
     kind: DatabaseKind,
   ): Promise<unknown> {
     const escape = (name: string) => this.dataSource.driver.escape(name);
-    const table = tablePath.split('.').map(escape).join('.');
+    const table = quotedPath(this.dataSource, tablePath);
     // SQLite takes a quoted name without a table for a text, if there is no such column.
     const list = columns.map((column) => `t.${escape(column)}`).join(', ') || '1';
     try {

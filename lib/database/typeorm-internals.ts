@@ -26,7 +26,7 @@ export interface StoredNames {
 export function storedNamesOf(dataSource: DataSource, entity: new () => object): StoredNames {
   const { givenTableName, tableName, tablePath, columns: ofEntity } = dataSource.getMetadata(entity);
   const quote = (name: string) => dataSource.driver.escape(name);
-  const table = tablePath.split('.').map(quote).join('.');
+  const table = quotedPath(dataSource, tablePath);
   const identifiers: [string, string][] = [[givenTableName ?? tableName, table]];
   const columns = new Map<string, StoredColumn>();
   for (const { givenDatabaseName, propertyName, databaseName, transformer, type } of ofEntity) {
@@ -35,6 +35,14 @@ export function storedNamesOf(dataSource: DataSource, entity: new () => object):
     columns.set(name, { property: propertyName, name: databaseName, read: readerOf(transformer, type) });
   }
   return { identifiers, columns };
+}
+
+/** Quotes a table's path for a statement: the schema and the name, each by itself. */
+export function quotedPath({ driver }: DataSource, path: string): string {
+  return path
+    .split('.')
+    .map((name) => driver.escape(name))
+    .join('.');
 }
 
 const asItIs = (value: unknown) => value;

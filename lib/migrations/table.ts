@@ -1,4 +1,5 @@
 import { type QueryRunner, Table, TableColumn, type TableColumnOptions, TableIndex } from 'typeorm';
+import { quotedPath } from '../database/typeorm-internals.js';
 
 /** A table and the name of its entity. Naming strategies need both. */
 export interface StoredTable {
@@ -85,12 +86,9 @@ function columnNameOf({ connection }: QueryRunner, name: string): string {
   return connection.namingStrategy.columnName(property, property === name ? undefined : name, []);
 }
 
-/** Escapes a table's path for a statement. */
+/** Quotes a table's path for a statement. */
 export function escapedPath({ connection }: QueryRunner, path: string): string {
-  return path
-    .split('.')
-    .map((name) => connection.driver.escape(name))
-    .join('.');
+  return quotedPath(connection, path);
 }
 
 /**

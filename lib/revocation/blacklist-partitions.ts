@@ -3,6 +3,7 @@ import type { EntityManager, EntityMetadata } from 'typeorm';
 import type { Database } from '../database/database.js';
 import { withoutValues } from '../database/faults.js';
 import { remedyOf } from '../database/permanent-faults.js';
+import { quotedPath } from '../database/typeorm-internals.js';
 import { BlacklistEntity } from './blacklist.entity.js';
 
 /** How many partitions are kept ahead of the time. */
@@ -50,7 +51,7 @@ export class BlacklistPartitions {
     const metadata = dataSource.getMetadata(BlacklistEntity);
     return this.database.run(async (manager) => {
       const sql = kind === 'postgres' ? postgresSql(manager, metadata) : MYSQL;
-      const table = escaped(manager, metadata.tablePath);
+      const table = quotedPath(manager.connection, metadata.tablePath);
       const listed = await manager.query<{ name: string; until: string | null }[]>(
         sql.list(kind === 'postgres' ? table : metadata.tableName),
       );
@@ -105,8 +106,8 @@ export class BlacklistPartitions {
 }
 
 function postgresSql(manager: EntityManager, { tablePath, columns }: EntityMetadata): PartitionSql {
-  const expiry = escaped(
-    manager,
+  const expiry = quotedPath(
+    manager.connection,
     columns.find(({ propertyName }) => propertyName === 'expiresAt')?.databaseName as string,
   );
   return {
@@ -117,7 +118,7 @@ function postgresSql(manager: EntityManager, { tablePath, columns }: EntityMetad
       WHERE inhparent = '${table}'::regclass`,
     // The lock keeps new entries of the range away, and lets readers through.
     create: (table, { name, rest, from, until }) => {
-      const created = escaped(manager, `${tablePath}_${name}`);
+      const created = quotedPath(manager.connection, `${tablePath}_${name}`);
       return `
         LOCK TABLE ${rest} IN SHARE ROW EXCLUSIVE MODE;
         CREATE TABLE ${created} (LIKE ${table} INCLUDING ALL);
@@ -140,10 +141,3 @@ const MYSQL: PartitionSql = {
   drop: (table, name) => `ALTER TABLE ${table} DROP PARTITION ${name}`,
   remedy: 'grant the database user ALTER, CREATE and DROP on the table',
 };
-
-function escaped({ connection }: EntityManager, path: string): string {
-  return path
-    .split('.')
-    .map((name) => connection.driver.escape(name))
-    .join('.');
-}
