@@ -17,7 +17,7 @@ const ROOT = join(import.meta.dirname, '..');
 const DIST = join(ROOT, 'dist');
 const SLIM = join(ROOT, 'dist-slim');
 /** The length after which a line is broken. */
-const LINE = 2000;
+const LINE = 4000;
 /** The exports at the end of a bundled file, and its imports of others. */
 const EXPORTS = /^export \{([^}]*)\};/m;
 const IMPORTS = /^import \{([^}]*)\} from "((?:\.{1,2}\/)+(?:chunks\/)?)(\w+\.js)";/gm;
