@@ -62,11 +62,10 @@ export async function benchGuards(options: BenchOptions): Promise<void> {
 
 async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, options: BenchOptions): Promise<void> {
   sayTitle(`A guarded route on ${adapter}`);
-  // There are many guards, so each gets half of the time.
-  const seconds = Math.ceil(options.seconds / 2);
+  const { seconds } = options;
   const contestants: Contestant[] = [];
   try {
-    for (const guard of guardsOn(adapter)) {
+    for (const guard of guardsOn(adapter, options.guards)) {
       for (const database of databasesOf(guard)) contestants.push(await enter(guard, adapter, database));
     }
     const measures = contestants.map(
@@ -82,9 +81,9 @@ async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, opti
   report(adapter, contestants);
 }
 
-/** Returns the guards for an adapter. express-session works only on Express. */
-function guardsOn(adapter: AdapterName): readonly GuardName[] {
-  return GUARDS.filter((guard) => guard !== 'express-session' || adapter === 'express');
+/** Returns the guards to measure on an adapter. express-session works only on Express. */
+function guardsOn(adapter: AdapterName, chosen: readonly string[] = GUARDS): readonly GuardName[] {
+  return GUARDS.filter((guard) => chosen.includes(guard) && (guard !== 'express-session' || adapter === 'express'));
 }
 
 function databasesOf(guard: GuardName): readonly DatabaseName[] {

@@ -41,6 +41,7 @@ async function measure({ url, seconds, credentials, expectBody }: Load): Promise
     connections: CONNECTIONS,
     pipelining: PIPELINING,
     duration: seconds,
+    sampleInt: 50,
     requests: credentials.map((headers) => ({ headers })),
     verifyBody: (body) => body === expectBody,
   });

@@ -5,6 +5,10 @@ export interface BenchOptions {
   seconds: number;
   /** How often each contestant is measured. */
   rounds: number;
+  /** Whether to check only that everything runs, with few rows. True if there is one round. */
+  isTrial: boolean;
+  /** The guards to measure. Undefined: all of them. */
+  guards?: readonly string[];
   /** Seconds that each benchmark may wait for other processes to be quiet. */
   patience: number;
 }
@@ -18,22 +22,28 @@ export interface BenchOptions {
 export function readArguments(known: readonly string[]): { names: string[]; options: BenchOptions } {
   const { values } = parseArgs({
     options: {
-      seconds: { type: 'string', default: '2' },
-      rounds: { type: 'string', default: '5' },
+      seconds: { type: 'string', default: '0.5' },
+      rounds: { type: 'string', default: '21' },
       patience: { type: 'string', default: '20' },
       only: { type: 'string', default: known.join() },
+      guards: { type: 'string' },
     },
   });
   const names = values.only.split(',');
   for (const name of names) {
     if (!known.includes(name)) throw new Error(`--only ${name}: unknown benchmark; choose from ${known.join(', ')}`);
   }
+  const seconds = Number(values.seconds);
+  if (!(seconds >= 0.1)) throw new Error(`--seconds ${values.seconds}: must be a number of at least 0.1`);
+  const rounds = wholeNumber('rounds', values.rounds, 1);
   return {
     names,
     options: {
-      seconds: wholeNumber('seconds', values.seconds, 1),
-      rounds: wholeNumber('rounds', values.rounds, 1),
+      seconds,
+      rounds,
+      isTrial: rounds === 1,
       patience: wholeNumber('patience', values.patience, 0),
+      guards: values.guards?.split(','),
     },
   };
 }

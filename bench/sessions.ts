@@ -71,8 +71,7 @@ export async function benchLogin(options: BenchOptions): Promise<void> {
     const postgres = loginAtLimitByHand(LIMIT, userOf);
     await bench({ title, ...atLimit, ours: loggingIn(userOf, LIMIT), byHand: { postgres } }, options);
   }
-  // `--seconds 1` only checks that everything runs, so it needs few rows.
-  const users = options.seconds > 1 ? 1_000_000 : 1000;
+  const users = options.isTrial ? 1000 : 1_000_000;
   const userOf = () => `user ${Math.floor(Math.random() * users)}`;
   await bench(
     {
@@ -89,7 +88,7 @@ export async function benchLogin(options: BenchOptions): Promise<void> {
 
 /** Measures lists of 50 sessions of one user in a large table. */
 export async function benchList(options: BenchOptions): Promise<void> {
-  const others = options.seconds > 1 ? 1_000_000 : 1000;
+  const others = options.isTrial ? 1000 : 1_000_000;
   await bench(
     {
       title: `list of ${LISTED} sessions, ${whole(others)} rows of others`,

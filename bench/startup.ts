@@ -71,7 +71,7 @@ async function makeTables({ options }: TestDatabase): Promise<void> {
 async function benchAdapter(
   adapter: AdapterName,
   databases: readonly TestDatabase[],
-  { seconds, rounds, patience }: BenchOptions,
+  options: BenchOptions,
 ): Promise<void> {
   const contestants: Contestant[] = [
     { variant: 'empty', adapter },
@@ -83,8 +83,7 @@ async function benchAdapter(
   // Warms up the file system cache.
   await start(contestants[contestants.length - 1]);
   const measures = contestants.map((contestant) => () => start(contestant));
-  // `--seconds 1` only checks that everything runs, so it does not double the number of starts.
-  const results = await inRounds(measures, { rounds: seconds > 1 ? rounds * 2 : rounds, patience });
+  const results = await inRounds(measures, options);
   report(contestants, results);
 }
 
