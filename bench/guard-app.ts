@@ -17,7 +17,7 @@ import {
 import { MultiSessionPassportModule } from 'nestjs-multisession/passport';
 import { DataSource, type DataSourceOptions } from 'typeorm';
 import { betterAuthRoute, expressSessionRoute } from './guard-cookie-peers.js';
-import { handMade, passport, PassportGuard, unguarded } from './guard-peers.js';
+import { acceptAll, handMade, passport, PassportGuard, unguarded } from './guard-peers.js';
 import {
   type AdapterName,
   bearer,
@@ -34,6 +34,7 @@ import { multiSessionImports, USER_ID } from './session-app.js';
 /** The guards to compare. Those from `signature` on belong to this library. `session-by-hand` adds a hand-written query. */
 export const GUARDS = [
   'none',
+  'accept-all',
   'passport-string',
   'passport-key',
   'hand-made',
@@ -116,6 +117,8 @@ function routeOf(guard: GuardName, database: DataSourceOptions): GuardedRoute | 
   switch (guard) {
     case 'none':
       return unguarded();
+    case 'accept-all':
+      return acceptAll();
     case 'passport-string':
       return passport(SECRET);
     case 'passport-key':
