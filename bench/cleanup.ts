@@ -11,7 +11,7 @@ import { percentile, say, sayTarget, sayTitle, table, whole } from './report.js'
 const CLIENTS = 8;
 /** Milliseconds between two refreshes of a client. */
 const PACE = 20;
-const MAX_SLOWDOWN = 2;
+const MAX_SLOWDOWN = 1.5;
 
 /** Runs the cleanup until no expired session is left. */
 type Clean = () => Promise<CleanedUp>;

@@ -18,9 +18,29 @@ export const FIND_DUE: Sql<{ now: number; limit: number }, Pick<SessionEntity, '
 /** A session at which the cleanup looks. */
 export type DueRow = ShownRow & Pick<SessionEntity, 'preparedAt'>;
 
+const deletions: Sql<{ now: number }, ShownRow>[] = [];
 const locks: Sql<SqlValues, DueRow>[] = [];
 const postpones: Sql<SqlValues>[] = [];
 const ids = (count: number) => Array.from({ length: count }, (_, at) => `:id${at}`).join(', ');
+
+/**
+ * Finds up to `limit` sessions at which the cleanup is to look, locks them in the order of their ids, and deletes those that have
+ * expired. While it waits for a lock, a refresh may extend a session, so the conditions are checked on the locked row.
+ *
+ * Only for PostgreSQL, which needs the limit in the text: otherwise it expects so many rows that it reads the whole table.
+ */
+export const deleteExpired = (limit: number): Sql<{ now: number }, ShownRow> =>
+  (deletions[limit] ??= {
+    entities: ENTITIES,
+    columns: SHOWN,
+    text: `
+      WITH due AS MATERIALIZED (SELECT id FROM user_session WHERE cleanup_at <= :now ORDER BY cleanup_at LIMIT ${limit}),
+        locked AS MATERIALIZED (
+          SELECT id FROM user_session WHERE id IN (SELECT id FROM due) ORDER BY id FOR UPDATE)
+      DELETE FROM user_session
+      WHERE id IN (SELECT id FROM locked) AND expires_at <= :now AND prepared_at IS NULL
+      RETURNING ${SHOWN}`,
+  });
 
 /** Reads and locks `count` sessions in the order of their ids, as all statements that lock several rows do. */
 export const lockDue = (count: number): Sql<SqlValues, DueRow> =>

@@ -6,9 +6,10 @@ import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
 import type { BlacklistPartitions } from '../revocation/blacklist-partitions.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { EndedSession } from './change-log.js';
-import { type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
+import { deleteExpired, type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
 import type { EntryTimes, RowEndings } from './row-endings.js';
 import { deleteSessions, idValues } from './session-sql.js';
+import type { ShownRow } from './session.js';
 import type { UserRows } from './user-row.js';
 
 /** What a batch did with the sessions at which it looked. */
@@ -48,21 +49,38 @@ export class CleanupStore {
   async endExpired(limit: number): Promise<ReviewedSessions | undefined> {
     return this.cleanup.run(async (manager) => {
       const now = this.times.now();
-      const found = await this.database.query(FIND_DUE, { now, limit }, manager);
-      // A refresh may extend a session until it is locked.
-      const due = await this.lock(
-        manager,
-        found.map(({ id }) => id),
-      );
-      const isLapsed = ({ preparedAt }: DueRow) => preparedAt !== null && preparedAt.getTime() <= now - MAX_LOGIN;
-      const hasExpired = (row: DueRow) => !row.preparedAt && row.expiresAt.getTime() <= now;
-      const lapsed = due.filter(isLapsed);
-      const postponed = due.filter((row) => !isLapsed(row) && !hasExpired(row));
-      await this.executeEach(manager, postpone, postponed);
-      await this.executeEach(manager, deleteSessions, lapsed);
-      const ended = await this.endings.endExpired(manager, due.filter(hasExpired));
-      return { ended, lapsed: lapsed.length, postponed: postponed.length };
+      // Usually all of them have expired, so that one statement is enough.
+      const deleted =
+        this.database.kind === 'postgres' ? await this.database.query(deleteExpired(limit), { now }, manager) : [];
+      const { expired, lapsed, postponed } = await this.review(manager, now, limit - deleted.length);
+      const ended = await this.endings.recordExpired(manager, [...deleted, ...expired]);
+      return { ended, lapsed, postponed };
     });
+  }
+
+  /**
+   * Looks at up to `limit` sessions, deletes those that have expired or lapsed, and postpones the others.
+   * @returns those that have expired, and the numbers of the others
+   */
+  private async review(
+    manager: EntityManager,
+    now: number,
+    limit: number,
+  ): Promise<{ expired: ShownRow[]; lapsed: number; postponed: number }> {
+    const found = limit === 0 ? [] : await this.database.query(FIND_DUE, { now, limit }, manager);
+    // A refresh may extend a session until it is locked.
+    const due = await this.lock(
+      manager,
+      found.map(({ id }) => id),
+    );
+    const isLapsed = ({ preparedAt }: DueRow) => preparedAt !== null && preparedAt.getTime() <= now - MAX_LOGIN;
+    const hasExpired = (row: DueRow) => !row.preparedAt && row.expiresAt.getTime() <= now;
+    const expired = due.filter(hasExpired);
+    const lapsed = due.filter(isLapsed);
+    const postponed = due.filter((row) => !isLapsed(row) && !hasExpired(row));
+    await this.executeEach(manager, postpone, postponed);
+    await this.executeEach(manager, deleteSessions, [...expired, ...lapsed]);
+    return { expired, lapsed: lapsed.length, postponed: postponed.length };
   }
 
   /**

@@ -163,14 +163,12 @@ export class RowEndings {
   }
 
   /**
-   * Ends sessions that have expired, and whose rows the transaction has locked. They need no entries, because an access token
-   * never outlives its session.
+   * Writes about sessions that have expired, and whose rows the transaction has deleted. They need no entries, because an access
+   * token never outlives its session.
    */
-  async endExpired(transaction: EntityManager, rows: readonly ShownRow[]): Promise<EndedSession[]> {
+  async recordExpired(transaction: EntityManager, rows: readonly ShownRow[]): Promise<EndedSession[]> {
     if (rows.length === 0) return [];
     const ended = rows.map((row) => ({ row, reason: 'expired' as const }));
-    for (const ids of batchesOf(rows))
-      await this.database.execute(deleteSessions(ids.length), idValues(ids), transaction);
     await this.changes.write(transaction, [{ kind: 'ended', sessions: ended }]);
     return ended;
   }
