@@ -26,26 +26,26 @@ describe('the filter of ended sessions', () => {
     expect([filter.mayHave(one), filter.mayHave(other), filter.size]).toEqual([true, false, 1]);
   });
 
-  test('takes 1.5 bytes per entry if it knows how many there will be, and is wrong about less than 0.5 %', () => {
+  test('takes 1.2 bytes per entry if it knows how many there will be, and is wrong about less than 1.5 %', () => {
     const filter = new EndedFilter();
     const ids = idsOf(100_000);
     filter.reserve(ids.length);
     for (const id of ids) filter.add(id, NOW);
     expect(ids.every((id) => filter.mayHave(id))).toBe(true);
-    expect(bytesOf(filter) / ids.length).toBeCloseTo(1.5, 2);
+    expect(bytesOf(filter) / ids.length).toBeCloseTo(1.2, 2);
     const wrong = falsePositivesOf(filter);
-    expect(wrong).toBeLessThan(0.005);
+    expect(wrong).toBeLessThan(0.015);
     // A filter that has room for more would be larger than it says.
-    expect(wrong).toBeGreaterThan(0.001);
+    expect(wrong).toBeGreaterThan(0.005);
   });
 
-  test('grows by doubling if it does not know, and is wrong about less than 2 %', () => {
+  test('grows by doubling if it does not know, and is wrong about less than 5 %', () => {
     const filter = new EndedFilter();
     const ids = idsOf(100_000);
     for (const id of ids) filter.add(id, NOW);
     expect(ids.every((id) => filter.mayHave(id))).toBe(true);
     expect(bytesOf(filter) / ids.length).toBeLessThanOrEqual(3);
-    expect(falsePositivesOf(filter)).toBeLessThan(0.02);
+    expect(falsePositivesOf(filter)).toBeLessThan(0.05);
   });
 
   test('does not count or store an entry again that it knows for as long', () => {
@@ -85,8 +85,8 @@ describe('the filter of ended sessions', () => {
       most = Math.max(most, bytesOf(filter));
       if (minute % 20 === 19) wrong = Math.max(wrong, falsePositivesOf(filter));
     }
-    expect(most / (perMinute * life)).toBeLessThan(6);
-    expect(wrong).toBeLessThan(0.015);
+    expect(most / (perMinute * life)).toBeLessThan(5);
+    expect(wrong).toBeLessThan(0.03);
     filter.deleteExpired(NOW + 200 * MINUTE);
     expect(bytesOf(filter)).toBe(0);
   });

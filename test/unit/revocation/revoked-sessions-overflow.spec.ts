@@ -38,10 +38,10 @@ describe('with more entries than maxEntries', () => {
     expect(liveWith(revoked, 'ended')).toBe(0);
   });
 
-  test('less than 0.6 % of the live sessions are unknown after a load, because it knows how many entries there are', () => {
+  test('less than 1.5 % of the live sessions are unknown after a load, because it knows how many entries there are', () => {
     const { revoked } = overflowing(100_000);
     const live = entriesOf(20_000).filter(({ sessionId }) => revoked.stateOf(sessionId) === 'unknown');
-    expect(live.length / 20_000).toBeLessThan(0.006);
+    expect(live.length / 20_000).toBeLessThan(0.015);
   });
 
   test('those that came last are still known to have ended', () => {
