@@ -1,13 +1,18 @@
 import type { Server, ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
+import { Server as TcpServer, type Socket } from 'node:net';
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
 import { Injectable, type OnApplicationBootstrap, type OnModuleDestroy } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
 
-/** Milliseconds to wait for requests that were sent before the signal. */
-const GRACE = 250;
-/** Milliseconds after which the server stops accepting connections, even if requests keep arriving. */
+/** Milliseconds without a new connection after which the server stops listening. */
+const QUIET = 250;
+/** Milliseconds after which the server stops listening, even if connections keep arriving. */
 const ARRIVALS_LIMIT = 2000;
+/**
+ * Milliseconds for which idle connections stay open, because a request may be on its way. A proxy must close them earlier: see
+ * `keepalive_timeout` in nginx.conf.
+ */
+const IDLE = Number(process.env.TRUST_PROXY ?? 0) > 0 ? 3000 : 250;
 /** Milliseconds after which the process exits, even if a client is slow. Docker kills after ten seconds. */
 const LIMIT = 8000;
 
@@ -21,20 +26,20 @@ const LIMIT = 8000;
 export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly connections = new Set<Socket>();
   private readonly unanswered = new Set<ServerResponse>();
-  /** The number of connections and requests so far. */
-  private arrivals = 0;
+  /** The numbers of connections and requests so far. */
+  private readonly arrivals = { connections: 0, requests: 0 };
   private draining = false;
 
   constructor(private readonly adapterHost: HttpAdapterHost) {}
 
   onApplicationBootstrap(): void {
     this.server.on('connection', (connection) => {
-      this.arrivals++;
+      this.arrivals.connections++;
       this.connections.add(connection);
       connection.once('close', () => this.connections.delete(connection));
     });
     this.server.prependListener('request', (_, response) => {
-      this.arrivals++;
+      this.arrivals.requests++;
       if (this.draining) response.setHeader('Connection', 'close');
       this.unanswered.add(response);
       response.once('close', () => this.unanswered.delete(response));
@@ -43,28 +48,41 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     const begun = performance.now();
+    // The system resets connections that Node has not accepted. So answers do not close connections yet: a proxy that keeps enough of
+    // them opens no new ones.
+    let before: number;
+    do {
+      before = this.arrivals.connections;
+      await sleep(QUIET);
+      await this.nothingArrives('connections', begun + ARRIVALS_LIMIT);
+    } while (this.arrivals.connections > before && performance.now() < begun + ARRIVALS_LIMIT);
+    // The method of the HTTP server would also close idle connections.
+    TcpServer.prototype.close.call(this.server);
     this.draining = true;
     for (const response of this.unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
-    await sleep(GRACE);
-    await this.nothingArrives(begun + ARRIVALS_LIMIT);
-    this.server.close();
-    while (this.unanswered.size > 0 && performance.now() < begun + LIMIT) {
+    const idleUntil = performance.now() + IDLE;
+    while (this.isInUse(idleUntil) && performance.now() < begun + LIMIT) {
       await sleep(10);
-      await this.nothingArrives(begun + LIMIT);
+      await this.nothingArrives('requests', begun + LIMIT);
     }
     for (const connection of this.connections) connection.end(() => connection.destroy());
+  }
+
+  /** Whether a request is unanswered, or may still be on its way. */
+  private isInUse(idleUntil: number): boolean {
+    return this.unanswered.size > 0 || (this.connections.size > 0 && performance.now() < idleUntil);
   }
 
   /**
    * Resolves after a turn of the event loop in which nothing arrived. A fixed wait is not enough: Node accepts one connection
    * per turn and reads from it in a later one, so requests may have been queued for any time.
    */
-  private async nothingArrives(giveUp: number): Promise<void> {
+  private async nothingArrives(kind: 'connections' | 'requests', giveUp: number): Promise<void> {
     let before: number;
     do {
-      before = this.arrivals;
+      before = this.arrivals[kind];
       await turn();
-    } while (this.arrivals > before && performance.now() < giveUp);
+    } while (this.arrivals[kind] > before && performance.now() < giveUp);
   }
 
   private get server(): Server {
