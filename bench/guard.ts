@@ -84,9 +84,16 @@ async function benchAdapter(adapter: AdapterName, generator: LoadGenerator, opti
   report(adapter, contestants);
 }
 
-/** Returns the guards to measure on an adapter. express-session works only on Express. */
+/**
+ * Returns the guards to measure on an adapter: always `none`, to which the others are compared. express-session works only on Express.
+ * @throws Error if a chosen guard is unknown
+ */
 function guardsOn(adapter: AdapterName, chosen: readonly string[] = GUARDS): readonly GuardName[] {
-  return GUARDS.filter((guard) => chosen.includes(guard) && (guard !== 'express-session' || adapter === 'express'));
+  for (const name of chosen)
+    if (!(GUARDS as readonly string[]).includes(name))
+      throw new Error(`--guards ${name}: unknown guard; choose from ${GUARDS.join(', ')}`);
+  const wanted = new Set(['none', ...chosen]);
+  return GUARDS.filter((guard) => wanted.has(guard) && (guard !== 'express-session' || adapter === 'express'));
 }
 
 function databasesOf(guard: GuardName): readonly DatabaseName[] {

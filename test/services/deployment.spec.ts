@@ -16,7 +16,7 @@ import { freePort } from '../helpers/free-port.js';
 
 /** The files and steps of docs/deployment.md, with two processes of the sample application. */
 const FILES = 'examples/deployment';
-const USERS = ['ada', 'bob', 'eve', 'max'].map((username) => ({
+const USERS = Array.from({ length: 12 }, (_, at) => `user-${at}`).map((username) => ({
   username,
   password: `${username}-password`,
   active: true,
