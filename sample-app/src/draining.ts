@@ -8,11 +8,13 @@ import { HttpAdapterHost } from '@nestjs/core';
 const QUIET = 250;
 /** Milliseconds after which the server stops listening, even if connections keep arriving. */
 const ARRIVALS_LIMIT = 2000;
+/** Whether the connections are those of a proxy, which keeps them for the requests of many clients. */
+const BEHIND_PROXY = Number(process.env.TRUST_PROXY ?? 0) > 0;
 /**
  * Milliseconds for which idle connections stay open, because a request may be on its way. A proxy must close them earlier: see
  * `keepalive_timeout` in nginx.conf.
  */
-const IDLE = Number(process.env.TRUST_PROXY ?? 0) > 0 ? 3000 : 250;
+const IDLE = BEHIND_PROXY ? 3000 : 250;
 /** Milliseconds after which the process exits, even if a client is slow. Docker kills after ten seconds. */
 const LIMIT = 8000;
 
@@ -48,8 +50,9 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onModuleDestroy(): Promise<void> {
     const begun = performance.now();
-    // The system resets connections that Node has not accepted. So answers do not close connections yet: a proxy that keeps enough of
-    // them opens no new ones.
+    // The system resets connections that Node has not accepted. So answers do not close the connections of a proxy yet: while it has
+    // enough of them, it opens no new ones. Other clients connect to another process after such an answer.
+    if (!BEHIND_PROXY) this.closeWithAnswers();
     let before: number;
     do {
       before = this.arrivals.connections;
@@ -58,14 +61,18 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
     } while (this.arrivals.connections > before && performance.now() < begun + ARRIVALS_LIMIT);
     // The method of the HTTP server would also close idle connections.
     TcpServer.prototype.close.call(this.server);
-    this.draining = true;
-    for (const response of this.unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
+    this.closeWithAnswers();
     const idleUntil = performance.now() + IDLE;
     while (this.isInUse(idleUntil) && performance.now() < begun + LIMIT) {
       await sleep(10);
       await this.nothingArrives('requests', begun + LIMIT);
     }
     for (const connection of this.connections) connection.end(() => connection.destroy());
+  }
+
+  private closeWithAnswers(): void {
+    this.draining = true;
+    for (const response of this.unanswered) if (!response.headersSent) response.setHeader('Connection', 'close');
   }
 
   /** Whether a request is unanswered, or may still be on its way. */
