@@ -34,9 +34,11 @@ interface ClientOptions {
   readonly sentinelClientOptions?: ClientOptions;
 }
 
-/** Both in milliseconds. */
+/** All in milliseconds. */
 const MAX_RECONNECT_PAUSE = 5000;
 const SOCKET_TIMEOUT = 5000;
+/** Only for sentinels, which answer at once: the client asks them in turn. */
+const SENTINEL_TIMEOUT = 1000;
 const reconnectStrategy = (retries: number) =>
   Math.min(100 * 2 ** Math.min(retries, 10), MAX_RECONNECT_PAUSE) * (0.5 + Math.random());
 /** The queue is bounded: otherwise it would fill the memory while Redis does not answer. */
@@ -62,12 +64,12 @@ function duplicatesOf(client: RedisConnection): RedisConnections {
       replicaPoolSize: 0,
       masterPoolSize: 1,
       reserveClient: false,
-      sentinelClientOptions: withTimeout(sentinelClientOptions),
+      sentinelClientOptions: withTimeout(SENTINEL_TIMEOUT, sentinelClientOptions),
     });
     return { isCluster: true, subscriber: one, publisher: one };
   }
   if ('slots' in client) {
-    const options = { useReplicas: false, defaults: withTimeout({ ...QUEUES, ...defaults }) };
+    const options = { useReplicas: false, defaults: withTimeout(SOCKET_TIMEOUT, { ...QUEUES, ...defaults }) };
     // The subscriber needs one node, so it does not wait for the others.
     return {
       isCluster: true,
@@ -79,9 +81,9 @@ function duplicatesOf(client: RedisConnection): RedisConnections {
 }
 
 /** Without it, a client waits for ever for the greeting of a sentinel or a node that froze, and asks none of the others. */
-function withTimeout(options: ClientOptions = {}): ClientOptions {
-  const socket = { reconnectStrategy, socketTimeout: SOCKET_TIMEOUT, ...options.socket };
-  return { pingInterval: SOCKET_TIMEOUT / 2, ...options, socket } as ClientOptions;
+function withTimeout(socketTimeout: number, options: ClientOptions = {}): ClientOptions {
+  const socket = { reconnectStrategy, socketTimeout, ...options.socket };
+  return { pingInterval: socketTimeout / 2, ...options, socket } as ClientOptions;
 }
 
 /** Returns a client's options. The package hides them, but gives them to the constructor that `duplicate` calls. */

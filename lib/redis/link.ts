@@ -2,16 +2,16 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { close, type RedisConnection } from './connection.js';
 
 /** All in milliseconds. How often a connection is checked. A frozen server closes no connection. */
-const CHECK_INTERVAL = 2000;
+const CHECK_INTERVAL = 1000;
 /** After this time without an answer, the link does not answer; after the longer one, it connects anew. */
 const ANSWER_LIMIT = 2000;
-const REPLACE_AFTER = 5000;
-/** How long a connection may take. Clients of clusters wait for ever for a node that froze. */
-const CONNECT_LIMIT = 15_000;
-/** The pause before it is asked again if the client refuses the question, and before it connects again, at first and at most. */
+const REPLACE_AFTER = 3000;
+/** The pause, on average, until the next attempt to connect begins. Earlier ones may still succeed. */
+const ATTEMPT_INTERVAL = 1000;
+/** How long an attempt may take. Clients of clusters wait for ever for a node that froze. */
+const CONNECT_LIMIT = 10_000;
+/** The pause before it is asked again if the client refuses the question. */
 const ASK_AGAIN = 500;
-const FIRST_PAUSE = 500;
-const MAX_PAUSE = 5000;
 
 /** What a link is for. */
 export interface LinkUse {
@@ -33,7 +33,6 @@ export interface LinkUse {
  */
 export class RedisLink {
   private current?: RedisConnection | undefined;
-  private next?: RedisConnection | undefined;
   private isWell = false;
   private attempt = new AbortController();
   private stopped = false;
@@ -55,7 +54,7 @@ export class RedisLink {
     this.stopped = true;
     this.isWell = false;
     this.attempt.abort();
-    for (const each of [this.current, this.next]) close(each);
+    close(this.current);
   }
 
   private async watch(): Promise<void> {
@@ -81,7 +80,6 @@ export class RedisLink {
     if (connection) {
       close(this.current);
       this.current = connection;
-      this.next = undefined;
     }
     this.isWell = true;
     this.use.answered();
@@ -98,33 +96,50 @@ export class RedisLink {
     }
   }
 
-  /** Returns a connection that is prepared, or undefined once the signal is aborted. */
+  /**
+   * Returns a connection that is prepared, or undefined once the signal is aborted. A server that froze does not delay the attempts
+   * that find out who has taken its place.
+   */
   private async connect(signal: AbortSignal): Promise<RedisConnection | undefined> {
-    for (let wait = FIRST_PAUSE; !signal.aborted; wait = Math.min(2 * wait, MAX_PAUSE)) {
-      const connection = (this.next = this.use.make());
-      connection.on('error', (error: Error) => {
-        const isUsed = connection === this.next || connection === this.current;
-        if (isUsed && this.use.reportsErrors) this.fail(error);
+    let prepared: RedisConnection | undefined;
+    const found = new AbortController();
+    const isOver = AbortSignal.any([signal, found.signal]);
+    while (!isOver.aborted) {
+      void this.connectOnce(isOver).then((connection) => {
+        if (isOver.aborted) return close(connection);
+        if (!connection) return;
+        prepared = connection;
+        found.abort();
       });
-      const opened = connection.connect();
-      const prepared = opened.then(() => this.use.prepare?.(connection));
-      const expired = pause(CONNECT_LIMIT, signal).then(() => {
-        throw new Error(`no connection within ${CONNECT_LIMIT} ms`);
-      });
-      try {
-        await Promise.race([prepared, expired]);
-        if (!signal.aborted) return connection;
-      } catch (error) {
-        if (!signal.aborted) this.fail(error as Error);
-      }
-      close(connection);
-      // A client that is closed while it connects can open nevertheless.
-      void opened.then(
-        () => close(connection),
-        () => undefined,
-      );
-      await pause(wait * (0.5 + Math.random()), signal);
+      await pause(ATTEMPT_INTERVAL * (0.5 + Math.random()), isOver);
     }
+    return prepared;
+  }
+
+  /** Returns a connection that is prepared, or undefined if that fails, takes too long, or the signal is aborted first. */
+  private async connectOnce(signal: AbortSignal): Promise<RedisConnection | undefined> {
+    const connection = this.use.make();
+    connection.on('error', (error: Error) => {
+      const isUsed = connection === this.current || !signal.aborted;
+      if (isUsed && this.use.reportsErrors) this.fail(error);
+    });
+    const opened = connection.connect();
+    const prepared = opened.then(() => this.use.prepare?.(connection));
+    const expired = pause(CONNECT_LIMIT, signal).then(() => {
+      throw new Error(`no connection within ${CONNECT_LIMIT} ms`);
+    });
+    try {
+      await Promise.race([prepared, expired]);
+      if (!signal.aborted) return connection;
+    } catch (error) {
+      if (!signal.aborted) this.fail(error as Error);
+    }
+    close(connection);
+    // A client that is closed while it connects can open nevertheless.
+    void opened.then(
+      () => close(connection),
+      () => undefined,
+    );
     return undefined;
   }
 
