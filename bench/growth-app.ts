@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { DataSourceOptions } from 'typeorm';
+import type { DataSource, DataSourceOptions } from 'typeorm';
 import { OptionFaults } from '../lib/option-check.js';
 import { AccessTokens } from '../lib/token/access-token.js';
 import { Keyring } from '../lib/token/keyring.js';
@@ -85,5 +85,22 @@ export async function inOwnDatabase<T>(
   } finally {
     await rm(folder, { recursive: true });
     await created.drop();
+  }
+}
+
+/**
+ * Makes a server write to the disk what it has only changed in memory. It would do so during the measurements otherwise.
+ * @throws QueryFailedError if the user of the database has no right to do so
+ */
+export async function writeOut(dataSource: DataSource): Promise<void> {
+  const { type } = dataSource.options;
+  if (type === 'postgres') await dataSource.query('CHECKPOINT');
+  if (type !== 'mariadb') return;
+  const runner = dataSource.createQueryRunner();
+  try {
+    await runner.query('FLUSH TABLES user_session FOR EXPORT');
+    await runner.query('UNLOCK TABLES');
+  } finally {
+    await runner.release();
   }
 }

@@ -4,7 +4,7 @@ import { partitionBlacklist, partitionSessions } from '../examples/partitions/pa
 import { READ_STATE } from '../lib/revocation/revocation-sql.js';
 import { type DatabaseName, selectedDatabases } from '../test/helpers/databases.js';
 import { fillBlacklist, FilledSessions, settle } from '../test/helpers/fill.js';
-import { FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp } from './growth-app.js';
+import { FilledTokens, type GrowthApp, inOwnDatabase, startGrowthApp, writeOut } from './growth-app.js';
 import { operationsOn, type Use } from './growth-operations.js';
 import { wholeNumber } from './options.js';
 import { percentile, say, sayTitle, table, whole, writeReport } from './report.js';
@@ -80,6 +80,7 @@ async function enter(database: DataSourceOptions): Promise<Contestant> {
   await filled.fill();
   await fillBlacklist(app.dataSource, { entries: options.entries });
   await settle(app.dataSource);
+  await writeOut(app.dataSource);
   const operations = operationsOn({ app, filled, tokens, polling: app });
   return { app, filled, operations, times: new Map([...OPERATIONS, POLL].map((name) => [name, []])) };
 }
@@ -123,6 +124,7 @@ async function converted(
   }
   const took = ((performance.now() - startedAt) / 1000).toFixed(1);
   await settle(dataSource);
+  await writeOut(dataSource);
   return took;
 }
 

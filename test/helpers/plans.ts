@@ -11,9 +11,12 @@ export interface Access {
   readonly rows?: number;
 }
 
-/** Whether a statement has a plan to check, because it reads or changes rows of our tables. */
+/** Whether a statement has a plan to check, because it reads or changes rows of our tables. The catalogue only names them. */
 export function isPlanned({ query }: SentStatement): boolean {
-  return /^\s*(SELECT|UPDATE|DELETE|WITH)\b/.test(query) && /user_session|session_blacklist/.test(query);
+  const isOfTheCatalogue = /information_schema|pg_inherits/.test(query);
+  return (
+    /^\s*(SELECT|UPDATE|DELETE|WITH)\b/.test(query) && /user_session|session_blacklist/.test(query) && !isOfTheCatalogue
+  );
 }
 
 /**
