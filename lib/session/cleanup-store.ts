@@ -6,7 +6,7 @@ import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
 import type { BlacklistPartitions } from '../revocation/blacklist-partitions.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { EndedSession } from './change-log.js';
-import { deleteExpired, type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
+import { COMMIT_ASYNCHRONOUSLY, deleteExpired, type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
 import type { EntryTimes, RowEndings } from './row-endings.js';
 import { deleteSessions, idValues } from './session-sql.js';
 import type { ShownRow } from './session.js';
@@ -28,9 +28,13 @@ const STATEMENT_SIZE = 100;
 /**
  * Deletes the rows that nothing needs any more: of sessions, of their revocation entries, and of users.
  *
- * Invariant: every batch is one transaction, and only one process at a time runs batches.
+ * Invariant: every batch is one transaction, and only one process at a time runs batches. On PostgreSQL, a crash of the server can
+ * take back the last batches as a whole, with what they wrote about the sessions. The next run then does them again.
  */
 export class CleanupStore {
+  /** How long to rest after a batch, as a multiple of its duration, so that requests are not delayed much. */
+  readonly restFactor: number;
+
   /** @param cleanup elects the process that cleans up */
   constructor(
     private readonly database: Database,
@@ -40,14 +44,17 @@ export class CleanupStore {
     private readonly revocations: RevocationTable,
     private readonly partitions: Pick<BlacklistPartitions, 'maintain'>,
     private readonly times: Pick<EntryTimes, 'now' | 'overlap'>,
-  ) {}
+  ) {
+    // Other databases wait for the disk, as requests do. SQLite also blocks the process.
+    this.restFactor = database.kind === 'postgres' ? 1 : 3;
+  }
 
   /**
    * Looks at up to `limit` sessions that may have expired. Ends those that have, and deletes prepared sessions that have lapsed.
    * @returns undefined if another process is cleaning up
    */
   async endExpired(limit: number): Promise<ReviewedSessions | undefined> {
-    return this.cleanup.run(async (manager) => {
+    return this.inBatch(async (manager) => {
       const now = this.times.now();
       // Usually all of them have expired, so that one statement is enough.
       const deleted =
@@ -88,9 +95,7 @@ export class CleanupStore {
    * @returns undefined if another process is cleaning up
    */
   async deleteUnusedUsers(after: string, limit: number): Promise<{ deleted: number; last?: string } | undefined> {
-    return this.cleanup.run((manager) =>
-      this.users.deleteUnused(manager, this.times.now() - USER_ROW_LIFE, after, limit),
-    );
+    return this.inBatch((manager) => this.users.deleteUnused(manager, this.times.now() - USER_ROW_LIFE, after, limit));
   }
 
   /**
@@ -107,7 +112,16 @@ export class CleanupStore {
    * @returns how many it deleted; undefined if another process is cleaning up
    */
   async deleteExpiredEntries(limit: number, from = 0): Promise<number | undefined> {
-    return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, this.unneededSince(), limit, from));
+    return this.inBatch((manager) => this.revocations.deleteExpired(manager, this.unneededSince(), limit, from));
+  }
+
+  /** Runs a batch, unless another process is cleaning up. */
+  private async inBatch<T>(work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
+    const { database } = this;
+    return this.cleanup.run(async (manager) => {
+      if (database.kind === 'postgres') await database.execute(COMMIT_ASYNCHRONOUSLY, {}, manager);
+      return work(manager);
+    });
   }
 
   /** The polls of other processes may still look back for entries that expired a moment ago. */

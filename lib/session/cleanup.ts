@@ -35,8 +35,6 @@ interface OldRows {
   deleteOld(limit: number): Promise<number | undefined>;
 }
 
-/** The rest after each batch, as a multiple of its duration. */
-const REST_FACTOR = 3;
 /** The table of users has no index for the cleanup, which would make each login more expensive. So it reads it page by page. */
 const USER_PAGE_SIZE = 200;
 const USER_PAGES_PER_RUN = 100;
@@ -121,9 +119,7 @@ export class SessionCleanup {
         if (!done) return result;
         if (done.isLast) break;
         result[counted] += done.deleted;
-        // Leave most of the time to requests. SQLite runs within the process, so it would otherwise block the process until
-        // the end.
-        await sleep(REST_FACTOR * (performance.now() - startedAt));
+        await sleep(this.store.restFactor * (performance.now() - startedAt));
       }
     }
     return result;
