@@ -38,10 +38,10 @@ interface OldRows {
 /** The table of users has no index for the cleanup, which would make each login more expensive. So it reads it page by page. */
 const USER_PAGE_SIZE = 200;
 const USER_PAGES_PER_RUN = 100;
+
 /**
  * Deletes expired rows on a timer, one process at a time. A session never ends before its `expiresAt`, whatever its type and
- * whatever the options of this process. Each batch is one short transaction. So no table is locked for
- * long, and a process that is killed leaves no batch half done.
+ * whatever the options of this process. Each batch is one short transaction.
  */
 export class SessionCleanup {
   private readonly logger = new Logger('MultiSession');
