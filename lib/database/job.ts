@@ -74,6 +74,9 @@ const SAVE: Sql<Name & { state: string }> = {
 
 const NO_TURN = -1;
 
+/** Lets the commit of this transaction return before it is on the disk. Only for PostgreSQL. */
+const COMMIT_ASYNCHRONOUSLY: Sql<object> = { entities: [], text: 'SET LOCAL synchronous_commit = off' };
+
 /**
  * A job that one process at a time does, on any number of servers. Advisory locks cannot elect that process: those of Galera are
  * local to a node, and on PostgreSQL any role may hold them.
@@ -89,11 +92,14 @@ export class Job {
    * @param name the name of the row, at most 64 characters
    * @param lease how long after its last transaction a process keeps its turn, in milliseconds. A process that crashes
    * delays the job by this much
+   * @param isRepeatable whether a crash of the database may take back the last transactions, because the job does them again.
+   * On PostgreSQL, their commits do not wait for the disk. Default: false
    */
   constructor(
     private readonly database: Database,
     private readonly name: string,
     private readonly lease: number,
+    private readonly isRepeatable = false,
   ) {}
 
   /**
@@ -114,6 +120,8 @@ export class Job {
       if (taken === 0) return undefined;
       const [row] = await database.query(READ, { name }, transaction);
       turn = row.turn;
+      if (this.isRepeatable && database.kind === 'postgres')
+        await database.execute(COMMIT_ASYNCHRONOUSLY, {}, transaction);
       return work(transaction, this.turnOf(transaction, row, row.until.getTime() - lease));
     });
     this.turn = turn;

@@ -119,7 +119,7 @@ export function createEngine(config: MultiSessionConfig, dataSource: DataSource,
   dpop.listen((proof) => push.publishProof(proof));
   push.listenForProofs((proof) => dpop.addUsed(proof));
 
-  const cleanupJob = new Job(database, 'cleanup', JOB_LEASE);
+  const cleanupJob = new Job(database, 'cleanup', JOB_LEASE, true);
   const adminActions = new AdminActions(database, cleanupJob, config.adminActionRetention, now, config.tokens);
   const changes = new ChangeLog([
     adminActions,

@@ -105,7 +105,7 @@ export class RedisLink {
     const found = new AbortController();
     const isOver = AbortSignal.any([signal, found.signal]);
     while (!isOver.aborted) {
-      void this.connectOnce(isOver).then((connection) => {
+      void this.connectOnce(this.use.make(), isOver).then((connection) => {
         if (isOver.aborted) return close(connection);
         if (!connection) return;
         prepared = connection;
@@ -116,9 +116,8 @@ export class RedisLink {
     return prepared;
   }
 
-  /** Returns a connection that is prepared, or undefined if that fails, takes too long, or the signal is aborted first. */
-  private async connectOnce(signal: AbortSignal): Promise<RedisConnection | undefined> {
-    const connection = this.use.make();
+  /** Opens and prepares a connection. Returns undefined if that fails, takes too long, or the signal is aborted first. */
+  private async connectOnce(connection: RedisConnection, signal: AbortSignal): Promise<RedisConnection | undefined> {
     connection.on('error', (error: Error) => {
       const isUsed = connection === this.current || !signal.aborted;
       if (isUsed && this.use.reportsErrors) this.fail(error);

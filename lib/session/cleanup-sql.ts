@@ -8,9 +8,6 @@ import type { ShownRow } from './session.js';
 
 const ENTITIES = [SessionEntity];
 
-/** Lets the commit of this transaction return before it is on the disk. Only for PostgreSQL. */
-export const COMMIT_ASYNCHRONOUSLY: Sql<object> = { entities: [], text: 'SET LOCAL synchronous_commit = off' };
-
 /** Selects sessions at which the cleanup is to look by `now`. They need not have expired: see `SessionEntity.cleanupAt`. */
 export const FIND_DUE: Sql<{ now: number; limit: number }, Pick<SessionEntity, 'id'>> = {
   entities: ENTITIES,

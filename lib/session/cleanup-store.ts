@@ -6,7 +6,7 @@ import { MAX_LOGIN, USER_ROW_LIFE } from '../engine/timing.js';
 import type { BlacklistPartitions } from '../revocation/blacklist-partitions.js';
 import type { RevocationTable } from '../revocation/revocation-table.js';
 import type { EndedSession } from './change-log.js';
-import { COMMIT_ASYNCHRONOUSLY, deleteExpired, type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
+import { deleteExpired, type DueRow, FIND_DUE, lockDue, postpone } from './cleanup-sql.js';
 import type { EntryTimes, RowEndings } from './row-endings.js';
 import { deleteSessions, idValues } from './session-sql.js';
 import type { ShownRow } from './session.js';
@@ -54,7 +54,7 @@ export class CleanupStore {
    * @returns undefined if another process is cleaning up
    */
   async endExpired(limit: number): Promise<ReviewedSessions | undefined> {
-    return this.inBatch(async (manager) => {
+    return this.cleanup.run(async (manager) => {
       const now = this.times.now();
       // Usually all of them have expired, so that one statement is enough.
       const deleted =
@@ -95,7 +95,9 @@ export class CleanupStore {
    * @returns undefined if another process is cleaning up
    */
   async deleteUnusedUsers(after: string, limit: number): Promise<{ deleted: number; last?: string } | undefined> {
-    return this.inBatch((manager) => this.users.deleteUnused(manager, this.times.now() - USER_ROW_LIFE, after, limit));
+    return this.cleanup.run((manager) =>
+      this.users.deleteUnused(manager, this.times.now() - USER_ROW_LIFE, after, limit),
+    );
   }
 
   /**
@@ -112,16 +114,7 @@ export class CleanupStore {
    * @returns how many it deleted; undefined if another process is cleaning up
    */
   async deleteExpiredEntries(limit: number, from = 0): Promise<number | undefined> {
-    return this.inBatch((manager) => this.revocations.deleteExpired(manager, this.unneededSince(), limit, from));
-  }
-
-  /** Runs a batch, unless another process is cleaning up. */
-  private async inBatch<T>(work: (manager: EntityManager) => Promise<T>): Promise<T | undefined> {
-    const { database } = this;
-    return this.cleanup.run(async (manager) => {
-      if (database.kind === 'postgres') await database.execute(COMMIT_ASYNCHRONOUSLY, {}, manager);
-      return work(manager);
-    });
+    return this.cleanup.run((manager) => this.revocations.deleteExpired(manager, this.unneededSince(), limit, from));
   }
 
   /** The polls of other processes may still look back for entries that expired a moment ago. */

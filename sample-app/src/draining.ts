@@ -51,7 +51,7 @@ export class Draining implements OnApplicationBootstrap, OnModuleDestroy {
   async onModuleDestroy(): Promise<void> {
     const begun = performance.now();
     // The system resets connections that Node has not accepted. So answers do not close the connections of a proxy yet: while it has
-    // enough of them, it opens no new ones. Other clients connect to another process after such an answer.
+    // enough of them, it opens no new ones. Without a proxy, clients are to use another process at once.
     if (!BEHIND_PROXY) this.closeWithAnswers();
     let before: number;
     do {

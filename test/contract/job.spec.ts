@@ -59,6 +59,17 @@ onEachDatabase((name) => {
     expect([frozen, works]).toEqual([undefined, 0]);
   });
 
+  test('waits for the disk, unless it does again what a crash of the database takes back', async () => {
+    if (processes[0].database.kind !== 'postgres') return;
+    const { database: postgres, dataSource } = processes[0];
+    const commit = 'SHOW synchronous_commit';
+    const during = (job: Job) => job.run((manager) => manager.query<unknown>(commit));
+    expect(await during(new Job(postgres, 'durable', HOUR))).toEqual([{ synchronous_commit: 'on' }]);
+    expect(await during(new Job(postgres, 'repeatable', HOUR, true))).toEqual([{ synchronous_commit: 'off' }]);
+    // The setting ends with the transaction.
+    expect(await dataSource.query(commit)).toEqual([{ synchronous_commit: 'on' }]);
+  });
+
   test('saves progress together with the work, or not at all', async () => {
     const [one, two] = jobs();
     await one.run(async (_, turn) => {
